@@ -1,25 +1,27 @@
 """Durations: what people write for a span of time, and how a span is written for people.
 
-The law of this module: it turns a duration as a user gives it into seconds, and seconds into text. It never reads a
-clock, and knows nothing of what a duration is for but the name of the field, which its errors show.
+The law of this module: it turns a duration as a user gives it into seconds, and seconds into text. It never
+reads a clock, and knows nothing of what a duration is for but the name of the field, which its errors show.
 
-How it works: a number is seconds. Text is one or more amounts with their units, the larger unit first and none twice
-("1h 30m"), added up in integers, so that "0.1ms" is exactly the float nearest to 0.0001. Text without a unit ("5") is
-refused: whether it meant seconds or milliseconds is a guess. `re`, `datetime` and `numbers` are imported when first needed: plain
-numbers, which is what nearly every program passes, need none of them.
+How it works: a number is seconds. Text is one or more amounts with their units, the larger unit first and
+none twice ("1h 30m"), added up in integers, so that "0.1ms" is exactly the float nearest to 0.0001. Text
+without a unit ("5") is
+refused: whether it meant seconds or milliseconds is a guess. `re`, `datetime` and `numbers` are imported when
+first needed: plain numbers, which is what nearly every program passes, need none of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from math import isfinite
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from actorsched.exceptions import shown
 
 if TYPE_CHECKING:
     import re
+    from collections.abc import Iterator
     from datetime import timedelta
+    from typing import SupportsFloat
 
 __all__ = ["Duration", "describe", "seconds"]
 
@@ -49,8 +51,8 @@ _AMOUNT: Final = r"([0-9]+)(?:\.([0-9]+))?\s*([a-zµμ]+)\s*"
 _LONGEST: Final = 100  # characters; nobody writes more, and it bounds the work that a hostile text can cause
 
 _REMEDY: Final = (
-    'give seconds as a number (2.5), a timedelta, or text such as "250ms", "5s", "30 sec", "5 minutes", "1m30s", '
-    '"1h 30m" or "1d"'
+    'give seconds as a number (2.5), a timedelta, or text such as "250ms", "5s", "30 sec", "5 minutes", '
+    '"1m30s", "1h 30m" or "1d"'
 )
 
 
@@ -65,8 +67,8 @@ def seconds(value: object, *, field: str = "duration") -> float:
         Seconds: finite, zero or more.
 
     Raises:
-        ValueError: It is anything else, negative, infinite or not a number. Also for a wrong type, so that whoever
-            reads a duration from a user or a file has one error to expect.
+        ValueError: It is anything else, negative, infinite or not a number. Also for a wrong type, so that
+            whoever reads a duration from a user or a file has one error to expect.
     """
     if type(value) is float or type(value) is int:
         return _checked(value, value, field)
@@ -80,7 +82,8 @@ def seconds(value: object, *, field: str = "duration") -> float:
 def describe(seconds: float) -> str:
     """Return seconds as text for people, to the nanosecond: "0s", "1.5ms", "2.5s", "1m30s", "1d2h".
 
-    What it returns for a finite span `seconds()` reads back. An endless one is "for ever", a negative one begins with "-".
+    What it returns for a finite span `seconds()` reads back. An endless one is "for ever", a negative one
+    begins with "-".
     """
     if not isfinite(seconds):
         return "for ever" if seconds > 0 else str(seconds)
@@ -155,17 +158,17 @@ def _from_object(value: object, field: str) -> float:
 
     if isinstance(value, timedelta):
         return _checked(value.total_seconds(), value, field)
-    if isinstance(value, Number) and hasattr(value, "__float__"):  # Fraction, Decimal, NumPy's scalars
-        return _checked(value, value, field)
+    if isinstance(value, Number):  # Fraction, Decimal, NumPy's scalars
+        return _checked(cast("SupportsFloat", value), value, field)
     raise _refusal(value, field, f"is {_a(type(value).__name__)}, not a duration")
 
 
-def _checked(number: object, value: object, field: str) -> float:
+def _checked(number: SupportsFloat, value: object, field: str) -> float:
     """Return the number as a float that is finite and not negative, or refuse the value that it came from."""
     try:
-        result = float(number)  # type: ignore[arg-type]  # the callers made sure that it can be tried
-    except (OverflowError, ValueError, TypeError):
-        raise _refusal(value, field, "is too large for a float") from None
+        result = float(number)
+    except (OverflowError, ValueError, TypeError):  # a huge int, a signalling NaN, a complex number
+        raise _refusal(value, field, "has no meaning as a float") from None
     if not isfinite(result):
         raise _refusal(value, field, "is not finite")
     if result < 0:

@@ -1,22 +1,25 @@
 """The errors of actorsched: what can go wrong, by name.
 
-The law of this module: only exception classes live here, and `shown`, which fits a foreign value into a message.
-Nothing here decides when an error is raised; whoever raises it writes the message, which says what was
-attempted, what forbade it, and what to do next.
+The law of this module: only exception classes live here, and `shown`, which fits a foreign value into a
+message. Nothing here decides when an error is raised; whoever raises it writes the message, which says what
+was attempted, what forbade it, and what to do next.
 
-How it works: every class takes its message as its only positional argument and its facts as keywords, kept as plain
-attributes in the instance's `__dict__`. That is all that pickle needs: it calls the class with `args` and restores
-`__dict__`, so an error crosses to another process whole (as long as its facts do), notes included. A test holds
-every class to it.
+How it works: every class takes its message as its only positional argument and its facts as keywords, kept as
+plain attributes in the instance's `__dict__`. That is all that pickle needs: it calls the class with `args`
+and restores `__dict__`, so an error crosses to another process whole (as long as its facts do), notes
+included. A test holds every class to it.
 
-Whose fault an error is can be read from its type: a wrong argument is a built-in `TypeError` or `ValueError`; what the
-world did (a host died, a peer stopped, time ran out) is an `ActorschedError`; our own mistakes are `AssertionError`s.
+Whose fault an error is can be read from its type: a wrong argument is a built-in `TypeError` or `ValueError`;
+what the world did (a host died, a peer stopped, time ran out) is an `ActorschedError`; our own mistakes are
+`AssertionError`s.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = [
     "ActorStopped",
@@ -41,7 +44,7 @@ __all__ = [
 
 
 def shown(value: object, limit: int = 80) -> str:
-    """Return the `repr` of a foreign value, short enough for a message; a broken `__repr__` never gets in the way."""
+    """Return the `repr` of a foreign value, short enough for a message, also when `__repr__` is broken."""
     try:
         text = repr(value)
     except Exception as error:
@@ -61,7 +64,7 @@ class ActorschedError(Exception):
         return str(self)
 
 
-# ---------------------------------------------------------------------------------------------------------- tasks
+# ------------------------------------------------------------------------------------------------------ tasks
 
 
 class TaskCancelled(ActorschedError):
@@ -175,8 +178,8 @@ class TaskTimeout(TimeoutError, ActorschedError):
 class Interrupted(BaseException):
     """Raised by `checkpoint()` in a plain function whose task was cancelled or timed out.
 
-    A `BaseException`, like `KeyboardInterrupt`, so that `except Exception` in the function lets it through; let it
-    leave the function.
+    A `BaseException`, like `KeyboardInterrupt`, so that `except Exception` in the function lets it through;
+    let it leave the function.
 
     Attributes:
         reason: Why, in the words of whoever cancelled the task; None if nobody said.
@@ -187,7 +190,7 @@ class Interrupted(BaseException):
         self.reason = reason
 
 
-# --------------------------------------------------------------------------------------------------------- actors
+# ----------------------------------------------------------------------------------------------------- actors
 
 
 class MailboxFull(ActorschedError):
@@ -257,7 +260,7 @@ class RuntimeClosed(ActorschedError):
     """The runtime, or the scope, takes no more work: it is closing or closed."""
 
 
-# ---------------------------------------------------------------------------------------------------------- hosts
+# ------------------------------------------------------------------------------------------------------ hosts
 
 
 class HostDied(ActorschedError):

@@ -1,13 +1,14 @@
 """What users may choose: priorities, specifications, and the options of tasks and actors.
 
-The law of this module: every choice is checked here, when it is made, and the error names the field, what was given
-and what would have been right. Nothing here acts on a choice, and no option is accepted that nothing carries out.
+The law of this module: every choice is checked here, when it is made, and the error names the field, what was
+given and what would have been right. Nothing here acts on a choice, and no option is accepted that nothing
+carries out.
 
-How it works: a specification (`Retry`, `Mailbox`, ...) is a frozen, slotted value that checks itself when it is created,
-including fields that contradict each other. Durations may be given in any form and are kept as seconds. The options of
-`spawn` and its relatives arrive as a mapping, the caller's `**options`; `task_options` and `actor_options` run
-each through its entry in a table of checks and build a frozen struct. With no options they return the defaults
-themselves, which costs nothing: that is how most tasks are spawned.
+How it works: a specification (`Retry`, `Mailbox`, ...) is a frozen, slotted value that checks itself when it
+is created, including fields that contradict each other. Durations may be given in any form and are kept as
+seconds. The options of `spawn` and its relatives arrive as a mapping, the caller's `**options`;
+`task_options` and `actor_options` run each through its entry in a table of checks and build a frozen struct.
+With no options they return the defaults themselves, which costs nothing: that is how most tasks are spawned.
 """
 
 from __future__ import annotations
@@ -59,6 +60,10 @@ class Priority(IntEnum):
     REALTIME = 6
 
 
+def _most_hosts(least: int) -> int:
+    return max(least, usable_cpus())
+
+
 def usable_cpus() -> int:
     """Return how many processors this process may use: at least 1."""
     import os
@@ -71,7 +76,7 @@ def usable_cpus() -> int:
     return os.cpu_count() or 1
 
 
-# ------------------------------------------------------------------------------------------------- specifications
+# --------------------------------------------------------------------------------------------- specifications
 
 
 class _Specification:
@@ -124,8 +129,8 @@ def _rebuilt(kind: type[_Specification], values: tuple[object, ...]) -> _Specifi
 class Retry(_Specification):
     """How often a task is tried, and how long to wait in between.
 
-    The wait before attempt n + 1 is `delay * backoff ** (n - 1)`, at most `max_delay`; with jitter it is drawn evenly
-    between zero and that.
+    The wait before attempt n + 1 is `delay * backoff ** (n - 1)`, at most `max_delay`; with jitter it is
+    drawn evenly between zero and that.
 
     Args:
         attempts: How many attempts in all, 1 or more; they are numbered from 1.
@@ -181,8 +186,8 @@ class Mailbox(_Specification):
 
     Args:
         capacity: How many messages, 1 or more; None for no bound.
-        overflow: "wait" (asks and `telling` wait for room, `tell` raises `MailboxFull`), "raise" (all raise it),
-            "drop_oldest" or "drop_newest" (the dropped message goes to the dead letters).
+        overflow: "wait" (asks and `telling` wait for room, `tell` raises `MailboxFull`), "raise" (all raise
+            it), "drop_oldest" or "drop_newest" (the dropped message goes to the dead letters).
 
     Raises:
         TypeError: A field has the wrong type.
@@ -206,8 +211,8 @@ class Hosts(_Specification):
 
     Args:
         min: How many task hosts are kept, 0 or more.
-        max: How many task hosts there may be, 1 or more; None for as many as there are usable processors (or `min`, if
-            that is more).
+        max: How many task hosts there may be, 1 or more; None for as many as there are usable processors (or
+            `min`, if that is more).
         start_timeout: How long a host may take to start, as a duration above zero.
 
     Raises:
@@ -221,20 +226,28 @@ class Hosts(_Specification):
     max: int
     start_timeout: float
 
-    def __init__(self, min: int = 0, max: int | None = None, start_timeout: Duration = "30s") -> None:
-        least = _whole(min, "Hosts.min", least=0)
-        most = [least, usable_cpus()] if max is None else [_whole(max, "Hosts.max", least=1)]
-        self._fill(min=least, max=sorted(most)[-1], start_timeout=_span(start_timeout, "Hosts.start_timeout"))
+    def __init__(
+        self,
+        min: int = 0,  # noqa: A002  # the word that users know
+        max: int | None = None,  # noqa: A002
+        start_timeout: Duration = "30s",
+    ) -> None:
+        self._fill(
+            min=_whole(min, "Hosts.min", least=0),
+            max=_most_hosts(min) if max is None else _whole(max, "Hosts.max", least=1),
+            start_timeout=_span(start_timeout, "Hosts.start_timeout"),
+        )
         if self.min > self.max:
             raise ValueError(
-                f"Hosts.min={self.min} is more than Hosts.max={self.max}; raise max, or lower min to at most max"
+                f"Hosts.min={self.min} is more than Hosts.max={self.max}; raise max, or lower min"
             )
 
 
 class Backoff(_Specification):
     """How long a supervisor waits before it restarts children that keep failing.
 
-    The wait before the n-th restart within the supervisor's period is `delay * factor ** (n - 1)`, at most `max`.
+    The wait before the n-th restart within the supervisor's period is `delay * factor ** (n - 1)`, at most
+    `max`.
 
     Args:
         delay: The first wait, as a duration; 0 for none.
@@ -252,7 +265,12 @@ class Backoff(_Specification):
     factor: float
     max: float | None
 
-    def __init__(self, delay: Duration = 0, factor: float = 2.0, max: Duration | None = None) -> None:
+    def __init__(
+        self,
+        delay: Duration = 0,
+        factor: float = 2.0,
+        max: Duration | None = None,  # noqa: A002  # as `max_delay` of Retry; here the class is the word's other half
+    ) -> None:
         self._fill(
             delay=seconds(delay, field="Backoff.delay"),
             factor=_factor(factor, "Backoff.factor"),
@@ -265,8 +283,8 @@ class Supervise(_Specification):
     """How a supervisor answers the failure of a child.
 
     Args:
-        strategy: "one_for_one" (the child restarts), "one_for_all" (all children do), or "rest_for_one" (the child and
-            those started after it do).
+        strategy: "one_for_one" (the child restarts), "one_for_all" (all children do), or "rest_for_one" (the
+            child and those started after it do).
         max_restarts: How many restarts within `period` are borne, 0 or more; one more escalates.
         period: The length of the sliding window in which restarts are counted, as a duration above zero.
         backoff: How long to wait before a restart: a `Backoff`, or a duration for `Backoff(delay)`.
@@ -300,7 +318,7 @@ class Supervise(_Specification):
         )
 
 
-# --------------------------------------------------------------------------------------------------------- checks
+# ----------------------------------------------------------------------------------------------------- checks
 
 _Check: TypeAlias = Callable[[object, str], object]
 
@@ -365,9 +383,7 @@ def _exceptions(value: object, field: str) -> tuple[type[Exception], ...]:
     found = tuple(cast("Iterable[object]", kinds))
     for kind in found:
         if not (isinstance(kind, type) and issubclass(kind, Exception)):
-            raise _wrong_type(
-                field, kind, f"{remedy}; BaseExceptions such as KeyboardInterrupt are never retried"
-            )
+            raise _wrong_type(field, cast("object", kind), f"{remedy}; a BaseException is never retried")
     if not found:
         raise _wrong_value(field, value, "names no exception, so nothing would be retried", remedy)
     return cast("tuple[type[Exception], ...]", found)
@@ -455,7 +471,7 @@ def _mailbox(value: object, field: str) -> Mailbox | None:
     return value
 
 
-# ---------------------------------------------------------------------------------------------- options of a task
+# ------------------------------------------------------------------------------------------ options of a task
 
 
 class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -479,7 +495,7 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ActorOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """The options of one actor, checked. Made by `actor_options`; None leaves the choice to the actor's class."""
+    """The options of one actor, checked. Made by `actor_options`; None leaves a choice to its class."""
 
     name: str | None = None
     restart: Restart = "transient"
