@@ -1,6 +1,6 @@
-"""What developers run: `nox` for everything that must pass, `nox -s tests-3.12 -- -k mailbox` for a part of it.
+"""What developers run: `nox` for everything that must pass, `nox -s tests-3.12 -- -k mailbox` for a part.
 
-Each session installs what pyproject.toml says and nothing else, so that a session that passes here passes anywhere.
+Each session installs what pyproject.toml says and nothing else: one that passes here passes anywhere.
 """
 
 from __future__ import annotations

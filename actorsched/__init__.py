@@ -1,0 +1,129 @@
+"""Actors, tasks and a scheduler for async Python, on asyncio, on asyncio with uvloop, and on trio.
+
+The law of this module: it names what users may import, and where each name is defined. It defines nothing.
+
+How it works: names are found on first use (PEP 562), so that `import actorsched` costs next to nothing, and a
+host process, which runs this file too, imports only what it needs. Type checkers and editors read the imports
+under `TYPE_CHECKING`; a test holds them, the table and `__all__` to one another. Inside the package nobody
+imports from here: roots are where import cycles are born.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from actorsched._core.lifecycle import TaskStatus
+    from actorsched._kernel.clock import Clock
+    from actorsched.actor import Actor, ActorRef, Group, Pool
+    from actorsched.context import checkpoint, current
+    from actorsched.exceptions import (
+        ActorschedError,
+        ActorStopped,
+        AskCycle,
+        ChainTooLong,
+        DeadlockError,
+        DependencyCycle,
+        DependencyFailed,
+        HostDied,
+        Interrupted,
+        MailboxFull,
+        NotTransferable,
+        RuntimeClosed,
+        TaskCancelled,
+    )
+    from actorsched.messages import ExitReason, Outcome
+    from actorsched.options import Backoff, Hosts, Mailbox, Priority, Retry, Supervise
+    from actorsched.pipeline import stage
+    from actorsched.runtime import Runtime, run
+    from actorsched.task import Task, TaskChain, TaskRef, cpu_bound
+
+__all__ = [
+    # the runtime
+    "Runtime",
+    "run",
+    "Hosts",
+    "Clock",
+    # tasks
+    "Task",
+    "TaskChain",
+    "TaskRef",
+    "TaskStatus",
+    "Outcome",
+    "Priority",
+    "Retry",
+    "cpu_bound",
+    # inside a task or a handler
+    "current",
+    "checkpoint",
+    # actors
+    "Actor",
+    "ActorRef",
+    "Mailbox",
+    "Supervise",
+    "Backoff",
+    "ExitReason",
+    "Group",
+    "Pool",
+    # pipelines
+    "stage",
+    # errors
+    "ActorschedError",
+    "ActorStopped",
+    "AskCycle",
+    "ChainTooLong",
+    "DeadlockError",
+    "DependencyCycle",
+    "DependencyFailed",
+    "HostDied",
+    "Interrupted",
+    "MailboxFull",
+    "NotTransferable",
+    "RuntimeClosed",
+    "TaskCancelled",
+]
+
+_HOMES = {
+    "_core.lifecycle": ("TaskStatus",),
+    "_kernel.clock": ("Clock",),
+    "actor": ("Actor", "ActorRef", "Group", "Pool"),
+    "context": ("checkpoint", "current"),
+    "exceptions": (
+        "ActorschedError",
+        "ActorStopped",
+        "AskCycle",
+        "ChainTooLong",
+        "DeadlockError",
+        "DependencyCycle",
+        "DependencyFailed",
+        "HostDied",
+        "Interrupted",
+        "MailboxFull",
+        "NotTransferable",
+        "RuntimeClosed",
+        "TaskCancelled",
+    ),
+    "messages": ("ExitReason", "Outcome"),
+    "options": ("Backoff", "Hosts", "Mailbox", "Priority", "Retry", "Supervise"),
+    "pipeline": ("stage",),
+    "runtime": ("Runtime", "run"),
+    "task": ("Task", "TaskChain", "TaskRef", "cpu_bound"),
+}
+"""The modules of the package, and what each one gives to this face."""
+
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value: object = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value  # found once: from now on an ordinary attribute
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
