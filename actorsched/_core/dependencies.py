@@ -64,9 +64,9 @@ def check_chain(names: Sequence[str]) -> None:
         raise ValueError("a chain without tasks has no result; give TaskChain at least one Task")
     if length > CHAIN_LIMIT:
         raise ChainTooLong(
-            f"a chain of {length} tasks, from {names[0]!r} to {names[-1]!r}, was refused: a chain may have at "
-            f"most {CHAIN_LIMIT}; nothing was submitted; split it, and give the first task of one part the ref "
-            "of the other",
+            f"a chain of {length} tasks, from {names[0]!r} to {names[-1]!r}, was refused: a chain may have "
+            f"at most {CHAIN_LIMIT}; nothing was submitted; split it, and give the first task of one part "
+            "the ref of the other",
             length=length,
             limit=CHAIN_LIMIT,
         )

@@ -60,7 +60,7 @@ def _table() -> dict[TaskStatus, frozenset[TaskStatus]]:
     stopped = {status.FAILED, status.CANCELLED, status.DEADLINE_MISSED}
     following = {
         status.PENDING: {status.WAITING, status.READY} | stopped,
-        # To RUNNING at once, without a place in the queue, goes whoever is interrupted in mid-life: to clean up.
+        # To RUNNING at once, past the queue, goes whoever is interrupted in mid-life: to clean up.
         status.WAITING: {status.READY, status.RUNNING} | stopped,
         status.READY: {status.RUNNING, status.BLOCKED} | stopped,
         status.BLOCKED: {status.READY, status.RUNNING} | stopped,

@@ -1,0 +1,278 @@
+"""What a supervisor does when a child has ended: forget it, restart some, or give up.
+
+The law of this module: it decides, and keeps what the decisions hang on: the children in the order in which
+they were started, how each is to be restarted, which are not running just now, and when restarts happened. It
+never starts, stops or waits for anything; the supervisor does, and reports back with `starting` and the next
+`decide`.
+
+How it works, after OTP's `supervisor`:
+
+* How a child ended and its restart type say whether it comes back (`RESTARTS`). One that was stopped or
+killed on
+  request, or with its supervisor, never does.
+* The strategy says who goes with it: nobody (one_for_one), all (one_for_all), or those that were started
+after it
+  (rest_for_one). These are stopped in reverse start order, then started again in start order; temporary ones
+  among them are stopped, and forgotten once they have ended.
+* Each decision to restart counts once, however many children it names. One more than `max_restarts` within
+`period`
+  escalates: all children are to be stopped, and the supervisor itself fails.
+* A restart is dated by when it takes effect, after its back-off. Counted from the failure, a long back-off
+  would push earlier restarts out of the window, and a child that fails at each start would be restarted for
+  ever.
+
+While a restart is under way, its children are *stopping* (told to stop; the end to come is expected) or
+*down* (ended, and to be started). As soon as the supervisor begins to start one it counts as running, because
+from then on it must be stopped if an older sibling fails; if its start fails, that is an end like any other.
+The new decision then names every child that still had to be started by an earlier one; only under one_for_one
+it does not, and there restarts have nothing to do with each other. So the rule for the supervisor is: a
+restart replaces what was planned for the children it names.
+
+Cost: the children are the keys of a dict, in the order of insertion, so that adding, removing, and a
+one_for_one decision take the same time for ten children and ten thousand; a restart of many costs as much as
+it names children.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from itertools import takewhile
+from typing import TYPE_CHECKING, Final, Generic, Literal, NoReturn, TypeAlias, TypeVar
+
+import msgspec
+
+from actorsched._core.retrying import growing
+from actorsched.exceptions import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator, Mapping
+
+    from actorsched.options import Restart as RestartType
+    from actorsched.options import Supervise
+
+__all__ = ["RESTARTS", "Decision", "Ending", "Escalate", "Expected", "Forget", "Restart", "Supervision"]
+
+Ending: TypeAlias = Literal["failed", "finished", "stopped", "killed", "shutdown"]
+"""How a child ended: by an error; by itself, in order; by `stop()` or `kill()`; or with its supervisor."""
+
+RESTARTS: Final[Mapping[RestartType, frozenset[Ending]]] = {
+    "permanent": frozenset({"failed", "finished"}),
+    "transient": frozenset({"failed"}),
+    "temporary": frozenset(),
+}
+"""After which endings a child of each restart type comes back."""
+
+_ENDINGS: Final = ("failed", "finished", "stopped", "killed", "shutdown")
+_FOR_GOOD: Final = frozenset({"stopped", "killed"})
+
+C = TypeVar("C", bound="Hashable")
+
+
+class Forget(msgspec.Struct, frozen=True):
+    """The child is no longer one; there is nothing else to do."""
+
+
+class Expected(msgspec.Struct, frozen=True):
+    """The child was told to stop by a restart under way, and has; go on with that restart."""
+
+
+class Restart(msgspec.Struct, Generic[C], frozen=True):
+    """Stop some children, then start some; this replaces what was planned for the latter.
+
+    Attributes:
+        stop: Those that are running, or still stopping, in the order to stop them.
+        start: Those to start, in this order, each once the one before it has started.
+        delay: The first start is to begin not before so many seconds from now, and not before all have
+            stopped.
+    """
+
+    stop: tuple[C, ...]
+    start: tuple[C, ...]
+    delay: float
+
+
+class Escalate(msgspec.Struct, Generic[C], frozen=True):
+    """It has become too much: stop all children, then fail with the error of the child that just ended.
+
+    Attributes:
+        stop: The children that are left, running or not, in the order to stop them.
+        restarts: How many restarts there were within the period.
+    """
+
+    stop: tuple[C, ...]
+    restarts: int
+
+
+Decision: TypeAlias = Forget | Expected | Restart[C] | Escalate[C]
+
+_FORGET: Final = Forget()
+_EXPECTED: Final = Expected()
+
+
+class Supervision(Generic[C]):
+    """The children of one supervisor, and the decisions about them."""
+
+    __slots__ = ("_children", "_closed", "_down", "_restarts", "_spec", "_stopping")
+
+    def __init__(self, spec: Supervise) -> None:
+        self._spec = spec
+        self._children: dict[C, RestartType] = {}  # in start order; a restart does not change it
+        self._stopping: set[C] = set()  # told to stop by a restart
+        self._down: set[C] = set()  # ended, to be started by a restart
+        self._restarts: list[float] = []  # when the restarts that count took effect, ascending
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._children)
+
+    def __contains__(self, child: object) -> bool:
+        return child in self._children
+
+    def __iter__(self) -> Iterator[C]:
+        """Yield the children in start order."""
+        return iter(self._children)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else self._spec.strategy
+        return (
+            f"<Supervision {state}, {len(self._children)} children, {len(self._stopping)} stopping, "
+            f"{len(self._down)} down, {len(self._restarts)} restarts counted>"
+        )
+
+    def add(self, child: C, restart: RestartType) -> None:
+        """Take in a child that has just started; it is the last in start order.
+
+        Raises:
+            ValueError: It is a child already, the restart type does not exist, or the supervisor is closing.
+        """
+        if self._closed:
+            self._refuse(child, "cannot be added: its supervisor is closing")
+        if child in self._children:
+            self._refuse(child, "cannot be added: it is a child already")
+        if restart not in RESTARTS:
+            self._refuse(
+                child, f"cannot be added with restart={restart!r}: choose from {', '.join(RESTARTS)}"
+            )
+        self._children[child] = restart
+
+    def remove(self, child: C) -> None:
+        """Let go of a child, whatever its state; a restart that was planned for it is off.
+
+        Raises:
+            ValueError: It is not a child.
+        """
+        self._known(child)
+        self._forget(child)
+
+    def starting(self, child: C) -> None:
+        """Note that the start of a child has begun, as a restart had planned; it counts as running.
+
+        Raises:
+            ValueError: It is not a child, or was not to be started.
+        """
+        self._known(child)
+        if child not in self._down:
+            self._refuse(child, "cannot be started: it is not down")
+        self._down.remove(child)
+
+    def running(self, child: C) -> bool:
+        """Whether a child is running or starting: neither down, nor stopping for a restart.
+
+        Raises:
+            ValueError: It is not a child.
+        """
+        self._known(child)
+        return child not in self._down and child not in self._stopping
+
+    def decide(self, child: C, ending: Ending, now: float) -> Decision[C]:
+        """Decide what follows from the end of a child, or from its failure to start again.
+
+        A child that stops because `Restart.stop` names it ends with "shutdown"; if it ends with "stopped" or
+        "killed" instead, somebody wants it gone for good, and it is forgotten.
+
+        Args:
+            child: The child.
+            ending: How it ended.
+            now: The present time, in seconds.
+
+        Raises:
+            ValueError: It is not a child, or cannot end that way. Nothing has changed.
+        """
+        restart = self._known(child)
+        if ending not in _ENDINGS:
+            self._refuse(child, f"cannot end with {ending!r}: choose from {', '.join(_ENDINGS)}")
+        if child in self._stopping:
+            return self._stopped(child, restart, ending)
+        if self._closed or ending not in RESTARTS[restart]:
+            self._forget(child)
+            return _FORGET
+        return self._restart(child, now)
+
+    def close(self) -> tuple[C, ...]:
+        """Return the children in the order to stop them; from now on each that ends is forgotten."""
+        self._closed = True
+        self._stopping.clear()
+        self._down.clear()
+        return tuple(reversed(self._children))
+
+    def check(self) -> None:
+        """Assert what must hold between any two calls; for tests."""
+        assert self._stopping.isdisjoint(self._down)
+        assert self._stopping | self._down <= self._children.keys()
+        assert self._restarts == sorted(self._restarts)
+        assert len(self._restarts) <= self._spec.max_restarts
+        assert not (self._closed and (self._stopping or self._down))
+
+    # ------------------------------------------------------------------------------------------ one case each
+
+    def _stopped(self, child: C, restart: RestartType, ending: Ending) -> Decision[C]:
+        """A child ended that a restart had told to stop."""
+        if restart == "temporary" or ending in _FOR_GOOD:
+            self._forget(child)
+            return _FORGET
+        self._stopping.remove(child)
+        self._down.add(child)
+        return _EXPECTED
+
+    def _restart(self, child: C, now: float) -> Restart[C] | Escalate[C]:
+        """A child ended that is to be started again, if that does not become too often."""
+        del self._restarts[: bisect_left(self._restarts, now - self._spec.period)]
+        count = len(self._restarts) + 1
+        if count > self._spec.max_restarts:
+            self._forget(child)
+            return Escalate(stop=self.close(), restarts=count - 1)
+        backoff = self._spec.backoff
+        delay = growing(backoff.delay, backoff.factor, backoff.max, count)
+        insort(self._restarts, now + delay)
+        self._down.add(child)
+        affected = self._affected(child)
+        stop = tuple(other for other in reversed(affected) if other not in self._down)
+        self._stopping.update(stop)
+        start = tuple(other for other in affected if self._children[other] != "temporary")
+        return Restart(stop=stop, start=start, delay=delay)
+
+    def _affected(self, child: C) -> list[C]:
+        """Return the children that a restart of this one concerns, itself included, in start order."""
+        match self._spec.strategy:
+            case "one_for_one":
+                return [child]
+            case "one_for_all":
+                return list(self._children)
+            case "rest_for_one":
+                # From the end, so that the cost is that of the rest, not of all.
+                rest = list(takewhile(lambda other: other != child, reversed(self._children)))
+                return [child, *reversed(rest)]
+
+    def _forget(self, child: C) -> None:
+        del self._children[child]
+        self._stopping.discard(child)
+        self._down.discard(child)
+
+    def _known(self, child: C) -> RestartType:
+        restart = self._children.get(child)
+        if restart is None:
+            self._refuse(child, "is not a child of this supervisor: it was never added, or is forgotten")
+        return restart
+
+    def _refuse(self, child: C, fault: str) -> NoReturn:
+        raise ValueError(f"{shown(child)} {fault}")
