@@ -1,0 +1,69 @@
+"""A plain function that does nothing, in a host process, one at a time.
+
+Floor: a pickle back and forth over a blocking socketpair, on whichever CPU the system chooses for the child.
+Ours: `run(..., host="process")`. The cost of a round is the median of its calls.
+"""
+
+from __future__ import annotations
+
+import pickle
+from contextlib import asynccontextmanager
+from statistics import median
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from actorsched import Hosts, Runtime
+from benchmarks._figure import Figure, Round
+from benchmarks._floor_host import BUFFER, child
+from benchmarks._work import noop_plain
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+@asynccontextmanager
+async def floor(size: int) -> AsyncIterator[Round]:
+    with child("calls") as peer:
+
+        async def play() -> float:
+            times: list[float] = []
+            for _ in range(size):
+                start = perf_counter()
+                peer.sendall(pickle.dumps((noop_plain, ()), 5))
+                pickle.loads(peer.recv(BUFFER))
+                times.append(perf_counter() - start)
+            return median(times)
+
+        yield play
+
+
+@asynccontextmanager
+async def ours(size: int) -> AsyncIterator[Round]:
+    async with Runtime(hosts=Hosts(min=1, max=1)) as rt:
+
+        async def play() -> float:
+            times: list[float] = []
+            for _ in range(size):
+                start = perf_counter()
+                await rt.run(noop_plain, host="process")
+                times.append(perf_counter() - start)
+            return median(times)
+
+        yield play
+
+
+FIGURES = (
+    Figure(
+        name="host_latency",
+        what="no-op functions in a host process, one at a time, median",
+        judged="time",
+        unit="µs",
+        must=2.0,
+        aim=1.3,
+        floor=floor,
+        ours=ours,
+        trio_floor=floor,
+        size=2_000,
+        quick_size=500,
+    ),
+)

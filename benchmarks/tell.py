@@ -1,0 +1,108 @@
+"""One-way messages to one actor.
+
+Floor: one task puts into an unbounded `asyncio.Queue`, another takes. Ours: as many `tell` to one actor with
+an unbounded mailbox, whose handler is an `async def`; an `ask` behind them waits for the last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from actorsched import Actor, Mailbox, Runtime
+from benchmarks._figure import Figure, Round
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+@asynccontextmanager
+async def floor(size: int) -> AsyncIterator[Round]:
+    async def produce(queue: asyncio.Queue[int]) -> None:
+        for _ in range(size):
+            queue.put_nowait(1)
+
+    async def consume(queue: asyncio.Queue[int]) -> int:
+        total = 0
+        while total < size:
+            total += await queue.get()
+        return total
+
+    async def play() -> float:
+        queue: asyncio.Queue[int] = asyncio.Queue()
+        start = perf_counter()
+        await asyncio.gather(consume(queue), produce(queue))
+        return (perf_counter() - start) / size
+
+    yield play
+
+
+@asynccontextmanager
+async def trio_floor(size: int) -> AsyncIterator[Round]:
+    import trio
+
+    async def play() -> float:
+        start = perf_counter()
+        sender, receiver = trio.open_memory_channel[int](size)
+        for _ in range(size):
+            sender.send_nowait(1)
+        total = 0
+        while total < size:
+            total += await receiver.receive()
+        return (perf_counter() - start) / size
+
+    yield play
+
+
+class Sink(Actor):
+    """Adds up what it is told."""
+
+    mailbox = Mailbox(capacity=None)
+
+    def __init__(self) -> None:
+        self._total = 0
+
+    async def take(self, amount: int) -> None:
+        """Adds."""
+        self._total += amount
+
+    async def drawn(self) -> int:
+        """What was added since the last time."""
+        total, self._total = self._total, 0
+        return total
+
+
+@asynccontextmanager
+async def ours(size: int) -> AsyncIterator[Round]:
+    async with Runtime() as rt:
+        sink = await rt.spawn(Sink)
+
+        async def play() -> float:
+            start = perf_counter()
+            for _ in range(size):
+                sink.tell(Sink.take, 1)
+            total = await sink.ask.drawn()
+            elapsed = perf_counter() - start
+            assert total == size, f"{size} messages were told and {total} handled"
+            return elapsed / size
+
+        yield play
+
+
+FIGURES = (
+    Figure(
+        name="tell",
+        what="one-way messages to one actor, async def handler",
+        judged="rate",
+        unit="/s",
+        must=0.5,
+        aim=1.0,
+        floor=floor,
+        ours=ours,
+        trio_floor=trio_floor,
+        size=100_000,
+        quick_size=20_000,
+    ),
+)
