@@ -1,0 +1,219 @@
+"""Imports go downwards only, nothing imports in circles, and every outside library has one home.
+
+Read from the source, not from what happens to be imported: an import inside a function counts like one at the
+top; only imports under `TYPE_CHECKING`, which never run, are free.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import graphlib
+import pathlib
+import subprocess
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PACKAGE = pathlib.Path(__file__).parent.parent / "actorsched"
+
+# From the ground up. A module may import its own layer and those below.
+LAYERS: tuple[tuple[str, ...], ...] = (
+    ("durations", "exceptions", "messages", "options"),
+    ("_core",),
+    ("_kernel",),
+    ("_hosting",),
+    ("_system",),
+    ("actor", "context", "flow", "pipeline", "runtime", "scope", "task"),
+    ("cli", "demo"),
+    ("__init__", "__main__"),
+)
+
+# Where each library from outside may be imported: modules, or whole layers.
+HOMES: dict[str, tuple[str, ...]] = {
+    "anyio": ("_kernel", "runtime"),
+    "cloudpickle": ("_hosting.transfer",),
+    "msgspec": ("messages", "options", "_core", "_hosting.wire", "_system"),
+    "rich": ("cli", "demo"),
+    "trio": ("_kernel",),
+    "uvloop": ("_kernel", "runtime"),
+}
+
+# What the core may use of the standard library: nothing that reads a clock, draws randomness, waits, logs or
+# acts.
+PURE = {
+    "__future__",
+    "abc",
+    "bisect",
+    "collections",
+    "difflib",
+    "enum",
+    "functools",
+    "graphlib",
+    "heapq",
+    "itertools",
+    "math",
+    "operator",
+    "types",
+    "typing",
+    "weakref",
+    "zlib",
+}
+
+
+class Import(NamedTuple):
+    """One import statement's target, and where it stands."""
+
+    target: str
+    where: str
+
+
+# ---------------------------------------------------------------------------------------- reading the package
+
+
+def modules() -> list[str]:
+    """Every module of the package, named from inside it: `runtime`, `_core.mailbox`."""
+    names = [".".join(path.relative_to(PACKAGE).with_suffix("").parts) for path in PACKAGE.rglob("*.py")]
+    return sorted(name.removesuffix(".__init__") for name in names)
+
+
+def path_of(module: str) -> pathlib.Path:
+    path = PACKAGE.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+@functools.cache
+def imports_of(module: str) -> tuple[Import, ...]:
+    """What a module imports when it runs, wherever in it."""
+    tree = ast.parse(path_of(module).read_text(encoding="utf-8"))
+    return tuple(
+        Import(target, f"{path_of(module).relative_to(PACKAGE.parent)}:{node.lineno}")
+        for node in running_nodes(tree)
+        for target in targets_of(node)
+    )
+
+
+def running_nodes(tree: ast.AST) -> Iterator[ast.stmt]:
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            for other in node.orelse:
+                yield from running_nodes(ast.Module([other], []))
+            continue
+        if isinstance(node, ast.stmt):
+            yield node
+        yield from running_nodes(node)
+
+
+def targets_of(node: ast.stmt) -> Iterator[str]:
+    """The modules that an import statement names; `from package import module` names the module."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        assert not node.level, f"line {node.lineno}: imports are absolute here"
+        assert node.module
+        inside = [f"{node.module}.{alias.name}" for alias in node.names]
+        yield from (name if is_ours(name) else node.module for name in inside)
+
+
+def is_ours(dotted: str) -> bool:
+    return dotted.startswith("actorsched.") and dotted.removeprefix("actorsched.") in set(modules())
+
+
+def ours(module: str) -> list[Import]:
+    """The imports of a module that stay within the package, named from inside it."""
+    return [
+        Import(target.removeprefix("actorsched."), where)
+        for target, where in imports_of(module)
+        if target.startswith("actorsched.")
+    ]
+
+
+def foreign(module: str) -> list[Import]:
+    """The imports of a module that leave the package, by their topmost name."""
+    return [
+        Import(target.partition(".")[0], where)
+        for target, where in imports_of(module)
+        if target.partition(".")[0] != "actorsched"
+    ]
+
+
+def layer_of(module: str) -> int:
+    top = module.partition(".")[0]
+    for height, layer in enumerate(LAYERS):
+        if top in layer:
+            return height
+    raise AssertionError(f"actorsched.{module} has no place in LAYERS; decide on its layer, and enter it")
+
+
+# -------------------------------------------------------------------------------------------------- the rules
+
+
+@pytest.mark.parametrize("module", modules())
+def test_a_module_imports_its_own_layer_and_those_below(module: str) -> None:
+    upwards = [
+        f"{where} imports {target}" for target, where in ours(module) if layer_of(target) > layer_of(module)
+    ]
+    assert not upwards
+
+
+@pytest.mark.parametrize("module", modules())
+def test_nobody_inside_imports_the_public_face(module: str) -> None:
+    roots = [where for target, where in imports_of(module) if target == "actorsched"]
+    assert not roots, "import the module that defines the thing instead"
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = {module: {target for target, _ in ours(module) if target != module} for module in modules()}
+    try:
+        tuple(graphlib.TopologicalSorter(graph).static_order())
+    except graphlib.CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
+
+
+@pytest.mark.parametrize("module", modules())
+def test_an_outside_library_is_imported_at_home_only(module: str) -> None:
+    strays = [
+        f"{where} imports {library}, whose home is {' and '.join(HOMES.get(library, ('not in HOMES',)))}"
+        for library, where in foreign(module)
+        if library not in sys.stdlib_module_names
+        and not any(module == home or module.startswith(f"{home}.") for home in HOMES.get(library, ()))
+    ]
+    assert not strays
+
+
+@pytest.mark.parametrize("library", HOMES)
+def test_every_library_with_a_home_is_used_there(library: str) -> None:
+    assert any(target == library for module in modules() for target, _ in foreign(module))
+
+
+@pytest.mark.parametrize("module", [name for name in modules() if name.partition(".")[0] == "_core"])
+def test_the_core_uses_nothing_that_acts(module: str) -> None:
+    acting = [
+        f"{where} imports {target}"
+        for target, where in foreign(module)
+        if target in sys.stdlib_module_names and target not in PURE
+    ]
+    assert not acting
+
+
+def test_every_layer_that_is_named_exists() -> None:
+    tops = {name.partition(".")[0] for name in modules()}
+    missing = [name for layer in LAYERS for name in layer if name not in tops]
+    assert not missing
+
+
+# -------------------------------------------------------------------------------------------- the price of it
+
+
+@pytest.mark.process
+def test_importing_the_package_loads_nothing_but_its_face() -> None:
+    script = (
+        "import __future__, sys, typing; before = set(sys.modules);"
+        "import actorsched; print(*set(sys.modules) - before)"
+    )
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert answer.stdout.split() == ["actorsched"]

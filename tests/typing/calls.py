@@ -1,0 +1,248 @@
+"""Right and wrong calls of typed refs, for the type checkers alone: this file is never run.
+
+mypy --strict and pyright must report exactly the lines that end in `# wrong`; `tests/test_typing.py`
+compares. A right line that returns something also says, with `assert_type`, what.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from functools import partial
+from typing import assert_type
+
+from actorsched import (
+    Actor,
+    ActorRef,
+    Hosts,
+    Mailbox,
+    Outcome,
+    Priority,
+    Retry,
+    Runtime,
+    Supervise,
+    Task,
+    TaskChain,
+    TaskRef,
+    TaskStatus,
+    cpu_bound,
+    run,
+    stage,
+)
+
+
+class Counter(Actor):
+    mailbox = Mailbox(capacity=10, overflow="raise")
+
+    def __init__(self, start: int = 0, *, step: int = 1) -> None:
+        self._n = start
+        self._step = step
+
+    async def add(self, k: int) -> int:
+        self._n += k
+        return self._n
+
+    async def label(self, prefix: str, suffix: str = "") -> str:
+        return f"{prefix}{self._n}{suffix}"
+
+    async def reset(self) -> None:
+        self._n = 0
+
+    async def ticks(self, every: float) -> AsyncIterator[int]:
+        yield self._n
+
+
+class Renderer(Actor, host="process"):
+    def __init__(self, size: tuple[int, int]) -> None:
+        self._size = size
+
+    async def render(self, scene: bytes) -> bytes:
+        return scene
+
+
+async def fetch(url: str) -> str:
+    return url
+
+
+async def fetch_part(url: str, start: int, stop: int) -> str:
+    return url[start:stop]
+
+
+async def nothing() -> None: ...
+
+
+def count_words(page: str) -> int:
+    return len(page.split())
+
+
+@cpu_bound
+def squeeze(data: bytes, level: int) -> bytes:
+    return data[:level]
+
+
+def read(path: str) -> bytes:
+    return path.encode()
+
+
+# ------------------------------------------------------------------------------------------------------ tasks
+
+
+async def right_tasks(rt: Runtime) -> None:
+    page = await rt.spawn(fetch, "https://example.org")
+    assert_type(page, TaskRef[str])
+    assert_type(await page, str)
+    assert_type(await page.outcome(), Outcome[str])
+    assert_type(page.result(), str)
+    assert_type(page.exception(), BaseException | None)
+    assert_type(page.status, TaskStatus)
+    assert_type(page.done(), bool)
+
+    assert_type(await rt.run(nothing), None)
+    assert_type(await rt.run(count_words, "some words"), int)
+    assert_type(await rt.run(squeeze, b"data", 3), bytes)
+    assert_type(await rt.run(fetch_part, "https://example.org", 0, 10), str)
+
+    # a ref stands for its result
+    assert_type(await rt.spawn(count_words, page), TaskRef[int])
+    assert_type(await rt.run(fetch_part, page, 0, 10), str)
+
+    # options
+    await rt.spawn(fetch, "u", name="f", priority=Priority.HIGH, tags=("a", "b"), metadata={"level": 1}) await
+    rt.spawn(fetch, "u", priority=9, timeout="5s", retry=3, tag="io") await rt.spawn(fetch, "u",
+    timeout=timedelta(seconds=1), retry=Retry(attempts=3, delay="1s", on=(OSError,))) await rt.spawn(nothing,
+    after=[page], on_upstream_failure="run") await rt.run(count_words, "words", host="thread",
+    abandon_on_cancel=True) await rt.run(count_words, "words", host="process") assert_type(await
+    rt.run(partial(fetch_part, "u", start=1, stop=3)), str)
+
+    # prepared tasks
+    await rt.submit(Task("fetch", fetch, args=("u",), priority=Priority.LOW))
+    await rt.submit(TaskChain(Task("fetch", fetch, args=("u",)), Task("count", count_words)))
+
+    # the lifetime of a ref
+    await page.cancel(reason="enough")
+    await page.set_priority(Priority.CRITICAL)
+
+
+async def wrong_tasks(rt: Runtime, page: TaskRef[str], size: TaskRef[int]) -> None:
+    await rt.spawn(fetch)  # wrong
+    await rt.spawn(fetch, 5)  # wrong
+    await rt.spawn(fetch, "u", "v")  # wrong
+    await rt.run(count_words, b"bytes")  # wrong
+    await rt.run(fetch_part, "u", "0", 10)  # wrong
+    await rt.run(count_words, size)  # wrong
+    await rt.spawn(fetch, "u", prioritty=3)  # wrong
+    await rt.spawn(fetch, "u", priority="high")  # wrong
+    await rt.spawn(fetch, "u", host="moon")  # wrong
+    await rt.spawn(fetch, "u", retry="often")  # wrong
+    number: int = await page  # wrong
+    text: str = await rt.run(count_words, "words")  # wrong
+    await rt.spawn("fetch", "u")  # wrong
+    await page.set_priority("high")  # wrong
+    page.resolve("x")  # wrong
+    print(number, text)
+
+
+# ----------------------------------------------------------------------------------------------------- actors
+
+
+async def right_actors(rt: Runtime) -> None:
+    c = await rt.spawn(Counter, 10)
+    assert_type(c, ActorRef[Counter])
+    assert_type(await rt.spawn(Counter), ActorRef[Counter])
+    assert_type(await rt.spawn(Counter, 10, name="c", restart="permanent"), ActorRef[Counter])
+    await rt.spawn(Counter, 10, mailbox=Mailbox(capacity=None), kwargs={"step": 2})
+    await rt.spawn(Counter, host="process")
+    assert_type(await rt.spawn(Renderer, (640, 480)), ActorRef[Renderer])
+
+    assert_type(await c.ask.add(5), int)
+    assert_type(await c.ask.label("n="), str)
+    assert_type(await c.ask.label("n=", suffix="!"), str)
+    assert_type(await c.ask.reset(), None)
+    assert_type(await c.asking(timeout="1s", priority=Priority.HIGH).add(5), int)
+    assert_type(await c.asking(timeout=0.5).label("n="), str)
+
+    c.tell(Counter.add, 5)
+    c.tell(Counter.reset)
+    c.tell(Counter.label, "n=", suffix="!")
+    await c.telling(Counter.add, 5)
+    await c.telling(Counter.reset)
+
+    async for tick in c.ask.ticks(0.1):
+        assert_type(tick, int)
+
+    await c.stop()
+    await c.kill()
+    await rt.monitor(c)
+    rt.lookup("c")
+
+
+async def wrong_actors(rt: Runtime, c: ActorRef[Counter]) -> None:
+    await rt.spawn(Counter, "ten")  # wrong
+    await rt.spawn(Counter, 10, 20)  # wrong
+    await rt.spawn(Renderer)  # wrong
+    await rt.spawn(Counter, restart="always")  # wrong
+    await rt.spawn(Counter, 10, nmae="c")  # wrong
+    await c.ask.add("5")  # wrong
+    await c.ask.add()  # wrong
+    await c.ask.add(5, 6)  # wrong
+    await c.ask.ad(5)  # wrong
+    await c.asking(timeout="1s").add("5")  # wrong
+    await c.asking(timeout="1s").subtract(5)  # wrong
+    await c.asking(patience="1s").add(5)  # wrong
+    c.tell(Counter.add, "5")  # wrong
+    c.tell(Counter.add)  # wrong
+    c.tell(Counter.ad, 5)  # wrong
+    c.tell(Renderer.render, b"scene")  # wrong
+    await c.telling(Counter.add, "5")  # wrong
+    await c.telling(Counter.label)  # wrong
+    total: str = await c.ask.add(5)  # wrong
+    other: ActorRef[Renderer] = c  # wrong
+    async for tick in c.ask.ticks("often"):  # wrong
+        print(tick)
+    await c.halt()  # wrong
+    print(total, other)
+
+
+# ----------------------------------------------------------------------------------- runtime, scopes, streams
+
+
+async def right_runtimes() -> None:
+    async with Runtime(concurrency=4, hosts=Hosts(max=2), seed=7, name="rt") as rt:
+        assert_type(rt, Runtime)
+        async for words in rt.map(count_words, ["a b", "c"], limit=2, ordered=False):
+            assert_type(words, int)
+        refs = [await rt.spawn(fetch, "u"), await rt.spawn(fetch, "v")]
+        async for settled in rt.as_completed(refs):
+            assert_type(settled, TaskRef[str])
+        async with rt.scope(Supervise("one_for_all", max_restarts=3, period="5s")) as scope:
+            assert_type(await scope.run(count_words, "a b"), int)
+            assert_type(await scope.spawn(Counter, 1), ActorRef[Counter])
+        pipe = rt.pipeline(read, stage(squeeze_fast, workers=2, host="process"), stage(len, ordered=True,
+        demand=64)) async for size in pipe(["a", "b"]):
+            print(size)
+        await rt.shutdown(drain=True, timeout="5s")
+
+
+async def wrong_runtimes() -> None:
+    Runtime(concurency=4)  # wrong
+    Runtime(concurrency="many")  # wrong
+    Hosts(max="all")  # wrong
+    Mailbox(overflow="burst")  # wrong
+    Retry(attempts="three")  # wrong
+    Supervise("all_for_one")  # wrong
+    async with Runtime() as rt:
+        async for words in rt.map(count_words, [1, 2]):  # wrong
+            print(words)
+        rt.pipeline(stage(read, workers="two"))  # wrong
+
+
+def squeeze_fast(data: bytes) -> bytes:
+    return data[:1]
+
+
+async def main() -> int:
+    return 3
+
+
+assert_type(run(main), int)
+run(count_words, "words")  # wrong
