@@ -1,0 +1,67 @@
+"""How Sphinx builds the documentation: `nox -s docs`, where every warning is an error."""
+
+from __future__ import annotations
+
+from importlib.metadata import version as installed_version
+from typing import TYPE_CHECKING
+
+import actorsched
+
+if TYPE_CHECKING:
+    from docutils.nodes import Element, TextElement
+    from sphinx.addnodes import pending_xref
+    from sphinx.application import Sphinx
+    from sphinx.environment import BuildEnvironment
+
+project = "actorsched"
+author = "The actorsched authors"
+copyright = "2026, The actorsched authors"
+release = installed_version("actorsched")
+version = release.rpartition(".")[0]
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+]
+exclude_patterns = ["_build"]
+
+html_theme = "furo"
+html_title = f"actorsched {release}"
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+
+# The signature stays readable, and the types stand beside the words about each parameter.
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented_params"
+autodoc_member_order = "bysource"
+autodoc_default_options = {"members": True, "inherited-members": False}
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+
+# Docstrings are Markdown at heart: `name` in single backticks is code.
+default_role = "code"
+
+# References are checked strictly (`--nitpicky`): a public name must lead to its description. What is defined
+# outside of actorsched, and what is private to it, has none here.
+nitpick_ignore_regex = [("py:.*", r"(?!actorsched\.(?!_)).*")]
+
+
+def leads_to_the_public_name(
+    app: Sphinx, env: BuildEnvironment, node: pending_xref, content: TextElement
+) -> Element | None:
+    """Resolves `actorsched.task.TaskRef`, as annotations name it, to `actorsched.TaskRef`, as it is described."""
+    name = node["reftarget"].rpartition(".")[2]
+    if node.get("refdomain") != "py" or name not in actorsched.__all__:
+        return None
+    source = node.get("refdoc", env.docname)
+    target = f"actorsched.{name}"
+    return env.domains["py"].resolve_xref(env, source, app.builder, "obj", target, node, content)
+
+
+def setup(app: Sphinx) -> None:
+    """Called by Sphinx when it has read this file."""
+    app.connect("missing-reference", leads_to_the_public_name)
