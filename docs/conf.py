@@ -53,7 +53,7 @@ nitpick_ignore_regex = [("py:.*", r"(?!actorsched\.(?!_)).*")]
 def leads_to_the_public_name(
     app: Sphinx, env: BuildEnvironment, node: pending_xref, content: TextElement
 ) -> Element | None:
-    """Resolves `actorsched.task.TaskRef`, as annotations name it, to `actorsched.TaskRef`, as it is described."""
+    """Leads from `actorsched.task.TaskRef`, as annotations say, to the public `actorsched.TaskRef`."""
     name = node["reftarget"].rpartition(".")[2]
     if node.get("refdomain") != "py" or name not in actorsched.__all__:
         return None
