@@ -58,11 +58,6 @@ class ActorschedError(Exception):
     def __init__(self, message: str = "") -> None:
         super().__init__(message)
 
-    @property
-    def message(self) -> str:
-        """What happened, as text, without notes."""
-        return str(self)
-
 
 # ------------------------------------------------------------------------------------------------------ tasks
 

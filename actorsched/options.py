@@ -246,8 +246,11 @@ class Hosts(_Specification):
 class Backoff(_Specification):
     """How long a supervisor waits before it restarts children that keep failing.
 
-    The wait before the n-th restart within the supervisor's period is `delay * factor ** (n - 1)`, at most
-    `max`.
+    The wait before the n-th restart of the same child within the supervisor's period is `delay * factor ** (n
+    - 1)`, at most `max`; where a strategy restarts several children together, n counts all restarts. The
+    period is time in which the
+    child runs: waiting does not use it up, so that a child that always fails is given up even if the waits
+    are long.
 
     Args:
         delay: The first wait, as a duration; 0 for none.
@@ -286,7 +289,7 @@ class Supervise(_Specification):
         strategy: "one_for_one" (the child restarts), "one_for_all" (all children do), or "rest_for_one" (the
             child and those started after it do).
         max_restarts: How many restarts within `period` are borne, 0 or more; one more escalates.
-        period: The length of the sliding window in which restarts are counted, as a duration above zero.
+        period: How long a restart counts (a sliding window), as a duration above zero.
         backoff: How long to wait before a restart: a `Backoff`, or a duration for `Backoff(delay)`.
 
     Raises:
@@ -382,11 +385,15 @@ def _exceptions(value: object, field: str) -> tuple[type[Exception], ...]:
         raise _wrong_type(field, value, remedy)
     found = tuple(cast("Iterable[object]", kinds))
     for kind in found:
-        if not (isinstance(kind, type) and issubclass(kind, Exception)):
-            raise _wrong_type(field, cast("object", kind), f"{remedy}; a BaseException is never retried")
+        if not _is_exception(kind):
+            raise _wrong_type(field, kind, f"{remedy}; a BaseException is never retried")
     if not found:
         raise _wrong_value(field, value, "names no exception, so nothing would be retried", remedy)
     return cast("tuple[type[Exception], ...]", found)
+
+
+def _is_exception(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, Exception)
 
 
 def _text(value: object, field: str) -> str | None:

@@ -12,8 +12,7 @@ of tasks that failed together best (Brooker, "Exponential Backoff And Jitter", 2
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
 
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
     from actorsched.options import Retry
 
 __all__ = ["Again", "Decision", "GiveUp", "after_crash", "after_failure", "growing"]
+
+_CENTURY: Final = 100 * 365.25 * 86400.0  # seconds; whatever grows beyond it will not be lived to see
 
 
 class Again(msgspec.Struct, frozen=True, gc=False):
@@ -73,12 +74,12 @@ def after_crash(retry: Retry, *, crashes: int, fraction: float) -> Decision:
 
 
 def growing(delay: float, factor: float, limit: float | None, count: int) -> float:
-    """Return the `count`-th wait: `delay * factor ** (count - 1)` seconds, finite, at most `limit`."""
+    """Return the `count`-th wait: `delay * factor ** (count - 1)` seconds, at most `limit`, or a century."""
+    longest = _CENTURY if limit is None else limit
     try:
-        wait = delay * factor ** (count - 1)
+        return min(delay * factor ** (count - 1), longest)
     except OverflowError:
-        wait = sys.float_info.max if delay else 0.0
-    return min(wait, sys.float_info.max if limit is None else limit)
+        return longest if delay else 0.0
 
 
 def _wait(retry: Retry, count: int, fraction: float) -> float:

@@ -17,9 +17,11 @@ after it
 * Each decision to restart counts once, however many children it names. One more than `max_restarts` within
 `period`
   escalates: all children are to be stopped, and the supervisor itself fails.
-* A restart is dated by when it takes effect, after its back-off. Counted from the failure, a long back-off
-  would push earlier restarts out of the window, and a child that fails at each start would be restarted for
-  ever.
+* A restart counts for `period` seconds in which its child runs: back-off waits of the same child are not part
+of
+  them. Counted by the clock alone, a back-off that grows longer than the period would hide a child that fails
+  at each start, and it would be restarted for ever. Without back-off this is the sliding window of OTP. Under
+  the strategies that restart several children, all waits count as everybody's.
 
 While a restart is under way, its children are *stopping* (told to stop; the end to come is expected) or
 *down* (ended, and to be started). As soon as the supervisor begins to start one it counts as running, because
@@ -35,7 +37,7 @@ it names children.
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from heapq import heappop, heappush, heapreplace
 from itertools import takewhile
 from typing import TYPE_CHECKING, Final, Generic, Literal, NoReturn, TypeAlias, TypeVar
 
@@ -112,14 +114,14 @@ _EXPECTED: Final = Expected()
 class Supervision(Generic[C]):
     """The children of one supervisor, and the decisions about them."""
 
-    __slots__ = ("_children", "_closed", "_down", "_restarts", "_spec", "_stopping")
+    __slots__ = ("_children", "_closed", "_down", "_spec", "_stopping", "_window")
 
     def __init__(self, spec: Supervise) -> None:
         self._spec = spec
         self._children: dict[C, RestartType] = {}  # in start order; a restart does not change it
         self._stopping: set[C] = set()  # told to stop by a restart
         self._down: set[C] = set()  # ended, to be started by a restart
-        self._restarts: list[float] = []  # when the restarts that count took effect, ascending
+        self._window: _Window[C | None] = _Window(spec.period)
         self._closed = False
 
     def __len__(self) -> int:
@@ -136,7 +138,7 @@ class Supervision(Generic[C]):
         state = "closed" if self._closed else self._spec.strategy
         return (
             f"<Supervision {state}, {len(self._children)} children, {len(self._stopping)} stopping, "
-            f"{len(self._down)} down, {len(self._restarts)} restarts counted>"
+            f"{len(self._down)} down, {len(self._window)} restarts counted>"
         )
 
     def add(self, child: C, restart: RestartType) -> None:
@@ -219,8 +221,7 @@ class Supervision(Generic[C]):
         """Assert what must hold between any two calls; for tests."""
         assert self._stopping.isdisjoint(self._down)
         assert self._stopping | self._down <= self._children.keys()
-        assert self._restarts == sorted(self._restarts)
-        assert len(self._restarts) <= self._spec.max_restarts
+        assert len(self._window) <= self._spec.max_restarts
         assert not (self._closed and (self._stopping or self._down))
 
     # ------------------------------------------------------------------------------------------ one case each
@@ -236,14 +237,14 @@ class Supervision(Generic[C]):
 
     def _restart(self, child: C, now: float) -> Restart[C] | Escalate[C]:
         """A child ended that is to be started again, if that does not become too often."""
-        del self._restarts[: bisect_left(self._restarts, now - self._spec.period)]
-        count = len(self._restarts) + 1
-        if count > self._spec.max_restarts:
+        count = self._window.count(now)
+        if count >= self._spec.max_restarts:
             self._forget(child)
-            return Escalate(stop=self.close(), restarts=count - 1)
+            return Escalate(stop=self.close(), restarts=count)
+        whose = child if self._spec.strategy == "one_for_one" else None
         backoff = self._spec.backoff
-        delay = growing(backoff.delay, backoff.factor, backoff.max, count)
-        insort(self._restarts, now + delay)
+        delay = growing(backoff.delay, backoff.factor, backoff.max, self._window.own(whose) + 1)
+        self._window.add(whose, now, delay)
         self._down.add(child)
         affected = self._affected(child)
         stop = tuple(other for other in reversed(affected) if other not in self._down)
@@ -265,6 +266,7 @@ class Supervision(Generic[C]):
 
     def _forget(self, child: C) -> None:
         del self._children[child]
+        self._window.forget(child)
         self._stopping.discard(child)
         self._down.discard(child)
 
@@ -276,3 +278,58 @@ class Supervision(Generic[C]):
 
     def _refuse(self, child: C, fault: str) -> NoReturn:
         raise ValueError(f"{shown(child)} {fault}")
+
+
+class _Counted(Generic[C]):
+    """A restart that counts."""
+
+    __slots__ = ("own", "until")
+
+    def __init__(self, until: float, own: list[_Counted[C]]) -> None:
+        self.until = until
+        self.own = own  # the restarts of the same child, this one included
+
+
+class _Window(Generic[C]):
+    """The restarts that count, each until its child has run for `period` seconds."""
+
+    __slots__ = ("_heap", "_own", "_period", "_sequence")
+
+    def __init__(self, period: float) -> None:
+        self._period = period
+        # By when they end, which may have been put off since they were entered; the number breaks ties.
+        self._heap: list[tuple[float, int, _Counted[C]]] = []
+        self._own: dict[C, list[_Counted[C]]] = {}
+        self._sequence = 0
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def count(self, now: float) -> int:
+        """Return how many restarts count at present; what no longer does is dropped."""
+        while self._heap and self._heap[0][0] < now:
+            _, sequence, counted = self._heap[0]
+            if counted.until < now:
+                heappop(self._heap)
+                counted.own.remove(counted)
+            else:
+                heapreplace(self._heap, (counted.until, sequence, counted))
+        return len(self._heap)
+
+    def own(self, child: C) -> int:
+        """Return how many restarts of this child count, as of the last `count`."""
+        return len(self._own.get(child, ()))
+
+    def add(self, child: C, now: float, delay: float) -> None:
+        """Enter a restart of this child; its earlier ones count longer by the time for which it waits."""
+        own = self._own.setdefault(child, [])
+        for earlier in own:
+            earlier.until += delay
+        counted = _Counted(now + delay + self._period, own)
+        own.append(counted)
+        self._sequence += 1
+        heappush(self._heap, (counted.until, self._sequence, counted))
+
+    def forget(self, child: C) -> None:
+        """Let go of the child; its restarts count on."""
+        self._own.pop(child, None)
