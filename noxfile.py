@@ -5,6 +5,7 @@ Each session installs what pyproject.toml says and nothing else: one that passes
 
 from __future__ import annotations
 
+import os
 import pathlib
 import shutil
 
@@ -15,6 +16,10 @@ nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_external_run = True
 nox.options.sessions = ["lint", "types", "tests", "docs"]
+
+# pyenv's shims hide every version that is not switched on; behind them on the path, nox finds the real ones.
+PYENV = pathlib.Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
+os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], *map(str, sorted(PYENV.glob("versions/3.*/bin")))])
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 SUPPORTED = nox.project.python_versions(PROJECT)
@@ -63,7 +68,7 @@ def oldest_pins() -> list[str]:
 @nox.session
 def coverage(session: nox.Session) -> None:
     """The suite under coverage, its host processes too."""
-    session.install("-e", ".[test]")
+    session.install("-e", ".[coverage]")
     session.run("coverage", "erase")
     session.run("coverage", "run", "-m", "pytest", *session.posargs)
     session.run("coverage", "combine")
