@@ -1,0 +1,1 @@
+"""Host processes: the wire, what may cross it, the parent's end of a host and the child's."""

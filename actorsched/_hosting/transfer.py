@@ -1,0 +1,262 @@
+"""What crosses between processes: objects to payloads and back.
+
+The law of this module: it turns objects into `Payload`s and payloads into objects, and says truthfully why
+it cannot. It touches no descriptor and knows no link: big buffers are only set aside here, and put into
+shared memory when their frame is sent.
+
+How it works: three picklers, each tried when the one before will not do.
+
+1. Pickle itself, in C, by reference: for nearly everything, and at the price of one call.
+2. The same with reducers for what pickle refuses although it can cross: `memoryview`, `ContextVar`.
+3. cloudpickle, by value, for what a host could not import: lambdas, closures, what lives in `__main__` or in
+   a module that no import finds. It is imported only then.
+
+Pickling by reference something of `__main__` succeeds here and fails over there, so that is no success: the
+finished pickle is searched for the names of such modules (`importable` keeps the list). The search may find
+a mere text of the same spelling; then the third pickler works in vain, and its result is as right.
+"""
+
+from __future__ import annotations
+
+import copyreg
+from collections import ChainMap
+from io import BytesIO
+from pickle import PickleBuffer, Pickler
+from pickle import dumps as _pickled
+from pickle import loads as _unpickled
+from typing import TYPE_CHECKING, Any, cast
+
+from actorsched._hosting import importable
+from actorsched._hosting.wire import Bulky, Payload
+from actorsched.exceptions import NotTransferable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+BIG = 64 * 1024
+"""From how many bytes on a buffer travels beside the pickle instead of being copied into it."""
+
+_ALONE = 256 * 1024
+"""From how many bytes on the pickle itself is treated as such a buffer."""
+
+_STACK_GLOBAL = b"\x93"
+"""The opcode by which a pickle refers to something importable."""
+
+_ATOMS = frozenset({int, float, bool, str, complex})
+
+
+# ---------------------------------------------------------------------------------------------- to payloads
+
+
+def dumps(value: object, what: str, root: str = "value") -> Payload:
+    """Turn an object into a payload.
+
+    Big buffers in it are referred to, not copied: do not change them before the payload's frame is sent.
+
+    Args:
+        value: The object.
+        what: What it is, for the error: "the result of task 'load'".
+        root: What the path to a culprit begins with.
+
+    Raises:
+        NotTransferable: It cannot cross; the error names the path to the culprit within it.
+    """
+    if value is None:
+        return b""
+    if type(value) in _ATOMS:
+        return _pickled(value, 5)
+    return _dumped(_set_aside(value), value, what, root)
+
+
+def dump_call(args: tuple[Any, ...], kwargs: Mapping[str, Any] | None, what: str) -> Payload:
+    """Turn the arguments of a call into a payload, for `load_call`; otherwise like `dumps`."""
+    if kwargs:
+        call: Sequence[object] = [
+            tuple([_set_aside(arg) for arg in args]),
+            {name: _set_aside(arg) for name, arg in kwargs.items()},
+        ]
+        return _dumped(call, (args, kwargs), what, "")
+    if not args:
+        return b""
+    for arg in args:
+        if type(arg) not in _ATOMS:
+            return _dumped(tuple([_set_aside(arg) for arg in args]), (args, {}), what, "")
+    return _pickled(args, 5)
+
+
+def _dumped(value: object, original: object, what: str, root: str) -> Payload:
+    """The payload of `value`; errors are told in terms of `original`, of which `root` is the name."""
+    for pickle in (_pickled, _pickled_with_reducers):
+        try:
+            data, buffers = _with_buffers(pickle, value)
+        except Exception:  # whatever a `__reduce__` raises: the next pickler may do without it
+            continue
+        if _STACK_GLOBAL in data and importable.names_stranger(data):
+            break
+        return _payload(data, buffers)
+    try:
+        return by_value(value)
+    except Exception as error:
+        raise _refusal(original, what, root, error) from error
+
+
+def by_value(value: object) -> Payload:
+    """What cloudpickle makes of the value; its errors are told as they are."""
+    from actorsched._hosting.by_value import pickled
+
+    return _payload(*_with_buffers(pickled, value))
+
+
+def _with_buffers(pickle: Callable[..., bytes], value: object) -> tuple[bytes, list[PickleBuffer]]:
+    buffers: list[PickleBuffer] = []
+
+    def keep_within(buffer: PickleBuffer) -> bool:
+        if memoryview(buffer).nbytes < BIG:
+            return True
+        buffers.append(buffer)
+        return False
+
+    return pickle(value, 5, buffer_callback=keep_within), buffers
+
+
+def _payload(data: bytes, buffers: list[PickleBuffer]) -> Payload:
+    if len(data) >= _ALONE:
+        return Bulky(PickleBuffer(data), [*buffers])
+    return Bulky(data, [*buffers]) if buffers else data
+
+
+def _refusal(original: object, what: str, root: str, error: BaseException) -> NotTransferable:
+    from actorsched._hosting.culprit import find_culprit
+
+    path, reason = find_culprit(original, root, error)
+    return NotTransferable(
+        f"{what} cannot cross to another process: {path + ': ' if path else ''}{reason}; "
+        "send what it is made from instead, and make it over there",
+        what=what,
+        path=path or None,
+    )
+
+
+# -------------------------------------------------------------------------------------------- from payloads
+
+
+def loads(payload: Payload, what: str = "a payload") -> Any:
+    """Turn a payload into the object that it was made from.
+
+    Raises:
+        NotTransferable: It arrived, but cannot be built in this process.
+    """
+    if payload == b"":
+        return None
+    try:
+        if isinstance(payload, Bulky):
+            return _unpickled(cast("bytes", payload.data), buffers=payload.buffers)
+        return _unpickled(payload)
+    except Exception as error:  # whatever a `__setstate__` raises
+        raise NotTransferable(
+            f"{what} arrived, but cannot be built in this process: {type(error).__name__}: {error}",
+            what=what,
+        ) from error
+
+
+def load_call(payload: Payload, what: str = "the arguments") -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments that `dump_call` was given.
+
+    Raises:
+        NotTransferable: They arrived, but cannot be built in this process.
+    """
+    if payload == b"":
+        return (), {}
+    call = loads(payload, what)
+    if type(call) is tuple:
+        return call, {}
+    args, kwargs = call
+    return args, kwargs
+
+
+# ------------------------------------------------------------------------------------------------- reducers
+
+
+class _Aside:
+    """Big bytes among arguments: pickled as a buffer of their own, so they are copied once on either side."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: bytes | bytearray) -> None:
+        self._value = value
+
+    def __reduce__(self) -> tuple[type, tuple[PickleBuffer]]:
+        return type(self._value), (PickleBuffer(self._value),)
+
+
+def _set_aside(value: object) -> object:
+    if type(value) in (bytes, bytearray) and len(cast("bytes", value)) >= BIG:
+        return _Aside(cast("bytes", value))
+    return value
+
+
+def _view(buffer: Any, form: str, shape: tuple[int, ...]) -> memoryview:
+    flat = memoryview(buffer).cast("B")
+    return flat.cast(form, shape) if len(shape) > 1 or form != "B" else flat  # type: ignore[call-overload]
+
+
+def _reduce_memoryview(view: memoryview) -> tuple[Callable[..., memoryview], tuple[Any, ...]]:
+    if not view.c_contiguous:
+        return _view, (PickleBuffer(view.tobytes()), view.format, view.shape)
+    return _view, (PickleBuffer(view), view.format, view.shape)
+
+
+def _reduce_variable(variable: Any) -> tuple[Callable[..., object], tuple[Any, ...]]:
+    from actorsched._hosting.variables import handle_of, variable_of
+
+    return variable_of, (handle_of(variable),)
+
+
+def _reducers() -> dict[type, Callable[[Any], tuple[Any, ...]]]:
+    from contextvars import ContextVar
+
+    return {memoryview: _reduce_memoryview, ContextVar: _reduce_variable}
+
+
+REDUCERS = _reducers()
+"""How to pickle what pickle refuses although it can cross."""
+
+
+class _Reducing(Pickler):
+    dispatch_table = ChainMap(REDUCERS, copyreg.dispatch_table)
+
+
+def _pickled_with_reducers(value: object, protocol: int, *, buffer_callback: Any) -> bytes:
+    file = BytesIO()
+    _Reducing(file, protocol, buffer_callback=buffer_callback).dump(value)
+    return file.getvalue()
+
+
+# --------------------------------------------------------------------------------------------------- travel
+
+_link: object | None = None
+
+
+def current_link() -> object | None:
+    """The link that what is being pickled or unpickled travels on, as `travelling` said; None if nobody did.
+
+    For the `__reduce__` of references to actors and tasks, and for what rebuilds them.
+    """
+    return _link
+
+
+def travelling(link: object) -> AbstractContextManager[None]:
+    """While the context lasts, `current_link()` is this one. Only for code that does not wait in it."""
+    from contextlib import contextmanager
+
+    @contextmanager
+    def over() -> Iterator[None]:
+        global _link  # noqa: PLW0603
+        before, _link = _link, link
+        try:
+            yield
+        finally:
+            _link = before
+
+    return over()

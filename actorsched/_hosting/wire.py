@@ -1,0 +1,495 @@
+"""What a runtime and its hosts say to each other, and how it becomes bytes.
+
+The law of this module: it is pure. Frames are data, `Packer` turns frames into bytes and `Splitter` turns
+bytes back into frames; neither touches a descriptor, a process or a clock. What the words mean is told
+where they are acted upon: `link` for the parent's end, `child` and `child_actors` for the other.
+
+How it works: whatever one side has to say at a moment travels as one *packet*: eight bytes of header (a
+mark, the number of bulky payloads within, the length), then one msgpack array of all the frames. A frame is
+an array that starts with its number. Encoding and decoding a whole packet is one call into C, which is
+where the speed comes from: a frame of its own costs several times as much as one of a hundred.
+
+Each direction has its own closed union of frames, so a host that says what only the runtime may say is
+noticed as surely as one that writes garbage. Either is a `ProtocolError`, and a `Splitter` stays in that
+state: behind a fault no byte can be trusted to be the beginning of anything.
+
+Payloads are pickles that this module never opens: plain bytes, or `Bulky` where big buffers travel beside
+them. A buffer is either inline or `Lent`: a place in the sender's shared memory. Whoever sends says which,
+with the `place` that it gives to its `Packer`; whoever receives turns the lent ones into memory again with
+the `resolve` that it gives to its `Splitter`.
+"""
+
+from __future__ import annotations
+
+from struct import Struct as Layout
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pickle import PickleBuffer
+
+    from typing_extensions import Buffer
+
+VERSION = 1
+
+_HEADER = Layout("<2sHI")  # mark, how many bulky payloads (saturated), length of the body
+_MARK = b"as"
+_MANY = 0xFFFF
+
+
+class ProtocolError(Exception):
+    """The other side wrote something that is not of this protocol; nothing after it can be understood.
+
+    Attributes:
+        frames: The frames that arrived whole before the fault, in the same feed.
+    """
+
+    def __init__(self, message: str, frames: Sequence[Any] = ()) -> None:
+        super().__init__(message)
+        self.frames = list(frames)
+
+
+# --------------------------------------------------------------------------------------------------- payloads
+
+
+class Lent(msgspec.Struct, array_like=True, gc=False):
+    """A buffer that lies in the sender's shared memory until it is given back with `Release`."""
+
+    offset: int
+    length: int
+
+
+if TYPE_CHECKING:
+    Piece = bytes | Lent | Buffer
+    """On the wire bytes or `Lent`; before packing and after resolving, any buffer."""
+else:
+    Piece = bytes | Lent
+
+
+class Bulky(msgspec.Struct, array_like=True, gc=False):
+    """A pickle whose big buffers travel beside it."""
+
+    data: Piece
+    buffers: list[Piece]
+
+
+Payload = bytes | Bulky
+"""A pickled object. No bytes at all stand for None, or for no arguments."""
+
+
+class Error(msgspec.Struct, array_like=True, gc=False):
+    """An exception that crosses: pickled if it can be, and in any case described.
+
+    Attributes:
+        exception: The pickled exception with its causes; empty when it could not be pickled.
+        why: Why it could not be, where it could not.
+    """
+
+    exception: Payload
+    type: str
+    message: str
+    traceback: str
+    why: str = ""
+
+
+# ---------------------------------------------------------------------------------------------- to both kinds
+
+
+class Define(msgspec.Struct, array_like=True, gc=False, tag=1):
+    """A function or class that later frames name by its number."""
+
+    fn_id: int
+    body: Payload
+
+
+class Undefine(msgspec.Struct, array_like=True, gc=False, tag=2):
+    """Functions and classes that no later frame will name."""
+
+    fn_ids: list[int]
+
+
+class Answer(msgspec.Struct, array_like=True, gc=False, tag=3):
+    """What became of a `Request`."""
+
+    request_id: int
+    value: Payload = b""
+    error: Error | None = None
+
+
+class Release(msgspec.Struct, array_like=True, gc=False, tag=4):
+    """The reader has let go of what was lent at these offsets."""
+
+    offsets: list[int]
+
+
+class Stop(msgspec.Struct, array_like=True, gc=False, tag=5):
+    """Finish what has arrived, then leave with `Bye`."""
+
+
+# ---------------------------------------------------------------------------------------------- to task hosts
+
+
+class Run(msgspec.Struct, array_like=True, gc=False, tag=10):
+    """Run a function. The numbers of tasks grow on each link: either side can tell earlier from later.
+
+    Attributes:
+        deadline: On the machine's monotonic clock, in seconds.
+    """
+
+    task_id: int
+    fn_id: int
+    args: Payload = b""
+    context: Payload = b""
+    attempt: int = 1
+    name: str = ""
+    deadline: float | None = None
+
+
+class Cancel(msgspec.Struct, array_like=True, gc=False, tag=11):
+    """Ask a task to stop: at its next checkpoint, or before it begins."""
+
+    task_id: int
+    reason: str | None = None
+
+
+class Revoke(msgspec.Struct, array_like=True, gc=False, tag=12):
+    """Give back those of these tasks that have not begun."""
+
+    task_ids: list[int]
+
+
+# --------------------------------------------------------------------------------------------- to actor hosts
+
+
+class Open(msgspec.Struct, array_like=True, gc=False, tag=20):
+    """Create an actor and run its `on_start`."""
+
+    actor_id: int
+    cls_id: int
+    args: Payload = b""
+    context: Payload = b""
+    name: str = ""
+
+
+class Call(msgspec.Struct, array_like=True, gc=False, tag=21):
+    """Run a handler. A streamed call yields nothing before a `Demand`."""
+
+    call_id: int
+    actor_id: int
+    handler: str
+    args: Payload = b""
+    context: Payload = b""
+    stream: bool = False
+    sender: Payload = b""
+
+
+class CancelCall(msgspec.Struct, array_like=True, gc=False, tag=22):
+    """Cancel a handler; for a stream that waits for demand: close its generator."""
+
+    call_id: int
+    reason: str | None = None
+
+
+class Demand(msgspec.Struct, array_like=True, gc=False, tag=23):
+    """So many more items of a streamed call are wanted."""
+
+    call_id: int
+    n: int = 1
+
+
+class Close(msgspec.Struct, array_like=True, gc=False, tag=24):
+    """Run the actor's `on_stop` with this reason, then forget it."""
+
+    actor_id: int
+    reason: Payload = b""
+
+
+class Forget(msgspec.Struct, array_like=True, gc=False, tag=25):
+    """Cancel whatever the actor does and forget it, without `on_stop`."""
+
+    actor_id: int
+
+
+# ------------------------------------------------------------------------------------------------- from hosts
+
+
+class Hello(msgspec.Struct, array_like=True, gc=False, tag=40):
+    """The host is ready."""
+
+    pid: int
+    version: int = VERSION
+
+
+class Bye(msgspec.Struct, array_like=True, gc=False, tag=41):
+    """The host has finished everything and ends now; its last word."""
+
+
+class Log(msgspec.Struct, array_like=True, gc=False, tag=42):
+    """A log record, formatted as far as it must be to travel.
+
+    Attributes:
+        extra: The pickled dict of the attributes that `extra=` added; empty when there are none.
+    """
+
+    logger: str
+    level: int
+    message: str
+    created: float
+    path: str
+    line: int
+    function: str
+    thread: str
+    task: int
+    exception: str | None = None
+    stack: str | None = None
+    extra: bytes = b""
+
+
+class Request(msgspec.Struct, array_like=True, gc=False, tag=43):
+    """Something inside a host asks the runtime, and waits for an `Answer`.
+
+    Attributes:
+        origin: The number of the task or call that asks.
+    """
+
+    request_id: int
+    origin: int
+    verb: str
+    body: Payload = b""
+
+
+class CancelRequest(msgspec.Struct, array_like=True, gc=False, tag=44):
+    """Whoever asked does not wait any more."""
+
+    request_id: int
+
+
+class Told(msgspec.Struct, array_like=True, gc=False, tag=45):
+    """Something inside a host tells the runtime, and waits for nothing."""
+
+    origin: int
+    verb: str
+    body: Payload = b""
+
+
+class Started(msgspec.Struct, array_like=True, gc=False, tag=50):
+    """A task has begun and is not done yet. Quick tasks are told of by their end alone."""
+
+    task_id: int
+
+
+class Done(msgspec.Struct, array_like=True, gc=False, tag=51):
+    """A task's function has returned.
+
+    Attributes:
+        began: On the machine's monotonic clock, in seconds.
+        took: Seconds.
+    """
+
+    task_id: int
+    value: Payload = b""
+    began: float = 0.0
+    took: float = 0.0
+
+
+class Failed(msgspec.Struct, array_like=True, gc=False, tag=52):
+    """A task's function has raised, or never began because it was cancelled before.
+
+    Attributes:
+        interrupted: It ended because it was cancelled.
+    """
+
+    task_id: int
+    error: Error
+    began: float = 0.0
+    took: float = 0.0
+    interrupted: bool = False
+
+
+class Revoked(msgspec.Struct, array_like=True, gc=False, tag=53):
+    """These tasks had not begun, and never will."""
+
+    task_ids: list[int]
+
+
+class Progress(msgspec.Struct, array_like=True, gc=False, tag=54):
+    """What a task reported."""
+
+    task_id: int
+    fraction: float
+    message: str
+
+
+class Opened(msgspec.Struct, array_like=True, gc=False, tag=60):
+    """The actor's `on_start` has finished."""
+
+    actor_id: int
+
+
+class OpenFailed(msgspec.Struct, array_like=True, gc=False, tag=61):
+    """The actor could not be created or started; the host has forgotten it."""
+
+    actor_id: int
+    error: Error
+
+
+class Closed(msgspec.Struct, array_like=True, gc=False, tag=62):
+    """The actor's `on_stop` has finished, perhaps badly; the host has forgotten it."""
+
+    actor_id: int
+    error: Error | None = None
+
+
+class Returned(msgspec.Struct, array_like=True, gc=False, tag=63):
+    """A handler has returned."""
+
+    call_id: int
+    value: Payload = b""
+
+
+class Raised(msgspec.Struct, array_like=True, gc=False, tag=64):
+    """A handler, or a stream's generator, has raised.
+
+    Attributes:
+        cancelled: It ended because it was cancelled.
+    """
+
+    call_id: int
+    error: Error
+    cancelled: bool = False
+
+
+class Item(msgspec.Struct, array_like=True, gc=False, tag=65):
+    """What a stream has yielded."""
+
+    call_id: int
+    value: Payload = b""
+
+
+class Ended(msgspec.Struct, array_like=True, gc=False, tag=66):
+    """A stream is over: exhausted, or closed because it was cancelled."""
+
+    call_id: int
+
+
+ToHost = (
+    Define | Undefine | Answer | Release | Stop | Run | Cancel | Revoke
+    | Open | Call | CancelCall | Demand | Close | Forget
+)  # fmt: skip
+FromHost = (
+    Hello | Bye | Log | Request | CancelRequest | Told | Release
+    | Started | Done | Failed | Revoked | Progress
+    | Opened | OpenFailed | Closed | Returned | Raised | Item | Ended
+)  # fmt: skip
+Frame = ToHost | FromHost
+
+
+# ------------------------------------------------------------------------------------------------------ bytes
+
+
+class Packer:
+    """Turns frames into packets.
+
+    Args:
+        place: Puts a big buffer where the other side can get it: answers with `Lent`, or with something to
+            send inline.
+    """
+
+    __slots__ = ("_bulky", "_encode_into", "_place")
+
+    def __init__(self, place: Callable[[PickleBuffer], Lent | Buffer]) -> None:
+        self._place = place
+        self._bulky = 0
+        self._encode_into = msgspec.msgpack.Encoder(enc_hook=self._placed).encode_into
+
+    def pack(self, frames: Sequence[Frame]) -> bytearray:
+        """One packet of all these frames."""
+        packet = bytearray(256)
+        self._bulky = 0
+        self._encode_into(frames, packet, _HEADER.size)
+        _HEADER.pack_into(packet, 0, _MARK, min(self._bulky, _MANY), len(packet) - _HEADER.size)
+        return packet
+
+    def _placed(self, buffer: Any) -> Lent | Buffer:
+        """Called by the encoder for what it does not know: only the buffers that pickle left aside."""
+        self._bulky += 1
+        return self._place(buffer)
+
+
+class Splitter:
+    """Turns a stream of bytes into frames.
+
+    Args:
+        frames: The union of the frames that may come.
+        resolve: Called with each bulky payload before its frame is handed out, to replace what is lent.
+    """
+
+    __slots__ = ("_decode", "_error", "_resolve", "_rest")
+
+    def __init__(self, frames: object, resolve: Callable[[Bulky], None]) -> None:
+        self._decode = msgspec.msgpack.Decoder(list[frames]).decode  # type: ignore[valid-type]
+        self._resolve = resolve
+        self._rest = bytearray()
+        self._error: str | None = None
+
+    @property
+    def partial(self) -> bool:
+        """Whether the stream ends within a packet."""
+        return bool(self._rest)
+
+    def feed(self, data: bytes) -> list[Any]:
+        """Take what was read; answer with the frames that are complete by it.
+
+        Raises:
+            ProtocolError: This is not of the protocol, or something before it was not.
+        """
+        if self._error is not None:
+            raise ProtocolError(self._error)
+        frames: list[Any] = []
+        try:
+            if self._rest:
+                self._rest += data
+                with memoryview(self._rest) as view:
+                    used = self._split(view, frames)
+                del self._rest[:used]
+            else:
+                with memoryview(data) as view:
+                    used = self._split(view, frames)
+                    if used < len(data):
+                        self._rest += view[used:]
+        except Exception as error:  # whatever a decoder makes of garbage: it is their fault, not ours
+            self._error = str(error)
+            self._rest.clear()
+            raise ProtocolError(self._error, frames) from error
+        return frames
+
+    def _split(self, data: memoryview, frames: list[Any]) -> int:
+        """Add the frames of the whole packets in `data`; answer how many bytes they were."""
+        start, end = 0, len(data)
+        while end - start >= _HEADER.size:
+            mark, bulky, length = _HEADER.unpack_from(data, start)
+            if mark != _MARK:
+                raise ProtocolError(f"a packet begins with {mark!r} where {_MARK!r} is due")
+            body = start + _HEADER.size
+            if body + length > end:
+                break
+            packet: list[Any] = self._decode(data[body : body + length])
+            if bulky:
+                for frame in packet:
+                    self._resolve_in(frame)
+            frames += packet
+            start = body + length
+        mark = bytes(data[start : start + len(_MARK)])
+        if not _MARK.startswith(mark):
+            raise ProtocolError(f"a packet begins with {mark!r} where {_MARK!r} is due")
+        return start
+
+    def _resolve_in(self, struct: msgspec.Struct) -> None:
+        for field in struct.__struct_fields__:
+            value = getattr(struct, field)
+            if type(value) is Bulky:
+                self._resolve(value)
+            elif type(value) is Error:
+                self._resolve_in(value)
