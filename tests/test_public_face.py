@@ -145,8 +145,9 @@ def test_any_stands_only_where_it_is_the_honest_answer(name: str) -> None:
 @pytest.mark.process
 @pytest.mark.deadline(240)
 def test_the_public_types_are_complete() -> None:
+    verify = ["--verifytypes", "actorsched", "--ignoreexternal", "--outputjson"]
     answer = subprocess.run(
-        [sys.executable, "-m", "pyright", "--verifytypes", "actorsched", "--ignoreexternal", "--outputjson"],
+        [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, *verify],
         capture_output=True,
         check=False,
         text=True,

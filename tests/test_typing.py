@@ -47,7 +47,8 @@ def mypy_reports() -> Reports:
 
 
 def pyright_reports() -> Reports:
-    found = json.loads(output_of("pyright", "--outputjson", str(CALLS)))["generalDiagnostics"]
+    output = output_of("pyright", "--outputjson", "--pythonpath", sys.executable, str(CALLS))
+    found = json.loads(output)["generalDiagnostics"]
     return {
         report["range"]["start"]["line"] + 1: report["message"]
         for report in found
