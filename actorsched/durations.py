@@ -5,9 +5,9 @@ reads a clock, and knows nothing of what a duration is for but the name of the f
 
 How it works: a number is seconds. Text is one or more amounts with their units, the larger unit first and
 none twice ("1h 30m"), added up in integers, so that "0.1ms" is exactly the float nearest to 0.0001. Text
-without a unit ("5") is
-refused: whether it meant seconds or milliseconds is a guess. `re`, `datetime` and `numbers` are imported when
-first needed: plain numbers, which is what nearly every program passes, need none of them.
+without a unit ("5") is refused: whether it meant seconds or milliseconds is a guess. `re`, `datetime` and
+`numbers` are imported when first needed: plain numbers, which is what nearly every program passes, need none
+of them.
 """
 
 from __future__ import annotations

@@ -246,11 +246,10 @@ class Hosts(_Specification):
 class Backoff(_Specification):
     """How long a supervisor waits before it restarts children that keep failing.
 
-    The wait before the n-th restart of the same child within the supervisor's period is `delay * factor ** (n
-    - 1)`, at most `max`; where a strategy restarts several children together, n counts all restarts. The
-    period is time in which the
-    child runs: waiting does not use it up, so that a child that always fails is given up even if the waits
-    are long.
+    The n-th restart of the same child within the supervisor's period waits `delay * factor ** (n - 1)`
+    seconds, at most `max`; where a strategy restarts several children together, n counts all restarts. The
+    period is time in which the child runs: waiting does not use it up, so a child that always fails is given
+    up even if the waits are long.
 
     Args:
         delay: The first wait, as a duration; 0 for none.
@@ -272,7 +271,7 @@ class Backoff(_Specification):
         self,
         delay: Duration = 0,
         factor: float = 2.0,
-        max: Duration | None = None,  # noqa: A002  # as `max_delay` of Retry; here the class is the word's other half
+        max: Duration | None = None,  # noqa: A002  # as in Hosts
     ) -> None:
         self._fill(
             delay=seconds(delay, field="Backoff.delay"),

@@ -7,8 +7,7 @@ How it works:
 
 * `RoundRobin` counts.
 * `LeastLoaded` asks for each load and takes the least; ties go to the lowest index, so that a pool with
-little
-  to do keeps the same members warm.
+  little to do keeps the same members warm.
 * `ByKey` sends equal keys to the same member, in every process and every run. A key is written down as bytes,
   hashed with CRC-32 (Python's own `hash` differs from run to run) and mixed, and the member is found with
   "jump" consistent hashing (Lamping and Veach, 2014): it needs no memory, spreads keys evenly, and when a

@@ -8,20 +8,16 @@ never starts, stops or waits for anything; the supervisor does, and reports back
 How it works, after OTP's `supervisor`:
 
 * How a child ended and its restart type say whether it comes back (`RESTARTS`). One that was stopped or
-killed on
-  request, or with its supervisor, never does.
+  killed on request, or with its supervisor, never does.
 * The strategy says who goes with it: nobody (one_for_one), all (one_for_all), or those that were started
-after it
-  (rest_for_one). These are stopped in reverse start order, then started again in start order; temporary ones
-  among them are stopped, and forgotten once they have ended.
+  after it (rest_for_one). These are stopped in reverse start order, then started again in start order;
+  temporary ones among them are stopped, and forgotten once they have ended.
 * Each decision to restart counts once, however many children it names. One more than `max_restarts` within
-`period`
-  escalates: all children are to be stopped, and the supervisor itself fails.
-* A restart counts for `period` seconds in which its child runs: back-off waits of the same child are not part
-of
-  them. Counted by the clock alone, a back-off that grows longer than the period would hide a child that fails
-  at each start, and it would be restarted for ever. Without back-off this is the sliding window of OTP. Under
-  the strategies that restart several children, all waits count as everybody's.
+  `period` escalates: all children are to be stopped, and the supervisor itself fails.
+* A restart counts for `period` seconds in which its child runs: later back-off waits of the same child are
+  not part of them. Counted by the clock alone, a back-off that grows longer than the period would hide a
+  child that fails at each start, and it would be restarted for ever. Without back-off this is the sliding
+  window of OTP. Under the strategies that restart several children, all waits count as everybody's.
 
 While a restart is under way, its children are *stopping* (told to stop; the end to come is expected) or
 *down* (ended, and to be started). As soon as the supervisor begins to start one it counts as running, because
@@ -323,8 +319,9 @@ class _Window(Generic[C]):
     def add(self, child: C, now: float, delay: float) -> None:
         """Enter a restart of this child; its earlier ones count longer by the time for which it waits."""
         own = self._own.setdefault(child, [])
-        for earlier in own:
-            earlier.until += delay
+        if delay:
+            for earlier in own:
+                earlier.until += delay
         counted = _Counted(now + delay + self._period, own)
         own.append(counted)
         self._sequence += 1
