@@ -35,9 +35,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 
 # Where each library from outside may be imported: modules, or whole layers.
 HOMES: dict[str, tuple[str, ...]] = {
-    "anyio": ("_kernel", "runtime"),
-    "cloudpickle": ("_hosting.transfer",),
-    "msgspec": ("messages", "options", "_core", "_hosting.wire", "_system"),
+    "anyio": ("_kernel", "_system", "runtime"),
+    "cloudpickle": ("_hosting.by_value",),
+    "msgspec": ("messages", "options", "_core", "_hosting", "_system"),
     "rich": ("cli", "demo"),
     "trio": ("_kernel",),
     "uvloop": ("_kernel", "runtime"),
