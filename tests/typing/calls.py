@@ -75,6 +75,10 @@ def count_words(page: str) -> int:
     return len(page.split())
 
 
+def total(a: int, b: int, c: int, d: int, e: int, f: int, g: int) -> int:
+    return a + b + c + d + e + f + g
+
+
 @cpu_bound
 def squeeze(data: bytes, level: int) -> bytes:
     return data[:level]
@@ -107,12 +111,21 @@ async def right_tasks(rt: Runtime) -> None:
     assert_type(await rt.run(fetch_part, page, 0, 10), str)
 
     # options
-    await rt.spawn(fetch, "u", name="f", priority=Priority.HIGH, tags=("a", "b"), metadata={"level": 1}) await
-    rt.spawn(fetch, "u", priority=9, timeout="5s", retry=3, tag="io") await rt.spawn(fetch, "u",
-    timeout=timedelta(seconds=1), retry=Retry(attempts=3, delay="1s", on=(OSError,))) await rt.spawn(nothing,
-    after=[page], on_upstream_failure="run") await rt.run(count_words, "words", host="thread",
-    abandon_on_cancel=True) await rt.run(count_words, "words", host="process") assert_type(await
-    rt.run(partial(fetch_part, "u", start=1, stop=3)), str)
+    await rt.spawn(fetch, "u", name="f", priority=Priority.HIGH, tags=("a", "b"), metadata={"level": 1})
+    await rt.spawn(fetch, "u", priority=9, timeout="5s", retry=3, tag="io")
+    await rt.spawn(fetch, "u", timeout=timedelta(seconds=1))
+    await rt.spawn(fetch, "u", retry=Retry(attempts=3, delay="1s", on=(OSError,)))
+    await rt.spawn(nothing, after=[page], on_upstream_failure="run")
+    await rt.run(count_words, "words", host="thread", abandon_on_cancel=True)
+    await rt.run(count_words, "words", host="process")
+
+    # keyword arguments
+    assert_type(await rt.run(partial(fetch_part, "u", start=1, stop=3)), str)
+    assert_type(await rt.run(fetch_part, "u", kwargs={"start": 1, "stop": 3}), str)
+    assert_type(await rt.run(count_words, kwargs={"page": page}, name="count"), int)
+
+    # more arguments than a checker is asked to follow
+    assert_type(await rt.run(total, 1, 2, 3, 4, 5, 6, 7), int)
 
     # prepared tasks
     await rt.submit(Task("fetch", fetch, args=("u",), priority=Priority.LOW))
@@ -195,12 +208,12 @@ async def wrong_actors(rt: Runtime, c: ActorRef[Counter]) -> None:
     c.tell(Renderer.render, b"scene")  # wrong
     await c.telling(Counter.add, "5")  # wrong
     await c.telling(Counter.label)  # wrong
-    total: str = await c.ask.add(5)  # wrong
+    sum_up: str = await c.ask.add(5)  # wrong
     other: ActorRef[Renderer] = c  # wrong
     async for tick in c.ask.ticks("often"):  # wrong
         print(tick)
     await c.halt()  # wrong
-    print(total, other)
+    print(sum_up, other)
 
 
 # ----------------------------------------------------------------------------------- runtime, scopes, streams
@@ -217,8 +230,9 @@ async def right_runtimes() -> None:
         async with rt.scope(Supervise("one_for_all", max_restarts=3, period="5s")) as scope:
             assert_type(await scope.run(count_words, "a b"), int)
             assert_type(await scope.spawn(Counter, 1), ActorRef[Counter])
-        pipe = rt.pipeline(read, stage(squeeze_fast, workers=2, host="process"), stage(len, ordered=True,
-        demand=64)) async for size in pipe(["a", "b"]):
+        squeezing = stage(squeeze_fast, workers=2, host="process")
+        pipe = rt.pipeline(read, squeezing, stage(len, ordered=True, demand=64))
+        async for size in pipe(["a", "b"]):
             print(size)
         await rt.shutdown(drain=True, timeout="5s")
 
