@@ -180,7 +180,7 @@ def nothing_outlives_the_test(request: pytest.FixtureRequest) -> Iterator[None]:
         # A dropped loop or socket may sit in a reference cycle; a thread that was told to end needs an
         # instant.
         gc.collect()
-        give_up = time.monotonic() + 2.0
+        give_up = time.monotonic() + 1.0
         while (left := _left_behind(before)) and time.monotonic() < give_up:
             time.sleep(0.005)  # only ever on the way to a failure
     if left:
