@@ -1,0 +1,108 @@
+"""What an actor of the system is: an inbox, and one pure function for each kind of message.
+
+A `Behaviour` decides. It takes a message, changes its own state, and tells its `Outbox` what should
+happen next: a message to another actor, a message to be sent later, an answer to somebody who waits.
+It never waits, reads a clock, draws a random number, writes a log or touches a process itself; the
+outbox does, and in a test the outbox is a recorder.
+
+A behaviour is its own address. Its inbox belongs to the kernel: a behaviour never waits, so its inbox
+holds only what is in transit, and the kernel empties it in one go.
+
+Handlers are found by the exact type of the message, in a table that is made when the class is:
+
+    class Echo(Behaviour):
+        @handles(Ping)
+        def _ping(self, message: Ping, out: Outbox) -> None: ...
+
+Structs instead of classes with slots, because their constructor runs in C: a task or an actor is made
+in a third of the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Protocol, TypeVar
+
+import msgspec
+
+M = TypeVar("M")
+B = TypeVar("B")
+
+_MARK = "_actorsched_handles"
+
+
+class Timer(Protocol):
+    """A message that will be sent later, unless it is cancelled first."""
+
+    def cancel(self) -> None:
+        """Do not send it. Harmless when it was sent or cancelled before."""
+
+
+class Reply(Protocol):
+    """Where somebody outside the system's actors waits for one answer."""
+
+    def done(self) -> bool:
+        """Whether the answer is there, or nobody waits any more."""
+
+    def set_result(self, value: Any, /) -> None:
+        """Wake the one who waits."""
+
+
+class Outbox(Protocol):
+    """What a behaviour may do to the world outside its own state."""
+
+    @property
+    def now(self) -> float:
+        """The present time in seconds, by the runtime's clock."""
+
+    def send(self, to: Behaviour, message: object, /) -> None:
+        """Put a message into an actor's inbox; order is kept per sender."""
+
+    def later(self, delay: float, to: Behaviour, message: object, /) -> Timer:
+        """Send a message after a delay in seconds."""
+
+    def reply(self, to: Reply, value: object, /) -> None:
+        """Answer somebody who waits; nothing happens when nobody waits any more."""
+
+    def random(self) -> float:
+        """A number in [0, 1) from the runtime's own seeded source."""
+
+    def report(self, level: int, text: str, error: BaseException | None = None, /) -> None:
+        """Write to the runtime's log."""
+
+
+class Behaviour(msgspec.Struct, eq=False, weakref=True, kw_only=True):
+    """The base of every actor of the system."""
+
+    inbox: list[object] = []
+    queued: bool = False
+
+    reactions: ClassVar[dict[type, Callable[..., None]]] = {}
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        table = dict(cls.reactions)
+        for value in vars(cls).values():
+            for kind in getattr(value, _MARK, ()):
+                table[kind] = value
+        cls.reactions = table
+
+    def receive(self, message: object, out: Outbox) -> None:
+        """Handle one message.
+
+        Raises:
+            KeyError: This kind of actor takes no such message; nothing has changed.
+        """
+        self.reactions[type(message)](self, message, out)
+
+
+def handles(
+    *kinds: type[M],
+) -> Callable[[Callable[[B, M, Outbox], None]], Callable[[B, M, Outbox], None]]:
+    """Mark a method as the handler of messages of exactly these types."""
+
+    def mark(method: Callable[[B, M, Outbox], None]) -> Callable[[B, M, Outbox], None]:
+        setattr(method, _MARK, kinds)
+        return method
+
+    return mark

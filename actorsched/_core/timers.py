@@ -1,0 +1,97 @@
+"""What is due when: a heap of deadlines whose members can be cancelled.
+
+Pure: it is told the time. Equal times keep the order in which they were set. A cancelled timer stays in
+the heap until it would be due or until half of the heap is cancelled, whichever comes first, so that
+cancelling costs nothing and memory stays bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from heapq import heapify, heappop, heappush
+from typing import Any
+
+
+class TimerEntry:
+    """One timer: call `action(*args)` at `when`, unless cancelled."""
+
+    __slots__ = ("_heap", "action", "args", "sequence", "when")
+
+    def __init__(
+        self, heap: Timers, when: float, sequence: int, action: Callable[..., object], args: tuple[Any, ...]
+    ) -> None:
+        self._heap: Timers | None = heap
+        self.when = when
+        self.sequence = sequence
+        self.action = action
+        self.args = args
+
+    def __lt__(self, other: TimerEntry) -> bool:
+        return (self.when, self.sequence) < (other.when, other.sequence)
+
+    def __repr__(self) -> str:
+        return f"<timer at {self.when:.6f}{'' if self.active else ', over'}>"
+
+    @property
+    def active(self) -> bool:
+        """Whether it is still to come."""
+        return self._heap is not None
+
+    def cancel(self) -> None:
+        """Never call the action. Harmless when it is over already."""
+        heap, self._heap = self._heap, None
+        if heap is not None:
+            self.args = ()
+            heap.note_cancelled()
+
+    def expire(self) -> None:
+        """It is due: it leaves the heap, and can no longer be cancelled."""
+        self._heap = None
+
+
+class Timers:
+    """All timers of one clock."""
+
+    __slots__ = ("_cancelled", "_entries", "_sequence")
+
+    def __init__(self) -> None:
+        self._entries: list[TimerEntry] = []
+        self._sequence = 0
+        self._cancelled = 0
+
+    def __len__(self) -> int:
+        return len(self._entries) - self._cancelled
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} timers, next at {self.next_when()}>"
+
+    def add(self, when: float, action: Callable[..., object], *args: Any) -> TimerEntry:
+        """Set a timer for the time `when`."""
+        self._sequence += 1
+        entry = TimerEntry(self, when, self._sequence, action, args)
+        heappush(self._entries, entry)
+        return entry
+
+    def next_when(self) -> float | None:
+        """When the earliest timer is due; None when there is none."""
+        while self._entries and not self._entries[0].active:
+            heappop(self._entries)
+            self._cancelled -= 1
+        return self._entries[0].when if self._entries else None
+
+    def due(self, now: float) -> TimerEntry | None:
+        """Take the earliest timer whose time has come; None when there is none."""
+        when = self.next_when()
+        if when is None or when > now:
+            return None
+        entry = heappop(self._entries)
+        entry.expire()
+        return entry
+
+    def note_cancelled(self) -> None:
+        """One entry was cancelled; clear the heap when most of it is dead."""
+        self._cancelled += 1
+        if self._cancelled > 64 and self._cancelled * 2 > len(self._entries):
+            self._entries = [entry for entry in self._entries if entry.active]
+            heapify(self._entries)
+            self._cancelled = 0

@@ -1,0 +1,1 @@
+"""The shell around the decisions: run queue, carriers, clock, and one adapter per event loop."""

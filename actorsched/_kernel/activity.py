@@ -1,0 +1,54 @@
+"""What carriers carry: user code that may suspend, and whoever has such code to run.
+
+An `Activity` is one run of user code: a handler with its message, or a task's function. A `Runnable` is
+a member of the run queue: an actor that has messages, or a worker that has a task. It hands out one
+activity at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from actorsched._kernel.carrier import Carrier
+
+
+class Activity(Protocol):
+    """One run of user code, from its beginning to its end."""
+
+    context: Context | None
+    """Where it runs. None when it is over: the context refers back to the activity."""
+    coroutine: Coroutine[Any, Any, Any] | None
+    carrier: Carrier | None
+    """Who stays with it since it suspended first; None before."""
+    interrupted: bool
+    """Whether it was told to stop."""
+
+    def begin(self) -> object:
+        """Step the code until it first suspends, and return what it yielded to the loop.
+
+        Raises:
+            StopIteration: The code has returned; the value is in it.
+            BaseException: The code has raised.
+        """
+
+    def returned(self, value: Any) -> Runnable | None:
+        """The code has returned. Answers with who may have more to run."""
+
+    def raised(self, error: BaseException) -> Runnable | None:
+        """The code has raised. Answers with who may have more to run."""
+
+
+class Runnable(Protocol):
+    """Somebody in the run queue."""
+
+    rank: int
+    """Higher ones come first."""
+
+    def next_activity(self) -> Activity | None:
+        """What to run now; None when there is nothing after all."""
+
+    def has_more(self) -> bool:
+        """Whether it should go back to the run queue at once."""

@@ -1,0 +1,99 @@
+"""What the kernel asks of an event loop: the port whose adapters are `on_asyncio` and `on_trio`.
+
+Only plumbing belongs here: tasks outside of everybody's cancel scopes, futures, timers, readiness of
+descriptors and calls from other threads. Nothing here knows of actors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any, Protocol
+
+
+class Future(Protocol):
+    """One value for at most one waiting task. Cancelling the waiter makes it done, and harmless."""
+
+    def done(self) -> bool:
+        """Whether there is a value, or the waiter has gone."""
+
+    def set_result(self, value: Any, /) -> None:
+        """Give the value and wake the waiter. Call it only while not `done()`."""
+
+    def __await__(self) -> Generator[Any, None, Any]: ...
+
+
+class Handle(Protocol):
+    """A timer of the loop."""
+
+    def cancel(self) -> None:
+        """Do not call. Harmless when it has been called or cancelled."""
+
+
+class Watch(Protocol):
+    """Interest in a descriptor's readiness."""
+
+    def close(self) -> None:
+        """No more callbacks, from now on."""
+
+
+class Backend(Protocol):
+    """One running event loop, seen from its own thread unless a method says otherwise."""
+
+    name: str
+    """"asyncio" or "trio"."""
+
+    def monotonic(self) -> float:
+        """The loop's clock, in seconds."""
+
+    def call_soon(self, function: Callable[..., object], /, *args: Any) -> None:
+        """Call in the next turn of the loop."""
+
+    def call_soon_threadsafe(self, function: Callable[..., object], /, *args: Any) -> None:
+        """The same from any thread; raises RuntimeError when the loop is closed."""
+
+    def call_at(self, when: float, function: Callable[..., object], /, *args: Any) -> Handle:
+        """Call at a time of `monotonic()`."""
+
+    def create_future(self) -> Future:
+        """A new future."""
+
+    def start_task(self, function: Callable[..., Awaitable[object]], /, *args: Any, name: str) -> None:
+        """Start a task of its own, outside all cancel scopes; it must not raise."""
+
+    async def breathe(self) -> None:
+        """Let everything else in the loop run once. Not a cancellation point."""
+
+    def watch_readable(self, descriptor: int, callback: Callable[[], object], /) -> Watch:
+        """Call whenever the descriptor is readable (level-triggered)."""
+
+    def watch_writable(self, descriptor: int, callback: Callable[[], object], /) -> Watch:
+        """Call whenever the descriptor is writable (level-triggered)."""
+
+
+def running_backend() -> Backend:
+    """The backend of the loop that runs in this thread.
+
+    Raises:
+        RuntimeError: No loop that actorsched knows runs here.
+    """
+    import sys
+
+    if "trio" in sys.modules:
+        import trio
+
+        if trio.lowlevel.in_trio_run():
+            from actorsched._kernel.on_trio import TrioBackend
+
+            return TrioBackend()
+    import asyncio
+
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(
+            "Runtime() was entered where neither asyncio nor trio is running; "
+            "start one, for example with actorsched.run(main)"
+        ) from None
+    from actorsched._kernel.on_asyncio import AsyncioBackend
+
+    return AsyncioBackend(loop)

@@ -1,0 +1,118 @@
+"""Carriers: the few backend tasks that run all user code.
+
+A carrier takes ready activities from the kernel and steps each inline. One that ends without suspending
+has cost no task at all. When one does suspend, the carrier stays with it until it ends, so that the
+current task, cancel scopes and task groups inside it are right, and lets go of the pump; another carrier
+takes over.
+
+A carrier has one cancel scope for its life, because entering one costs more than most handlers. It is
+cancelled only for the activity that the carrier is staying with; afterwards the carrier ends, whatever
+became of the cancellation, and nothing of it can reach the next activity.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+from anyio import CancelScope
+
+if TYPE_CHECKING:
+    from actorsched._kernel.activity import Activity, Runnable
+    from actorsched._kernel.backend import Future
+    from actorsched._kernel.kernel import Kernel
+
+
+@types.coroutine
+def _drive(activity: Activity, yielded: Any) -> Generator[Any, Any, Any]:
+    """Step a suspended activity to its end within its own context, passing its traps on to the loop."""
+    context, coroutine = activity.context, activity.coroutine
+    assert context is not None
+    assert coroutine is not None
+    while True:
+        try:
+            sent = yield yielded
+        except BaseException as error:
+            try:
+                yielded = context.run(coroutine.throw, error)
+            except StopIteration as stop:
+                return stop.value
+        else:
+            try:
+                yielded = context.run(coroutine.send, sent)
+            except StopIteration as stop:
+                return stop.value
+
+
+class Carrier:
+    """One backend task that runs user code."""
+
+    __slots__ = ("_kernel", "gate", "scope", "subject")
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self.gate: Future | None = None
+        self.scope: CancelScope | None = None
+        self.subject: Activity | None = None
+
+    def __repr__(self) -> str:
+        return f"<carrier {'parked' if self.gate else f'with {self.subject!r}' if self.subject else 'pumping'}>"
+
+    async def run(self) -> None:
+        """Carry until the kernel closes or an activity was cancelled."""
+        kernel = self._kernel
+        kernel.carriers.add(self)
+        try:
+            with CancelScope() as self.scope:
+                while not self.scope.cancel_called:
+                    if kernel.take_pump():
+                        await self._pump()
+                    elif not await self._park():
+                        return
+        finally:
+            kernel.carriers.discard(self)
+
+    def interrupt(self) -> None:
+        """Cancel the activity that this carrier stays with."""
+        assert self.scope is not None
+        self.scope.cancel()
+
+    async def _pump(self) -> None:
+        """Run what is ready, holding the pump, until an activity has suspended and ended, or all is done."""
+        kernel = self._kernel
+        while True:
+            suspended = kernel.run_ready()
+            if suspended is not None:
+                kernel.leave_pump()
+                return await self._stay_with(*suspended)
+            if not kernel.ready:
+                return kernel.leave_pump()
+            await kernel.backend.breathe()
+
+    async def _stay_with(self, activity: Activity, yielded: Any) -> None:
+        self.subject = activity
+        activity.carrier = self
+        if activity.interrupted:
+            self.interrupt()
+        after: Runnable | None
+        try:
+            value = await _drive(activity, yielded)
+        except BaseException as error:
+            after = activity.raised(error)
+        else:
+            after = activity.returned(value)
+        self.subject = None
+        self._kernel.activity_over(after)
+
+    async def _park(self) -> bool:
+        """Wait to be given the pump; False when this carrier is not needed any more."""
+        kernel = self._kernel
+        if not kernel.wants_idle_carrier():
+            return False
+        self.gate = kernel.backend.create_future()
+        kernel.idle.append(self)
+        try:
+            return bool(await self.gate)
+        finally:
+            self.gate = None

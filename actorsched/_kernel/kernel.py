@@ -1,0 +1,330 @@
+"""The kernel: moves messages, and gives user code its turn.
+
+Two kinds of actors, two ways to run them:
+
+* The system's own actors are `Behaviour`s. They never wait, so whoever sends to one from outside sees to
+  it that all of them are run until no message is in transit (`drain`): `await rt.spawn(...)` comes back
+  without a turn of the loop, and nobody ever sees a half-done conversation.
+* User code may wait. Whoever has some to run is put into the run queue, and carriers take it from there.
+  At most one carrier at a time holds the pump, that is, takes from the queue.
+
+Both respect a budget of messages and time, after which the loop gets its turn.
+
+Everything here runs on the runtime's thread, but for `call_threadsafe`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from random import Random
+from threading import get_ident
+from typing import TYPE_CHECKING, Any
+
+from anyio import get_cancelled_exc_class
+
+from actorsched._core.behaviour import Behaviour
+from actorsched._core.post_office import PostOffice
+from actorsched._core.run_queue import RunQueue, ShuffledRunQueue
+from actorsched._core.timers import TimerEntry, Timers
+from actorsched._kernel.carrier import Carrier
+
+if TYPE_CHECKING:
+    from actorsched._core.behaviour import Reply
+    from actorsched._kernel.activity import Activity, Runnable
+    from actorsched._kernel.backend import Backend, Future, Handle
+    from actorsched._kernel.clock import Clock
+
+_MESSAGES_PER_LOOK = 64
+"""How many steps are taken between two looks at the clock."""
+_SECONDS_PER_TURN = 0.002
+"""How long the framework keeps the loop to itself before it lets it breathe."""
+_BURST = 16
+"""How many messages of one actor are handled before the next actor has its turn."""
+_IDLE_CARRIERS = 16
+"""How many parked carriers are kept for the next burst of suspensions."""
+
+_log = logging.getLogger("actorsched")
+
+
+class Kernel:
+    """Run queue, carriers, timers and mail of one runtime. It is the `Outbox` of its actors."""
+
+    def __init__(self, backend: Backend, clock: Clock, seed: int | None) -> None:
+        self.backend = backend
+        self.clock = clock
+        self.chance = Random(seed)
+        self.ready: RunQueue[Runnable] = RunQueue() if seed is None else ShuffledRunQueue(self.chance)
+        self.burst = _BURST if seed is None else 1
+        self.carriers: set[Carrier] = set()
+        self.idle: list[Carrier] = []
+        self.cancelled = get_cancelled_exc_class()
+        self.thread = get_ident()
+        self.office = PostOffice()
+        self.facade: object = None
+        """The runtime, as users hold it."""
+        self.closed = False
+        self.panic: BaseException | None = None
+        self.on_panic: Callable[[BaseException], None] | None = None
+        self._mail: deque[Behaviour] = deque()  # the actors whose inbox is not empty
+        self._draining = False
+        self._pumped = False  # a carrier holds the pump
+        self._called = False  # a carrier was called to the pump and has not come yet
+        self._timers = Timers()
+        self._alarm: Handle | None = None
+        self._alarm_when = float("inf")
+        self._thread_called = False
+        self._thread_calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+
+    def __repr__(self) -> str:
+        return (
+            f"<kernel on {self.backend.name}: {len(self.ready)} ready, {len(self.carriers)} carriers, "
+            f"{len(self._timers)} timers>"
+        )
+
+    # ------------------------------------------------------------------------------------ the outbox
+
+    @property
+    def now(self) -> float:
+        """The present time of the runtime's clock, in seconds."""
+        return self.clock.now()
+
+    def send(self, to: Behaviour, message: object, /) -> None:
+        """Put a message into the inbox of a system actor. `drain` delivers it."""
+        to.inbox.append(message)
+        if not to.queued:
+            to.queued = True
+            self._mail.append(to)
+
+    def later(self, delay: float, to: Behaviour, message: object, /) -> TimerEntry:
+        """Send a message after `delay` seconds."""
+        return self.call_later(delay, self.post, to, message)
+
+    def reply(self, to: Reply, value: object, /) -> None:
+        """Answer somebody who waits, if somebody still does."""
+        if not to.done():
+            to.set_result(value)
+
+    def random(self) -> float:
+        """A number in [0, 1), from the runtime's seed."""
+        return self.chance.random()
+
+    def report(self, level: int, text: str, error: BaseException | None = None, /) -> None:
+        """Write to the log `actorsched`."""
+        _log.log(level, text, exc_info=error)
+
+    # ---------------------------------------------------------------------------- the system's actors
+
+    def post(self, to: Behaviour, message: object) -> None:
+        """Send from outside: what follows from the message has happened when this returns."""
+        self.send(to, message)
+        if not self._draining:
+            self.drain()
+
+    def post_threadsafe(self, to: Behaviour, message: object) -> None:
+        """The same from any thread; from another one, soon."""
+        if get_ident() == self.thread:
+            self.post(to, message)
+        else:
+            self.call_threadsafe(self.post, to, message)
+
+    def drain(self) -> None:
+        """Run the system's actors until no message is in transit, or the budget is used up."""
+        if self._draining:
+            return
+        self._draining = True
+        mail = self._mail
+        steps, limit = 0, 0.0
+        try:
+            while mail:
+                actor = mail.popleft()
+                messages, actor.inbox = actor.inbox, []
+                actor.queued = False
+                table = actor.reactions
+                for message in messages:
+                    try:
+                        table[type(message)](actor, message, self)
+                    except Exception as error:
+                        self._broken(actor, message, error)
+                steps += len(messages)
+                if steps >= _MESSAGES_PER_LOOK:
+                    steps = 0
+                    now = self.backend.monotonic()
+                    limit = limit or now + _SECONDS_PER_TURN
+                    if now > limit:
+                        self.backend.call_soon(self.drain)
+                        return
+        finally:
+            self._draining = False
+
+    def _broken(self, actor: Behaviour, message: object, error: BaseException) -> None:
+        """A system actor failed: that is a bug of ours, and the runtime must not go on guessing."""
+        _log.critical("%r failed at %r; please report this", actor, message, exc_info=error)
+        if self.panic is None:
+            self.panic = error
+            if self.on_panic is not None:
+                self.on_panic(error)
+
+    # -------------------------------------------------------------------------------------- user code
+
+    def make_ready(self, runnable: Runnable) -> None:
+        """Somebody has user code to run."""
+        self.ready.push(runnable, runnable.rank)
+        if not self._pumped and not self._called:
+            self._call_carrier()
+
+    def interrupt(self, activity: Activity) -> None:
+        """Cancel user code that has begun. It is not over until it says so."""
+        activity.interrupted = True
+        if activity.carrier is not None:
+            activity.carrier.interrupt()
+
+    def take_pump(self) -> bool:
+        """A carrier offers to hold the pump."""
+        self._called = False
+        if self._pumped or not self.ready:
+            return False
+        self._pumped = True
+        return True
+
+    def leave_pump(self) -> None:
+        """The carrier that holds the pump has to stay with an activity, or found nothing more to do."""
+        self._pumped = False
+        if self.ready and not self._called:
+            self._call_carrier()
+
+    def run_ready(self) -> tuple[Activity, object] | None:
+        """Step ready user code until some suspends (it is returned), none is left, or the budget is used up."""
+        ready = self.ready
+        steps, limit = 0, 0.0
+        while ready:
+            runnable = ready.pop()
+            burst = self.burst
+            while burst:
+                activity = runnable.next_activity()
+                if activity is None:
+                    break
+                try:
+                    yielded = activity.begin()
+                except StopIteration as stop:
+                    activity.returned(stop.value)
+                except BaseException as error:
+                    activity.raised(error)
+                else:
+                    return activity, yielded
+                if self._mail:
+                    self.drain()
+                burst -= 1
+                steps += 1
+            else:
+                if runnable.has_more():
+                    ready.push(runnable, runnable.rank)
+            if steps >= _MESSAGES_PER_LOOK:
+                steps = 0
+                now = self.backend.monotonic()
+                limit = limit or now + _SECONDS_PER_TURN
+                if now > limit:
+                    return None
+        return None
+
+    def activity_over(self, runnable: Runnable | None) -> None:
+        """An activity that had suspended has ended."""
+        if runnable is not None and runnable.has_more():
+            self.make_ready(runnable)
+        if self._mail:
+            self.drain()
+
+    def wants_idle_carrier(self) -> bool:
+        """Whether one more parked carrier is worth keeping."""
+        return not self.closed and len(self.idle) < _IDLE_CARRIERS
+
+    def _call_carrier(self) -> None:
+        self._called = True
+        while self.idle:
+            gate = self.idle.pop().gate
+            if gate is not None and not gate.done():
+                gate.set_result(True)
+                return
+        self.backend.start_task(Carrier(self).run, name="actorsched carrier")
+
+    # ----------------------------------------------------------------------------------------- timers
+
+    def call_later(self, delay: float, action: Callable[..., object], *args: Any) -> TimerEntry:
+        """Call after `delay` seconds of the runtime's clock."""
+        entry = self._timers.add(self.clock.now() + delay, action, *args)
+        if entry.when < self._alarm_when:
+            self._set_alarm(entry.when)
+        return entry
+
+    @property
+    def timers(self) -> int:
+        """How many timers are set."""
+        return len(self._timers)
+
+    def _set_alarm(self, when: float | None) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = None if when is None else self.clock.call_at(when, self._ring)
+        self._alarm_when = float("inf") if when is None else when
+
+    def _ring(self) -> None:
+        self._alarm = None
+        self._alarm_when = float("inf")
+        now = self.clock.now()
+        while (entry := self._timers.due(now)) is not None:
+            entry.action(*entry.args)
+        if not self.closed:
+            self._set_alarm(self._timers.next_when())
+
+    # ---------------------------------------------------------------------------------------- threads
+
+    def call_threadsafe(self, function: Callable[..., object], *args: Any) -> None:
+        """Call on the runtime's thread, from any thread; calls keep their order.
+
+        Raises:
+            RuntimeError: The runtime's event loop is closed.
+        """
+        self._thread_calls.append((function, args))
+        if not self._thread_called:  # two threads may both find it unset: a second wake-up is harmless
+            self._thread_called = True
+            self.backend.call_soon_threadsafe(self._run_thread_calls)
+
+    def _run_thread_calls(self) -> None:
+        self._thread_called = False  # before taking the calls, so that none that comes now is overlooked
+        calls = self._thread_calls
+        while calls:
+            function, args = calls.popleft()
+            try:
+                function(*args)
+            except Exception as error:
+                _log.critical("%r failed when a thread called it", function, exc_info=error)
+
+    # ---------------------------------------------------------------------------------------- waiting
+
+    def future(self) -> Future:
+        """A future of the backend, for one waiting task."""
+        return self.backend.create_future()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait on the runtime's clock."""
+        future = self.future()
+        timer = self.call_later(seconds, self.reply, future, None)
+        try:
+            await future
+        finally:
+            timer.cancel()
+
+    async def aclose(self) -> None:
+        """No more timers, no more parked carriers. Carriers that stay with user code are cancelled."""
+        self.closed = True
+        self._set_alarm(None)
+        idle, self.idle = self.idle, []
+        for carrier in idle:
+            if carrier.gate is not None and not carrier.gate.done():
+                carrier.gate.set_result(False)
+        for carrier in list(self.carriers):
+            if carrier.subject is not None:
+                carrier.interrupt()
+        while self.carriers:
+            await self.backend.breathe()

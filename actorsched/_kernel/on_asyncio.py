@@ -1,0 +1,62 @@
+"""The asyncio adapter, for the standard loop and for uvloop alike."""
+
+from __future__ import annotations
+
+import asyncio
+import types
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any
+
+from actorsched._kernel.backend import Future, Handle, Watch
+
+
+@types.coroutine
+def _one_turn() -> Generator[None, None, None]:
+    """A bare yield: the loop runs everything else that is ready, then comes back."""
+    yield
+
+
+class _Watch:
+    __slots__ = ("_remove",)
+
+    def __init__(self, remove: Callable[[], object]) -> None:
+        self._remove: Callable[[], object] | None = remove
+
+    def close(self) -> None:
+        remove, self._remove = self._remove, None
+        if remove is not None:
+            remove()
+
+
+class AsyncioBackend:
+    """The loop that is running in this thread."""
+
+    name = "asyncio"
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._tasks: set[asyncio.Task[object]] = set()  # asyncio itself keeps weak references only
+        self.monotonic = loop.time
+        self.call_soon: Callable[..., object] = loop.call_soon
+        self.call_soon_threadsafe: Callable[..., object] = loop.call_soon_threadsafe
+        self.breathe: Callable[[], Awaitable[None]] = _one_turn
+        self.create_future: Callable[[], Future] = loop.create_future
+
+    def __repr__(self) -> str:
+        return f"<backend on {self._loop!r}>"
+
+    def call_at(self, when: float, function: Callable[..., object], /, *args: Any) -> Handle:
+        return self._loop.call_at(when, function, *args)
+
+    def start_task(self, function: Callable[..., Any], /, *args: Any, name: str) -> None:
+        task = self._loop.create_task(function(*args), name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def watch_readable(self, descriptor: int, callback: Callable[[], object], /) -> Watch:
+        self._loop.add_reader(descriptor, callback)
+        return _Watch(lambda: self._loop.remove_reader(descriptor))
+
+    def watch_writable(self, descriptor: int, callback: Callable[[], object], /) -> Watch:
+        self._loop.add_writer(descriptor, callback)
+        return _Watch(lambda: self._loop.remove_writer(descriptor))

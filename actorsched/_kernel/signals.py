@@ -1,0 +1,56 @@
+"""SIGINT and SIGTERM as a cancellation: for programs that hand their main function over to us.
+
+The first signal cancels the main function, which then ends in order. From then on the signals do again
+what they did before, so that a second one ends a program that does not.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import anyio
+
+T = TypeVar("T")
+
+_SIGNALS = [signal.SIGINT] if sys.platform == "win32" else [signal.SIGINT, signal.SIGTERM]
+
+
+async def guarded(main: Callable[..., Awaitable[T]], args: tuple[Any, ...]) -> T:
+    """Run `main(*args)`; a signal cancels it.
+
+    Raises:
+        KeyboardInterrupt: After SIGINT.
+        SystemExit: After SIGTERM.
+        BaseException: What `main` raised.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return await main(*args)  # signals reach the main thread only
+    received: list[int] = []
+    result: list[T] = []
+    failure: list[BaseException] = []
+    async with anyio.create_task_group() as group:
+        with anyio.open_signal_receiver(*_SIGNALS) as signals:
+            with anyio.CancelScope() as scope:
+                group.start_soon(_cancel_on_signal, signals, scope, received)
+                try:
+                    result.append(await main(*args))
+                except Exception as error:
+                    failure.append(error)
+            group.cancel_scope.cancel()
+    if failure:
+        raise failure[0]
+    if result:
+        return result[0]
+    raise SystemExit(143) if signal.SIGTERM in received else KeyboardInterrupt
+
+
+async def _cancel_on_signal(signals: Any, scope: anyio.CancelScope, received: list[int]) -> None:
+    async for number in signals:
+        received.append(number)
+        scope.cancel()
+        for each in _SIGNALS:
+            signal.signal(each, signal.default_int_handler if each == signal.SIGINT else signal.SIG_DFL)

@@ -1,0 +1,113 @@
+"""Timers of actors: messages to itself, once or again and again, with a key to replace them by.
+
+They belong to the present life of the actor and end with it. A periodic one keeps to its grid, and leaves
+a beat out while its message before that is still queued, so a slow actor is not buried.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from actorsched._system.call import Call
+from actorsched.options import Priority
+
+if TYPE_CHECKING:
+    from actorsched._core.timers import TimerEntry
+    from actorsched._system.actor_cell import ActorCell
+    from actorsched._system.handlers import Handler
+
+
+class ActorTimerEntry:
+    """One timer of an actor."""
+
+    __slots__ = ("_args", "_cell", "_entry", "_handler", "_kwargs", "_last", "_period", "_when", "key")
+
+    def __init__(
+        self,
+        cell: ActorCell,
+        period: float | None,
+        handler: Handler,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        key: object,
+    ) -> None:
+        self.key = self if key is None else key
+        self._cell = cell
+        self._period = period
+        self._handler = handler
+        self._args = args
+        self._kwargs = kwargs
+        self._last: Call | None = None
+        self._when = 0.0
+        self._entry: TimerEntry | None = None
+
+    def __repr__(self) -> str:
+        return f"<timer {self._handler.name} of {self._cell.name!r}>"
+
+    def start(self, delay: float) -> None:
+        """Set it."""
+        kernel = self._cell.kernel
+        self._when = kernel.now + delay
+        self._entry = kernel.call_later(delay, self._fire)
+
+    def cancel(self) -> None:
+        """No more messages."""
+        if self._entry is not None:
+            self._entry.cancel()
+
+    def _fire(self) -> None:
+        cell = self._cell
+        if self._period is None:
+            timers = cell.more().timers
+            if timers.get(self.key) is self:
+                del timers[self.key]
+        else:
+            self._rearm(self._period)
+        if self._last is not None and not self._last.begun and not self._last.dead:
+            return
+        call = Call(
+            owner=cell,
+            handler=self._handler,
+            args=self._args,
+            kwargs=self._kwargs,
+            priority=Priority.NORMAL,
+            context=cell.context.copy(),
+            sender=cell,
+        )
+        self._last = call
+        if cell.offer(call) is not None:
+            cell.kernel.office.sent += 1
+            cell.kernel.office.bury(call, "full")
+
+    def _rearm(self, period: float) -> None:
+        kernel = self._cell.kernel
+        late = kernel.now - self._when
+        self._when += period * (1 + max(0, int(late // period)))
+        self._entry = kernel.call_later(max(0.0, self._when - kernel.now), self._fire)
+
+
+def set_timer(
+    cell: ActorCell,
+    delay: float,
+    periodic: bool,  # noqa: FBT001
+    handler: Handler,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    key: object,
+) -> object:
+    """Set a timer, in place of one with the same key; answers with its key."""
+    timer = ActorTimerEntry(cell, delay if periodic else None, handler, args, kwargs, key)
+    timers = cell.more().timers
+    before = timers.get(timer.key)
+    if before is not None:
+        before.cancel()
+    timers[timer.key] = timer
+    timer.start(delay)
+    return timer.key
+
+
+def cancel_timer(cell: ActorCell, key: object) -> None:
+    """Cancel the timer with that key, if there is one."""
+    timer = None if cell.extras is None else cell.extras.timers.pop(key, None)
+    if timer is not None:
+        timer.cancel()

@@ -1,0 +1,106 @@
+"""One run of user code: what is common to a task's function and an actor's handler.
+
+It is the `Activity` that carriers carry and what `current()` finds. A run ends with the code, or, when the
+code deferred calls, with the last of those: they run after it, the last first, and no cancellation of the
+code reaches them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from actorsched._kernel.activity import Runnable
+    from actorsched._kernel.carrier import Carrier
+
+Deferred = list[tuple[Callable[..., object], tuple[Any, ...]]]
+
+
+class CodeRun(msgspec.Struct, eq=False, kw_only=True):
+    """User code on its way from its first step to its end."""
+
+    context: Context | None = None
+    coroutine: Coroutine[Any, Any, Any] | None = None
+    carrier: Carrier | None = None
+    interrupted: bool = False
+    begun: bool = False
+    deferred: Deferred | None = None
+    ended: tuple[Any, BaseException | None] | None = None
+    """What the code returned and raised, while its deferred calls run."""
+
+    @property
+    def title(self) -> str:
+        """What the log calls it."""
+        raise NotImplementedError
+
+    def first_step(self) -> object:
+        """Call the code and step it, within its context."""
+        raise NotImplementedError
+
+    def over(self, value: Any, error: BaseException | None) -> Runnable | None:
+        """The code and its deferred calls have ended."""
+        raise NotImplementedError
+
+    def again(self) -> Runnable:
+        """Who goes back into the run queue so that the deferred calls get their turn."""
+        raise NotImplementedError
+
+    def begin(self) -> object:
+        """Take the first step of the code, or, when it has ended, of its deferred calls."""
+        context = self.context
+        assert context is not None
+        if self.ended is None:
+            self.begun = True
+            return context.run(self.first_step)
+        deferred, self.deferred = self.deferred, None
+        assert deferred is not None
+        self.coroutine = unwind(self.title, deferred)
+        return context.run(self.coroutine.send, None)
+
+    def returned(self, value: Any) -> Runnable | None:
+        """The code has returned, or its deferred calls are through."""
+        if self.deferred is None and self.ended is None:
+            self.context = self.coroutine = self.carrier = None
+            return self.over(value, None)
+        return self._end(value, None)
+
+    def raised(self, error: BaseException) -> Runnable | None:
+        """The code has raised."""
+        return self._end(None, error)
+
+    def _end(self, value: Any, error: BaseException | None) -> Runnable | None:
+        if self.deferred and self.ended is None:
+            self.ended = (value, error)
+            self.interrupted = False
+            self.carrier = None
+            return self.again()
+        value, error = self.ended or (value, error)
+        self.context = self.coroutine = self.carrier = None
+        return self.over(value, error)
+
+
+async def unwind(title: str, deferred: Deferred) -> None:
+    """Make deferred calls, the last first. One that fails is logged, and the others are still made."""
+    while deferred:
+        function, args = deferred.pop()
+        try:
+            result = function(*args)
+            if isawaitable(result):
+                await result
+        except Exception:
+            logging.getLogger("actorsched.task").exception("deferred call %r of %s failed", function, title)
+
+
+def without_cancellation(error: BaseException, cancelled: type[BaseException]) -> BaseException | None:
+    """What is left of an error when cancellations are taken out of it, also from within groups."""
+    if isinstance(error, cancelled):
+        return None
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(cancelled)[1]
+    return error

@@ -1,0 +1,147 @@
+"""What a class of actors can be sent: found once, at the first use of the class.
+
+A public `async def` is a handler; a public async generator function is one whose reply is a stream. The
+table is not made when the class is: a class that travels to a host process is rebuilt empty first and
+filled later, and would be seen without its handlers.
+
+Arguments are checked when a message is sent, so that a wrong call is an error of the sender and never
+one of the actor. Counting them is enough for nearly every call; the full binding is left to
+`inspect.Signature`, which also words the error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from inspect import Signature, isasyncgenfunction, iscoroutinefunction, signature
+from typing import Any
+from weakref import WeakKeyDictionary
+
+HOOKS = ("on_start", "on_stop")
+
+
+class Handler:
+    """One handler of one class.
+
+    Attributes:
+        name: Its name.
+        function: The function, to be called with the actor first.
+        streams: Whether it replies with a stream.
+    """
+
+    __slots__ = ("_least", "_most", "_owner", "_signature", "function", "name", "streams")
+
+    def __init__(self, owner: str, name: str, function: Callable[..., Any], *, streams: bool) -> None:
+        self.name = name
+        self.function = function
+        self.streams = streams
+        self._owner = owner
+        self._signature: Signature | None = None
+        self._least, self._most = plain_arguments(function)
+
+    def __repr__(self) -> str:
+        return f"<handler {self._owner}.{self.name}>"
+
+    def check(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Refuse arguments that the handler does not take.
+
+        Raises:
+            TypeError: It names the handler, and what is wrong.
+        """
+        if self._least <= len(args) < self._most and not kwargs:
+            return
+        if self._signature is None:
+            self._signature = signature(self.function)
+        try:
+            self._signature.bind(None, *args, **kwargs)
+        except TypeError as error:
+            raise TypeError(
+                f"{self._owner}.{self.name}{self._signature} was sent wrong arguments: {error}"
+            ) from None
+
+
+def plain_arguments(function: Callable[..., Any]) -> tuple[int, int]:
+    """How many arguments besides `self` are surely right: at least the first, less than the second.
+
+    An empty range where counting is not enough to tell.
+    """
+    code = getattr(function, "__code__", None)
+    if code is None or getattr(function, "__kwdefaults__", None) or code.co_kwonlyargcount:
+        return 1, 0
+    takes = code.co_argcount - 1
+    return takes - len(function.__defaults__ or ()), takes + 1  # type: ignore[attr-defined]
+
+
+class HandlerTable:
+    """The handlers and hooks of one class of actors."""
+
+    __slots__ = ("_by_function", "_proxies", "handlers", "has_start", "has_stop", "owner")
+
+    def __init__(self, owner: type, base: type) -> None:
+        self.owner = owner.__qualname__
+        self.handlers: dict[str, Handler] = {}
+        self._by_function: dict[object, Handler] = {}
+        self._proxies: dict[type, type] = {}
+        for name in dir(owner):
+            function = getattr(owner, name, None)
+            if name.startswith("_") or name in HOOKS or not callable(function):
+                continue
+            streams = isasyncgenfunction(function)
+            if streams or iscoroutinefunction(function):
+                self.handlers[name] = Handler(self.owner, name, function, streams=streams)
+        self.has_start = getattr(owner, "on_start", None) is not getattr(base, "on_start", None)
+        self.has_stop = getattr(owner, "on_stop", None) is not getattr(base, "on_stop", None)
+
+    def find(self, name: str) -> Handler:
+        """The handler of that name.
+
+        Raises:
+            AttributeError: There is none; it names those that there are.
+        """
+        handler = self.handlers.get(name)
+        if handler is None:
+            known = ", ".join(sorted(self.handlers)) or "none"
+            raise AttributeError(
+                f"{self.owner} has no handler {name!r}; a handler is a public async def. It has: {known}"
+            )
+        return handler
+
+    def of(self, function: Callable[..., Any], actor: type) -> Handler:
+        """The handler that a function of the class, or of a class that it extends, stands for.
+
+        Raises:
+            TypeError: It is no handler of this class.
+        """
+        handler = self._by_function.get(function)
+        if handler is not None:
+            return handler
+        name = getattr(function, "__name__", None)
+        if not isinstance(name, str) or not any(vars(base).get(name) is function for base in actor.__mro__):
+            raise TypeError(
+                f"{function!r} is no handler of {self.owner}; "
+                f"send one as in ref.tell({self.owner}.{next(iter(self.handlers), 'handler')}, ...)"
+            )
+        try:
+            handler = self.find(name)
+        except AttributeError as error:
+            raise TypeError(str(error)) from None
+        self._by_function[function] = handler
+        return handler
+
+    def proxy(self, base: type, make: Callable[[Handler], object]) -> type:
+        """A class with one method for each handler, made once."""
+        made = self._proxies.get(base)
+        if made is None:
+            methods = {name: make(handler) for name, handler in self.handlers.items()}
+            made = self._proxies[base] = type(f"{self.owner}{base.__name__}", (base,), {"__slots__": (), **methods})
+        return made
+
+
+_tables: WeakKeyDictionary[type, HandlerTable] = WeakKeyDictionary()
+
+
+def table_of(actor: type, base: type) -> HandlerTable:
+    """The table of a class of actors; `base` is `actorsched.Actor`, whose hooks do nothing."""
+    table = _tables.get(actor)
+    if table is None:
+        table = _tables[actor] = HandlerTable(actor, base)
+    return table

@@ -1,0 +1,195 @@
+"""The Scheduler actor: which ready task gets a worker, and when.
+
+A task that is `Ready` goes to the pool of its host. A pool hands out slots: when one is free the task is
+assigned to a worker at once, otherwise it waits in the queue of the pool's policy. A worker that is
+`Idle` again takes the next. The queue lives here, so that the most urgent task is always the next, no
+matter which worker becomes free.
+
+A running task that waits for something of ours lends its slot. It gets one back through the same queue,
+by its priority.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from actorsched._core.behaviour import Behaviour, Outbox, handles
+from actorsched._core.policies.priority import FixedPriority
+from actorsched.messages import (
+    Assign,
+    Begin,
+    Idle,
+    Interrupt,
+    Lend,
+    PriorityChanged,
+    Ready,
+    Reclaim,
+    Resume,
+    Submit,
+    Withdraw,
+    Withdrawn,
+)
+
+if TYPE_CHECKING:
+    from actorsched._system.task import TaskActor
+
+_BEGIN = Begin()
+_RESUME = Resume()
+_WITHDRAWN = Withdrawn()
+
+
+class Staff(Protocol):
+    """The workers of one pool: acting, behind two verbs."""
+
+    def hire(self) -> Behaviour | None:
+        """A worker with room for one more task; None when there is none and none may be added."""
+
+    def idle(self, worker: Behaviour) -> None:
+        """A worker that was hired has room again."""
+
+
+class Pool:
+    """The slots of one kind of host, and the tasks that wait for one.
+
+    Args:
+        name: The kind of host.
+        limit: How many tasks may run at once; None when only the workers limit it.
+        staff: Who runs them.
+    """
+
+    def __init__(self, name: str, limit: int | None, staff: Staff) -> None:
+        self.name = name
+        self.limit = limit
+        self.staff = staff
+        self.queue = FixedPriority()
+        self.running = 0
+
+    def __repr__(self) -> str:
+        return f"<pool {self.name!r}: {self.running} running, {len(self.queue)} ready>"
+
+    @property
+    def free(self) -> bool:
+        """Whether one more task may run, as far as the limit goes."""
+        return self.limit is None or self.running < self.limit
+
+
+class Scheduler(Behaviour):
+    """The one scheduler of a runtime."""
+
+    pools: dict[str, Pool]
+    assigned: dict[Behaviour, Behaviour] = {}
+    """Which worker has which task."""
+    lent: set[Behaviour] = set()
+    """Tasks that run, or want to go on running, without a slot."""
+
+    def __repr__(self) -> str:
+        return f"<scheduler {list(self.pools.values())}>"
+
+    @handles(Submit)
+    def _submit(self, message: Submit, out: Outbox) -> None:
+        task: TaskActor = message.task  # type: ignore[assignment]
+        if task.upstream is None:
+            task.admitted()
+            self._enlist(task, out)
+        else:
+            out.send(task, _BEGIN)
+
+    @handles(Ready)
+    def _ready(self, message: Ready, out: Outbox) -> None:
+        self._enlist(message.task, out)  # type: ignore[arg-type]
+
+    def _enlist(self, task: TaskActor, out: Outbox) -> None:
+        pool = self.pools[task.host]
+        if pool.queue or not pool.free or not self._assign(pool, task, out):
+            pool.queue.push(task, out.now)
+            self._dispatch(pool, out)
+
+    def _assign(self, pool: Pool, task: TaskActor, out: Outbox) -> bool:
+        worker = pool.staff.hire()
+        if worker is None:
+            return False
+        pool.running += 1
+        self.assigned[task] = worker
+        out.send(worker, Assign(task))
+        return True
+
+    def _dispatch(self, pool: Pool, out: Outbox) -> None:
+        """Fill free slots from the queue."""
+        while pool.queue and pool.free:
+            task = pool.queue.peek(out.now)
+            if task in self.lent:
+                self.lent.discard(task)
+                pool.running += 1
+                out.send(task, _RESUME)
+            elif not self._assign(pool, task, out):
+                return
+            pool.queue.remove(task)
+
+    @handles(Idle)
+    def _idle(self, message: Idle, out: Outbox) -> None:
+        task: TaskActor = message.task  # type: ignore[assignment]
+        pool = self.pools[task.host]
+        self.assigned.pop(task, None)
+        if task in self.lent:
+            self.lent.discard(task)
+            pool.queue.remove(task)
+        else:
+            pool.running -= 1
+        pool.staff.idle(message.worker)
+        if pool.queue:
+            self._dispatch(pool, out)
+
+    @handles(Withdraw)
+    def _withdraw(self, message: Withdraw, out: Outbox) -> None:
+        task: TaskActor = message.task  # type: ignore[assignment]
+        worker = self.assigned.get(task)
+        if worker is not None:
+            out.send(worker, Interrupt(task, message.reason))
+        elif self.pools[task.host].queue.remove(task):
+            out.send(task, _WITHDRAWN)
+
+    @handles(PriorityChanged)
+    def _priority_changed(self, message: PriorityChanged, out: Outbox) -> None:
+        task: TaskActor = message.task  # type: ignore[assignment]
+        if task.host in self.pools:
+            self.pools[task.host].queue.reprioritise(task, out.now)
+
+    # ---------------------------------------------------------------------------------- lending slots
+
+    @handles(Lend)
+    def _lend(self, message: Lend, out: Outbox) -> None:
+        task: TaskActor = message.task  # type: ignore[assignment]
+        if task not in self.assigned:
+            return
+        pool = self.pools[task.host]
+        self.lent.add(task)
+        pool.running -= 1
+        if pool.queue:
+            self._dispatch(pool, out)
+
+    @handles(Reclaim)
+    def _reclaim(self, message: Reclaim, out: Outbox) -> None:
+        task: TaskActor = message.task  # type: ignore[assignment]
+        if task not in self.lent:
+            return
+        pool = self.pools[task.host]
+        pool.queue.push(task, out.now)
+        self._dispatch(pool, out)
+
+
+class FreshWorkers:
+    """A staff without limits of its own: idle workers are used again, and made when there is none."""
+
+    def __init__(self, make: Callable[[], Behaviour]) -> None:
+        self._make = make
+        self._idle: list[Behaviour] = []
+
+    def hire(self) -> Behaviour | None:
+        """An idle worker, or a new one."""
+        return self._idle.pop() if self._idle else self._make()
+
+    def idle(self, worker: Behaviour) -> None:
+        """Keep it for the next task."""
+        if len(self._idle) < 64:
+            self._idle.append(worker)

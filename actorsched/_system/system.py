@@ -1,0 +1,314 @@
+"""Everything that one runtime consists of, and the two ways into it: a new task, a new actor.
+
+What is checked here is checked at the call, before anything is queued: whether the runtime is open, whether
+the function takes the arguments, whether the refs among them are of this runtime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextvars import copy_context
+from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_VARARGS, isasyncgenfunction
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from anyio import CancelScope
+
+from actorsched._core.mailbox import UserLane
+from actorsched._core.supervision import Supervision
+from actorsched._system.actor_cell import ActorCell, Life
+from actorsched._system.handlers import table_of
+from actorsched._system.loop_worker import LoopWorker
+from actorsched._system.scheduler import FreshWorkers, Pool, Scheduler
+from actorsched._system.supervisor import Supervisor
+from actorsched._system.task import TaskActor, function_name
+from actorsched._system.thread_worker import ThreadWorker
+from actorsched.exceptions import RuntimeClosed, shown
+from actorsched.messages import Adopt, ExitReason, Failure, Kill, Submit, Watch
+from actorsched.options import Hosts, Mailbox, Priority, Supervise
+
+if TYPE_CHECKING:
+    from actorsched._core.behaviour import Behaviour
+    from actorsched._kernel.kernel import Kernel
+    from actorsched._system.nursery import Nursery
+    from actorsched.options import ActorOptions, TaskOptions
+
+THREADS = 40
+"""How many plain functions may run in threads at once: the same as anyio's default."""
+
+_task_numbers = count(1)
+_actor_numbers = count(1)
+
+
+class System:
+    """The kernel of a runtime, its scheduler with the pools, and its registry of names."""
+
+    def __init__(self, kernel: Kernel, concurrency: int | None, hosts: Hosts, facade: object) -> None:
+        self.kernel = kernel
+        self.hosts = hosts
+        self.facade = facade
+        self.names: dict[str, ActorCell] = {}
+        self.closing = False
+        self.threads: list[ThreadWorker] = []
+        self.pools = {
+            "loop": Pool("loop", concurrency, FreshWorkers(self._loop_worker)),
+            "thread": Pool("thread", THREADS, FreshWorkers(self._thread_worker)),
+        }
+        self.scheduler = Scheduler(pools=self.pools)
+
+    def __repr__(self) -> str:
+        return f"<system: {self.kernel!r}, {self.scheduler!r}>"
+
+    def _loop_worker(self) -> LoopWorker:
+        return LoopWorker(kernel=self.kernel, scheduler=self.scheduler)
+
+    def _thread_worker(self) -> ThreadWorker:
+        worker = ThreadWorker(kernel=self.kernel, scheduler=self.scheduler, number=len(self.threads) + 1)
+        self.threads.append(worker)
+        return worker
+
+    def check_open(self, what: str) -> None:
+        """Refuse new work when the runtime takes no more.
+
+        Raises:
+            RuntimeClosed: It is closing, or closed.
+        """
+        if self.closing:
+            raise RuntimeClosed(
+                f"{what} was not taken: the runtime is shutting down or has been left; "
+                "spawn within `async with Runtime()`, and before shutdown()"
+            )
+
+    # ------------------------------------------------------------------------------------------ tasks
+
+    def new_task(
+        self, nursery: Nursery, function: Callable[..., Any], args: tuple[Any, ...], options: TaskOptions
+    ) -> TaskActor:
+        """Check, make and submit a task."""
+        if self.closing:
+            self.check_open(f"task {options.name or function_name(function)!r}")
+        kwargs = options.kwargs
+        host = host_of(function, options)
+        check_arguments(function, args, kwargs)
+        injected, upstream = self._upstream(args, kwargs, options)
+        if injected:
+            args = tuple(map(_unwrapped, args))
+            kwargs = {name: _unwrapped(value) for name, value in kwargs.items()}
+        task = TaskActor(
+            owner=nursery,
+            kernel=self.kernel,
+            scheduler=self.scheduler,
+            number=next(_task_numbers),
+            function=function,
+            args=args,
+            kwargs=kwargs,  # type: ignore[arg-type]  # never changed
+            options=options,
+            context=copy_context(),
+            host=host,
+            rank=options.priority,
+            upstream=upstream,
+            injected=injected,
+        )
+        nursery.live[task] = None
+        self.kernel.post(self.scheduler, Submit(task))
+        return task
+
+    def _upstream(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], options: TaskOptions
+    ) -> tuple[bool, dict[Behaviour, None] | None]:
+        """Whether refs stand among the arguments, and all tasks that are to be waited for."""
+        upstream: dict[Behaviour, None] | None = None
+        injected = False
+        for value in args:
+            if hasattr(type(value), "_actorsched_task"):
+                injected = True
+                upstream = self._add(upstream, value)
+        if kwargs:
+            for value in kwargs.values():
+                if hasattr(type(value), "_actorsched_task"):
+                    injected = True
+                    upstream = self._add(upstream, value)
+        for value in options.after:
+            upstream = self._add(upstream, value)
+        return injected, upstream
+
+    def _add(self, upstream: dict[Behaviour, None] | None, ref: Any) -> dict[Behaviour, None]:
+        task: TaskActor | None = ref._actorsched_task() if hasattr(type(ref), "_actorsched_task") else None
+        if task is None:
+            raise TypeError(f"after names {shown(ref)}, which is no submitted task; give refs that spawn returned")
+        if task.kernel is not self.kernel:
+            raise ValueError(
+                f"task {task.name!r} belongs to another Runtime, so nothing here can depend on it; "
+                "await its ref and pass the result"
+            )
+        upstream = {} if upstream is None else upstream
+        upstream[task] = None
+        return upstream
+
+    # ----------------------------------------------------------------------------------------- actors
+
+    async def new_actor(
+        self,
+        supervisor: Supervisor,
+        actor_class: Any,
+        base: type,
+        args: tuple[Any, ...],
+        options: ActorOptions,
+    ) -> ActorCell:
+        """Make an actor, and wait until it has started."""
+        cell = self._cell(supervisor, actor_class, base, args, options)
+        kernel = self.kernel
+        cell.begin_life()
+        if options.name is not None:
+            self.names[options.name] = cell
+        kernel.post(supervisor, Adopt(cell, options.restart))
+        if cell.life is not Life.STARTING:
+            return cell
+        started = cell.more().started = kernel.future()
+        try:
+            result = await started
+        except BaseException:
+            await self._abandon(cell)
+            raise
+        if type(result) is Failure:
+            raise result.error
+        return cell
+
+    def _cell(
+        self, supervisor: Supervisor, actor_class: Any, base: type, args: tuple[Any, ...], options: ActorOptions
+    ) -> ActorCell:
+        if self.closing:
+            self.check_open(f"actor {options.name or actor_class.__qualname__!r}")
+        if options.name is not None and options.name in self.names:
+            raise ValueError(
+                f"name={options.name!r} is taken by {self.names[options.name]!r}; choose another, or stop that one"
+            )
+        mailbox: Mailbox = options.mailbox or actor_class.mailbox
+        return ActorCell(
+            kernel=self.kernel,
+            actor_class=actor_class,
+            table=table_of(actor_class, base),
+            args=args,
+            kwargs=options.kwargs,
+            context=copy_context(),
+            lane=UserLane(mailbox.capacity, mailbox.overflow, Priority.NORMAL),
+            supervisor=supervisor,
+            given_name=options.name,
+            number=next(_actor_numbers),
+            on_stopped=None if options.name is None else self._forget_name,
+        )
+
+    def _forget_name(self, cell: ActorCell) -> None:
+        if cell.given_name is not None and self.names.get(cell.given_name) is cell:
+            del self.names[cell.given_name]
+
+    async def _abandon(self, cell: ActorCell) -> None:
+        """Whoever spawned it was cancelled during its start."""
+        gone = self.kernel.future()
+        self.kernel.post(cell, Watch(gone))
+        self.kernel.post(cell, Kill(ExitReason("killed")))
+        if not gone.done():
+            with CancelScope(shield=True):
+                await gone
+
+    def supervisor(self, owner: Behaviour, spec: Supervise) -> Supervisor:
+        """A supervisor that answers to `owner`."""
+        return Supervisor(owner=owner, children=Supervision(spec))
+
+    # -------------------------------------------------------------------------------------- the end
+
+    def leave_threads_behind(self) -> None:
+        """The shutdown deadline has come: whatever still runs in a thread is abandoned."""
+        for worker in self.threads:
+            worker.leave_behind()
+
+    async def aclose(self) -> None:
+        """Nothing is running any more: end threads and kernel."""
+        for worker in self.threads:
+            thread = worker.retire()
+            if thread is not None:
+                thread.join()
+        await self.kernel.aclose()
+
+
+def _unwrapped(value: Any) -> Any:
+    return value._actorsched_task() if hasattr(type(value), "_actorsched_task") else value
+
+
+def host_of(function: Callable[..., Any], options: TaskOptions) -> str:
+    """Where a function runs.
+
+    Raises:
+        TypeError: It cannot be called, or is an async generator.
+        ValueError: It cannot run where it is asked to.
+    """
+    asynchronous = is_async(function)
+    host = options.host
+    if host is None:
+        host = getattr(function, "__actorsched_host__", None) or ("loop" if asynchronous else "thread")
+    if asynchronous and host == "thread":
+        raise ValueError(
+            f'host="thread" does not fit {function_name(function)!r}, an async function; '
+            'it runs in the event loop ("loop", the default), or in a host process ("process")'
+        )
+    if options.abandon_on_cancel and host != "thread":
+        raise ValueError(
+            f'abandon_on_cancel=True does not fit {function_name(function)!r}, which runs with host="{host}"; '
+            'only what runs in a thread can be abandoned: use host="thread"'
+        )
+    return host
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether calling it gives a coroutine; looks through `functools.partial`, methods and `__call__`.
+
+    Raises:
+        TypeError: It cannot be called, or is an async generator function.
+    """
+    code = getattr(function, "__code__", None)
+    if code is None:
+        inner = getattr(function, "func", None)
+        if inner is not None and callable(inner):
+            return is_async(inner)
+        if not callable(function):
+            raise TypeError(f"{shown(function)} cannot be called; spawn a function or an Actor class")
+        code = getattr(getattr(type(function), "__call__", None), "__code__", None)
+        if code is None:
+            return False
+    if code.co_flags & CO_ASYNC_GENERATOR or isasyncgenfunction(function):
+        raise TypeError(
+            f"{function_name(function)!r} is an async generator, which has no single result; "
+            "make it a handler of an actor, or a stage of a pipeline"
+        )
+    return bool(code.co_flags & CO_COROUTINE)
+
+
+def check_arguments(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    """Refuse arguments that a function does not take.
+
+    Raises:
+        TypeError: It names the function, and what is wrong.
+    """
+    code = getattr(function, "__code__", None)
+    if code is not None and not kwargs and type(function) is _FUNCTION and not function.__kwdefaults__:
+        takes = code.co_argcount
+        given = len(args)
+        if (given <= takes or code.co_flags & CO_VARARGS) and given >= takes - len(function.__defaults__ or ()):
+            if not code.co_kwonlyargcount:
+                return
+    from inspect import signature
+
+    try:
+        expected = signature(function)
+    except ValueError:  # a built-in that does not tell
+        return
+    try:
+        expected.bind(*args, **kwargs)
+    except TypeError as error:
+        raise TypeError(
+            f"{function_name(function)}{expected} was given wrong arguments: {error}; "
+            "positional ones follow the function, named ones go into kwargs={...}"
+        ) from None
+
+
+_FUNCTION = type(is_async)

@@ -1,0 +1,203 @@
+"""The Worker actor of a thread: runs plain functions that may block.
+
+Each worker has one thread, started with its first task and kept until the runtime closes. A function in a
+thread can only be asked to stop: it notices at its next `checkpoint()`. Until then whoever cancels waits;
+after a grace period the log names the function. A task with `abandon_on_cancel` is settled at once, and
+its thread is left to itself. So are, with an ERROR record, threads that have not stopped when the runtime
+has to close. Threads are daemons: none keeps the interpreter alive.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextvars import Context
+from inspect import iscoroutine
+from queue import SimpleQueue
+from threading import Thread
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import msgspec
+
+from actorsched._core.behaviour import Behaviour, Outbox, handles
+from actorsched._kernel.current import CURRENT
+from actorsched._system.code_run import Deferred
+from actorsched.exceptions import Interrupted
+from actorsched.messages import Assign, Finished, GraceOver, Idle, Interrupt, Started
+
+if TYPE_CHECKING:
+    from actorsched._kernel.kernel import Kernel
+    from actorsched._system.task import TaskActor
+
+GRACE = 5.0
+"""Seconds after which the log names a function that was told to stop and has not."""
+
+_log = logging.getLogger("actorsched.task")
+
+
+class ThreadRun(msgspec.Struct, eq=False):
+    """One attempt of a task in a thread; what `current()` finds there."""
+
+    role: ClassVar[str] = "task"
+
+    worker: ThreadWorker
+    owner: TaskActor
+    attempt: int
+    context: Context
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    stop: BaseException | None = None
+    """Why it was told to stop. Written by the loop, read by the thread."""
+    deferred: Deferred | None = None
+    begun: bool = True
+
+    @property
+    def kernel(self) -> Kernel:
+        """The kernel of its runtime."""
+        return self.worker.kernel
+
+    @property
+    def cancel_requested(self) -> bool:
+        """Whether it was told to stop."""
+        return self.stop is not None
+
+    def checkpoint(self) -> None:
+        """Stop here, if told to.
+
+        Raises:
+            Interrupted: It was told to.
+        """
+        if self.stop is not None:
+            reason = getattr(self.stop, "reason", None)
+            raise Interrupted(f"{self.stop}; leave the function, do not catch this", reason=reason)
+
+    def execute(self) -> Finished:
+        """Run the function and what it deferred, in this thread."""
+        try:
+            finished = Finished(self.context.run(self._call))
+        except BaseException as error:
+            stopped = self.stop is not None and isinstance(error, Interrupted)
+            finished = Finished(error=error, stopped=stopped)
+        deferred = self.deferred
+        while deferred:
+            function, args = deferred.pop()
+            try:
+                self.context.run(function, *args)
+            except Exception:
+                _log.exception("deferred call %r of task %r failed", function, self.owner.name)
+        return finished
+
+    def _call(self) -> Any:
+        CURRENT.set(self)
+        result = self.function(*self.args, **self.kwargs)
+        if iscoroutine(result):
+            result.close()
+            raise TypeError(
+                f"{self.owner.name!r} is a plain function that returned a coroutine, and nobody in its thread "
+                "would run it; spawn the async function itself"
+            )
+        return result
+
+
+class ThreadWorker(Behaviour):
+    """One worker with a thread of its own."""
+
+    kernel: Kernel
+    scheduler: Behaviour
+    number: int
+    run: ThreadRun | None = None
+    thread: Thread | None = None
+    jobs: SimpleQueue[ThreadRun | None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<thread worker {self.number} with {self.run!r}>"
+
+    @handles(Assign)
+    def _assign(self, message: Assign, out: Outbox) -> None:
+        task: TaskActor = message.task  # type: ignore[assignment]
+        assert task.context is not None
+        assert task.function is not None
+        args, kwargs = task.arguments()
+        self.run = ThreadRun(
+            self, task, task.attempt + 1, task.context.copy(), task.function, args, dict(kwargs)
+        )
+        out.send(task, Started(self))
+        if self.thread is None:
+            self.jobs = SimpleQueue()
+            self.thread = Thread(
+                target=_work,
+                args=(self.kernel, self.jobs),
+                name=f"actorsched thread {self.number}",
+                daemon=True,
+            )
+            self.thread.start()
+        assert self.jobs is not None
+        self.jobs.put(self.run)
+
+    @handles(Interrupt)
+    def _interrupt(self, message: Interrupt, out: Outbox) -> None:
+        run = self.run
+        if run is None or run.owner is not message.task:
+            return
+        run.stop = message.reason
+        if run.owner.options.abandon_on_cancel:
+            self._abandon(run)
+        else:
+            out.later(GRACE, self, GraceOver(run.owner))
+
+    @handles(GraceOver)
+    def _grace_over(self, message: GraceOver, out: Outbox) -> None:
+        run = self.run
+        if run is not None and run.owner is message.task:
+            out.report(
+                logging.WARNING,
+                f"{run.owner.name!r} was told to stop {GRACE:g} s ago and still runs in its thread; "
+                "call actorsched.checkpoint() in it now and then, or spawn it with host='process'",
+            )
+
+    def _abandon(self, run: ThreadRun) -> None:
+        """Leave the thread to itself; the next task gets another."""
+        _log.warning("thread of task %r is left to itself; its result will be dropped", run.owner.name)
+        self.retire()
+        self.over(run, Finished(error=run.stop, stopped=True))
+
+    def over(self, run: ThreadRun, finished: Finished) -> None:
+        """The run has ended, or is not waited for any longer."""
+        if self.run is not run:
+            return
+        self.run = None
+        self.kernel.send(run.owner, finished)
+        self.kernel.send(self.scheduler, Idle(self, run.owner))
+        self.kernel.drain()
+
+    def retire(self) -> Thread | None:
+        """Let the thread end after what it is doing; answers with it."""
+        thread, self.thread = self.thread, None
+        if self.jobs is not None:
+            self.jobs.put(None)
+        self.jobs = None
+        return thread
+
+    def leave_behind(self) -> None:
+        """The runtime has to close, and the function does not stop."""
+        run = self.run
+        if run is not None:
+            _log.error(
+                "%r does not stop; its thread is left behind as a daemon while the runtime closes",
+                run.owner.name,
+            )
+            run.stop = run.stop or Interrupted("the runtime has closed")
+            self.retire()
+            self.over(run, Finished(error=run.stop, stopped=True))
+
+
+def _work(kernel: Kernel, jobs: SimpleQueue[ThreadRun | None]) -> None:
+    """The main function of a worker's thread."""
+    while (run := jobs.get()) is not None:
+        finished = run.execute()
+        try:
+            kernel.call_threadsafe(run.worker.over, run, finished)
+        except RuntimeError:  # the loop is closed: nobody is left to hear it
+            return
+        del run, finished

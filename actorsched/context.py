@@ -1,0 +1,231 @@
+"""What running code can know and say about itself: `current()` and `checkpoint()`.
+
+The same in the loop, in a thread and in a host process; there the host's own context object takes the
+place of those defined here, with the same members.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+
+from actorsched._kernel.current import CURRENT
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Coroutine
+
+    from actorsched.actor import ActorRef
+    from actorsched.durations import Duration
+
+P = ParamSpec("P")
+
+
+class TaskContext:
+    """The running task or handler, seen from inside."""
+
+    __slots__ = ("_run",)
+
+    def __init__(self, run: Any) -> None:
+        self._run = run
+
+    def __repr__(self) -> str:
+        return f"<context of {self._run!r}>"
+
+    @property
+    def name(self) -> str:
+        """The name of the task or actor."""
+        name: str = self._run.owner.name
+        return name
+
+    @property
+    def attempt(self) -> int:
+        """The number of this attempt, from 1."""
+        attempt: int = self._run.attempt
+        return attempt
+
+    @property
+    def cancel_requested(self) -> bool:
+        """Whether it has been told to stop: cancelled, timed out, or its runtime closes."""
+        requested: bool = self._run.cancel_requested
+        return requested
+
+    @property
+    def runtime(self) -> Any:
+        """The `Runtime` that it runs in."""
+        return self._run.kernel.facade
+
+    @property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger whose records carry `task` (the name) and `attempt`."""
+        import logging
+
+        return logging.LoggerAdapter(
+            logging.getLogger("actorsched.task"), {"task": self.name, "attempt": self.attempt}
+        )
+
+    def report(self, fraction: float, message: str | None = None) -> None:
+        """Say how far the task is; whoever has its ref reads it in `ref.progress`.
+
+        Args:
+            fraction: From 0 to 1.
+            message: For people.
+
+        Raises:
+            ValueError: The fraction is no number from 0 to 1.
+        """
+        from actorsched.messages import Report
+
+        check_fraction(fraction)
+        run = self._run
+        run.kernel.post_threadsafe(run.owner, Report(float(fraction), message))
+
+    def defer(self, callback: Callable[..., object], *args: Any) -> None:
+        """Have something called when this attempt or handler ends, however it ends; the last deferred first.
+
+        In the loop an async function may be deferred too. No cancellation of the task reaches it.
+        """
+        if not callable(callback):
+            raise TypeError(f"callback={callback!r} cannot be called; give a function and its arguments")
+        run = self._run
+        if run.deferred is None:
+            run.deferred = []
+        run.deferred.append((callback, args))
+
+
+class ActorContext(TaskContext):
+    """The running handler, seen from inside."""
+
+    __slots__ = ()
+
+    @property
+    def ref(self) -> ActorRef[Any]:
+        """The actor itself, as others see it."""
+        from actorsched.actor import ActorRef
+
+        return ActorRef(self._run.owner)
+
+    @property
+    def sender(self) -> Any:
+        """The ref of the task or actor that sent this message; None when it came from elsewhere."""
+        from actorsched.actor import ActorRef
+        from actorsched.task import TaskRef
+
+        sender = self._run.sender
+        if sender is None:
+            return None
+        return TaskRef(sender) if sender.settles else ActorRef(sender)
+
+    async def spawn(self, actor: Callable[..., Any], /, *args: Any, **options: Any) -> ActorRef[Any]:
+        """Spawn a child: supervised by this actor, and stopped with it.
+
+        Args:
+            actor: A class of actors.
+            args: For its constructor.
+            options: As for `rt.spawn`.
+        """
+        from actorsched.spawning import spawn_child
+
+        return await spawn_child(self._run.owner, actor, args, options)
+
+    def after(
+        self,
+        delay: Duration,
+        handler: Callable[Concatenate[Any, P], Coroutine[Any, Any, Any]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> ActorTimer:
+        """Send this actor a message after a delay.
+
+        Args:
+            delay: A duration.
+            handler: The handler; `args` follow it.
+            kwargs: Its keyword arguments; `key=` names the timer: another with the same key replaces it.
+        """
+        return self._timer(delay, None, handler, args, kwargs)
+
+    def every(
+        self,
+        period: Duration,
+        handler: Callable[Concatenate[Any, P], Coroutine[Any, Any, Any]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> ActorTimer:
+        """Send this actor a message again and again, first after one period.
+
+        The times do not drift. One that would come while the one before is still queued is left out.
+        """
+        return self._timer(period, period, handler, args, kwargs)
+
+    def _timer(
+        self, delay: Duration, period: Duration | None, handler: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> ActorTimer:
+        from actorsched._system.actor_timers import set_timer
+        from actorsched.durations import seconds
+
+        key = kwargs.pop("key", None)
+        cell = self._run.owner
+        entry = cell.table.of(handler, cell.actor_class)
+        entry.check(args, kwargs)
+        first = seconds(delay, field="period" if period is not None else "delay")
+        if period is not None and not first:
+            raise ValueError(f"period={period!r} is no time at all; give a duration above zero")
+        return ActorTimer(cell, set_timer(cell, first, period is not None, entry, args, kwargs, key))
+
+
+class ActorTimer:
+    """A timer of an actor. It ends with the actor's present life, or when it is cancelled."""
+
+    __slots__ = ("_cell", "_key")
+
+    def __init__(self, cell: Any, key: object) -> None:
+        self._cell = cell
+        self._key = key
+
+    def __repr__(self) -> str:
+        return f"<timer of {self._cell!r}>"
+
+    def cancel(self) -> None:
+        """Send no more messages. One that is already in the mailbox stays there."""
+        from actorsched._system.actor_timers import cancel_timer
+
+        cancel_timer(self._cell, self._key)
+
+
+def check_fraction(fraction: float) -> None:
+    """Refuse what is no fraction."""
+    if not isinstance(fraction, (int, float)) or isinstance(fraction, bool) or not 0 <= fraction <= 1:
+        raise ValueError(f"fraction={fraction!r} is no number from 0 to 1; report how much of the task is done")
+
+
+def current() -> Any:
+    """The context of the task or handler that is running here: a `TaskContext` or an `ActorContext`.
+
+    Raises:
+        RuntimeError: No task or handler of a runtime is running here.
+    """
+    run: Any = CURRENT.get()
+    if run is None:
+        raise RuntimeError("current() was called where no task or handler of a Runtime is running")
+    match run.role:
+        case "task":
+            return TaskContext(run)
+        case "actor":
+            return ActorContext(run)
+        case _:
+            return run
+
+
+def checkpoint() -> None:
+    """The point at which a plain function lets itself be cancelled; call it now and then in long ones.
+
+    In an async task every `await` is one already, and this does nothing; so it does outside of tasks.
+
+    Raises:
+        Interrupted: The task was cancelled, or its time is over. Let it leave the function.
+    """
+    run: Any = CURRENT.get()
+    if run is not None and run.role != "actor":
+        run.checkpoint()

@@ -1,0 +1,107 @@
+"""What a runtime and a scope have in common: spawning into a nursery."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from actorsched._system.asking import settled
+from actorsched.actor import Actor, ActorRef
+from actorsched.exceptions import TaskCancelled
+from actorsched.messages import Cancel
+from actorsched.options import Supervise, actor_options, task_options
+from actorsched.submission import submission
+from actorsched.task import Task, TaskChain, TaskRef
+
+if TYPE_CHECKING:
+    from actorsched._core.behaviour import Behaviour
+    from actorsched._system.actor_cell import ActorCell
+    from actorsched._system.nursery import Nursery
+    from actorsched._system.supervisor import Supervisor
+    from actorsched._system.system import System
+
+T = TypeVar("T")
+
+
+class Spawner:
+    """Spawns tasks and actors whose lives end within a scope."""
+
+    _system: System
+    _nursery: Nursery
+    _supervise: Supervise
+    _supervisor: Supervisor | None = None
+
+    async def spawn(self, target: Any, /, *args: Any, **options: Any) -> Any:
+        """Spawn a task or an actor."""
+        if isinstance(target, type) and issubclass(target, Actor):
+            return await self._spawn_actor(target, args, options)
+        task = self._system.new_task(self._nursery, target, args, task_options(options))
+        return TaskRef(task)
+
+    async def run(self, target: Any, /, *args: Any, **options: Any) -> Any:
+        """Spawn a task and wait for its result; cancelling this cancels the task, and waits until it has stopped."""
+        task = self._system.new_task(self._nursery, target, args, task_options(options))
+        task.observed = True
+        try:
+            await settled(task)
+        except BaseException:
+            await cancel_and_wait(task, "the one who ran it was cancelled")
+            raise
+        assert task.outcome is not None
+        return task.outcome.unwrap()
+
+    async def submit(self, prepared: Task[T] | TaskChain, /) -> TaskRef[Any]:
+        """Submit a prepared task or chain, with all prepared tasks that it depends on.
+
+        Args:
+            prepared: Not submitted before.
+
+        Returns:
+            The ref of the task; of a chain, that of its last task.
+
+        Raises:
+            DependencyCycle: Prepared tasks depend on each other in a circle; nothing was submitted.
+            ValueError: It was submitted before, or depends on a task of another runtime.
+            RuntimeClosed: The runtime takes no more work.
+        """
+        order = submission(prepared)
+        for link in order:
+            options = task_options({**link.task.options, "name": link.task.name, "kwargs": link.kwargs()})
+            made = self._system.new_task(self._nursery, link.task.fn, link.args(), options)
+            link.task.ref = TaskRef(made)
+        ref = order[-1].task.ref
+        assert ref is not None
+        return ref
+
+    async def _spawn_actor(self, actor: Any, args: tuple[Any, ...], options: dict[str, Any]) -> ActorRef[Any]:
+        if self._supervisor is None:
+            self._supervisor = self._system.supervisor(self._nursery, self._supervise)
+        cell = await self._system.new_actor(self._supervisor, actor, Actor, args, actor_options(options))
+        return ActorRef(cell)
+
+
+async def cancel_and_wait(task: Any, reason: str) -> None:
+    """Cancel a task on behalf of someone who is being cancelled, and wait, shielded, until it has stopped."""
+    from anyio import CancelScope
+
+    kernel = task.kernel
+    kernel.post(task, Cancel(reason))
+    with CancelScope(shield=True):
+        while task.outcome is None:
+            try:
+                await settled(task)
+            except TaskCancelled:
+                break
+
+
+async def spawn_child(
+    parent: ActorCell, actor: Any, args: tuple[Any, ...], options: dict[str, Any]
+) -> ActorRef[Any]:
+    """Spawn an actor under the supervisor of its parent's children."""
+    system: System = parent.kernel.facade._system  # type: ignore[attr-defined]
+    extras = parent.more()
+    if extras.supervisor is None:
+        extras.supervisor = system.supervisor(parent, Supervise())
+    cell = await system.new_actor(extras.supervisor, actor, Actor, args, actor_options(options))
+    return ActorRef(cell)
+
+

@@ -1,0 +1,262 @@
+"""Tasks as users hold them: the ref of a submitted task, and tasks and chains prepared for submission."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from actorsched._core.lifecycle import TaskStatus
+from actorsched.messages import Cancel, Outcome, SetPriority
+
+if TYPE_CHECKING:
+    from actorsched._system.task import TaskActor
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+F = TypeVar("F", bound=Callable[..., Any])
+
+_HOST = "__actorsched_host__"
+
+
+def cpu_bound(function: F) -> F:
+    """Mark a function as one that uses a processor: its tasks run in a host process unless told otherwise.
+
+    Args:
+        function: A plain or async function.
+
+    Returns:
+        The same function.
+    """
+    setattr(function, _HOST, "process")
+    return function
+
+
+class TaskRef(Generic[T_co]):
+    """A submitted task, from outside. `await ref` gives its result, or raises its error.
+
+    Awaiting may be repeated, and done by many. Cancelling an `await` leaves the task alone.
+    """
+
+    __slots__ = ("__weakref__", "_task")
+
+    def __init__(self, task: TaskActor) -> None:
+        self._task = task
+
+    def __repr__(self) -> str:
+        return f"<TaskRef {self.name!r} ({self.id}) {self.status.value}>"
+
+    def __await__(self) -> Generator[Any, Any, T_co]:
+        task = self._task
+        task.observed = True
+        if task.outcome is None:
+            from actorsched._system.asking import settled
+
+            yield from settled(task).__await__()
+        outcome = task.outcome
+        assert outcome is not None
+        result: T_co = outcome.unwrap()
+        return result
+
+    def __del__(self) -> None:
+        task = self._task
+        task.unheld = True
+        if task.outcome is not None and task.outcome.error is not None and not task.observed:
+            task.log_unobserved(task.outcome, task.kernel)
+
+    def _actorsched_task(self) -> TaskActor:
+        return self._task
+
+    @property
+    def id(self) -> str:
+        """Its id, unique in the process."""
+        return self._task.id
+
+    @property
+    def name(self) -> str:
+        """Its name; by default, that of its function."""
+        return self._task.name
+
+    @property
+    def status(self) -> TaskStatus:
+        """Where it is in its life."""
+        return self._task.status
+
+    @property
+    def priority(self) -> int:
+        """Its effective priority."""
+        return self._task.rank
+
+    @property
+    def progress(self) -> tuple[float, str | None]:
+        """The fraction done, from 0 to 1, and the last message that it reported."""
+        return self._task.progress
+
+    @property
+    def attempt(self) -> int:
+        """The number of the present or last attempt, from 1; 0 before the first."""
+        return self._task.attempt
+
+    @property
+    def description(self) -> str | None:
+        """What it was described as."""
+        return self._task.options.description
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Its tags."""
+        return self._task.options.tags
+
+    @property
+    def metadata(self) -> Mapping[str, object]:
+        """Its metadata."""
+        return self._task.options.metadata
+
+    def done(self) -> bool:
+        """Whether it has settled."""
+        return self._task.outcome is not None
+
+    def result(self) -> T_co:
+        """Its result.
+
+        Raises:
+            RuntimeError: It has not settled.
+            BaseException: Its error.
+        """
+        self._task.observed = True
+        result: T_co = self._settled().unwrap()
+        return result
+
+    def exception(self) -> BaseException | None:
+        """Its error; None when it completed.
+
+        Raises:
+            RuntimeError: It has not settled.
+        """
+        self._task.observed = True
+        return self._settled().error
+
+    def _settled(self) -> Outcome:
+        outcome = self._task.outcome
+        if outcome is None:
+            raise RuntimeError(f"task {self.name!r} is {self.status.value}; await its ref before asking for its result")
+        return outcome
+
+    async def outcome(self) -> Outcome:
+        """How it ended, once it has; never raises what the task raised."""
+        from actorsched._system.asking import settled
+
+        self._task.observed = True
+        await settled(self._task)
+        assert self._task.outcome is not None
+        return self._task.outcome
+
+    async def cancel(self, reason: str | None = None) -> None:
+        """Stop the task, and return when it has really stopped.
+
+        An async task is cancelled where it waits; a thread stops at its next `checkpoint()`; a host process is
+        given a grace period, then ended. Tasks that depend on it are cancelled with it. Called by the task
+        itself, it asks and returns at once. A settled task is left as it is.
+
+        Args:
+            reason: Why; whoever awaits the task reads it in `TaskCancelled`.
+        """
+        from actorsched._system.asking import inside, settled
+
+        task = self._task
+        if task.outcome is not None:
+            return
+        task.observed = True
+        task.kernel.post(task, Cancel(reason))
+        if not inside(task):
+            await settled(task)
+
+    async def set_priority(self, priority: int) -> None:
+        """Change its base priority, and with it its place in the queue.
+
+        Args:
+            priority: A `Priority`, or any int; higher ones come first.
+
+        Raises:
+            TypeError: It is no int.
+        """
+        if not isinstance(priority, int) or isinstance(priority, bool):
+            raise TypeError(f"priority={priority!r} is of type {type(priority).__name__}; give a Priority or an int")
+        self._task.kernel.post(self._task, SetPriority(priority))
+
+
+class Task(Generic[T]):
+    """A task prepared for `rt.submit`, which may be called once.
+
+    Args:
+        name: Its name, for people.
+        fn: The function: `async def` or plain.
+        args: Its positional arguments. A `TaskRef` or another `Task` among them is a dependency, and its
+            result takes its place.
+        kwargs: Its keyword arguments; the same holds for them.
+        arg_deps: In a chain, the parameter that takes the result of the task before it; by default its first.
+        options: As for `rt.spawn`; `after` may name prepared tasks too.
+
+    Raises:
+        TypeError: An option does not exist or has the wrong type, or `fn` cannot be called.
+        ValueError: An option has a wrong value.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        arg_deps: list[str] | tuple[str, ...] = (),
+        **options: Any,
+    ) -> None:
+        from actorsched.options import task_options
+
+        if not callable(fn):
+            raise TypeError(f"fn={fn!r} of task {name!r} cannot be called; give an async or a plain function")
+        if isinstance(arg_deps, str) or not all(isinstance(item, str) for item in arg_deps):
+            raise TypeError(f"arg_deps={arg_deps!r} of task {name!r} must be a list of parameter names")
+        task_options({**options, "name": name, "kwargs": dict(kwargs or {})})
+        self.name = name
+        self.fn = fn
+        self.args = tuple(args)
+        self.kwargs = dict(kwargs or {})
+        self.arg_deps = tuple(arg_deps)
+        self.options = options
+        self.ref: TaskRef[Any] | None = None
+
+    def _actorsched_task(self) -> TaskActor | None:
+        return None if self.ref is None else self.ref._task
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name!r}{'' if self.ref is None else ', submitted'}>"
+
+
+class TaskChain:
+    """Prepared tasks that run one after the other, each with the result of the one before.
+
+    The result goes to the first parameter of the next task, or to the one named in its `arg_deps`.
+
+    Args:
+        tasks: At least one, at most 15.
+
+    Raises:
+        ChainTooLong: More than 15.
+        ValueError: None at all, or one of them twice.
+        TypeError: Something that is not a `Task`.
+    """
+
+    def __init__(self, *tasks: Task[Any]) -> None:
+        from actorsched._core.dependencies import check_chain
+
+        for task in tasks:
+            if not isinstance(task, Task):
+                raise TypeError(f"a chain links Tasks, not {task!r}; wrap it as Task(name, fn)")
+        check_chain([task.name for task in tasks])
+        if len({id(task) for task in tasks}) != len(tasks):
+            raise ValueError("a task stands in this chain twice; make a second Task of it")
+        self.tasks = tasks
+
+    def __repr__(self) -> str:
+        return f"<TaskChain {' -> '.join(task.name for task in self.tasks)}>"
