@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from actorsched._core.lifecycle import TaskStatus
+    from actorsched.status import TaskStatus
     from actorsched._kernel.clock import Clock
     from actorsched.actor import Actor, ActorRef, Group, Pool
     from actorsched.context import checkpoint, current
@@ -84,7 +84,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "_core.lifecycle": ("TaskStatus",),
+    "status": ("TaskStatus",),
     "_kernel.clock": ("Clock",),
     "actor": ("Actor", "ActorRef", "Group", "Pool"),
     "context": ("checkpoint", "current"),

@@ -9,21 +9,24 @@ so only messages without any reference to the outside are exempt from the garbag
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
 import msgspec
+
+from actorsched.status import TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from actorsched._core.behaviour import Behaviour, Reply
-    from actorsched._core.lifecycle import TaskStatus
     from actorsched._system.waiting import Waiter
+
+T = TypeVar("T")
 
 ExitKind = Literal["stopped", "shutdown", "killed", "failed"]
 
 
-class Outcome(msgspec.Struct, frozen=True, eq=False):
+class Outcome(msgspec.Struct, Generic[T], frozen=True, eq=False):
     """How a task ended: with a value or with an error.
 
     Attributes:
@@ -33,7 +36,7 @@ class Outcome(msgspec.Struct, frozen=True, eq=False):
     """
 
     status: TaskStatus
-    value: Any = None
+    value: T | None = None
     error: BaseException | None = None
 
     @property
@@ -41,7 +44,7 @@ class Outcome(msgspec.Struct, frozen=True, eq=False):
         """Whether there is a value."""
         return self.error is None
 
-    def unwrap(self) -> Any:
+    def unwrap(self) -> T:
         """The value.
 
         Raises:
@@ -49,7 +52,7 @@ class Outcome(msgspec.Struct, frozen=True, eq=False):
         """
         if self.error is not None:
             raise self.error
-        return self.value
+        return cast("T", self.value)
 
 
 class ExitReason(msgspec.Struct, frozen=True, eq=False):

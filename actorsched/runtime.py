@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from anyio import CancelScope
 
-from actorsched._kernel.backend import running_backend
+from actorsched._kernel.choose import running_backend
 from actorsched._kernel.clock import Clock, RealClock
 from actorsched._kernel.kernel import Kernel
 from actorsched._system.system import System

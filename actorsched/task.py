@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from actorsched._core.lifecycle import TaskStatus
+from actorsched.status import TaskStatus
 from actorsched.messages import Cancel, Outcome, SetPriority
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ PACKAGE = pathlib.Path(__file__).parent.parent / "actorsched"
 
 # From the ground up. A module may import its own layer and those below.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("durations", "exceptions", "messages", "options"),
+    ("durations", "exceptions", "messages", "options", "status"),
     ("_core",),
     ("_kernel",),
     ("_hosting",),

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import deque
-from random import Random
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from random import Random
 
 T = TypeVar("T")
 

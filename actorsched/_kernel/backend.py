@@ -68,32 +68,3 @@ class Backend(Protocol):
 
     def watch_writable(self, descriptor: int, callback: Callable[[], object], /) -> Watch:
         """Call whenever the descriptor is writable (level-triggered)."""
-
-
-def running_backend() -> Backend:
-    """The backend of the loop that runs in this thread.
-
-    Raises:
-        RuntimeError: No loop that actorsched knows runs here.
-    """
-    import sys
-
-    if "trio" in sys.modules:
-        import trio
-
-        if trio.lowlevel.in_trio_run():
-            from actorsched._kernel.on_trio import TrioBackend
-
-            return TrioBackend()
-    import asyncio
-
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
-        raise RuntimeError(
-            "Runtime() was entered where neither asyncio nor trio is running; "
-            "start one, for example with actorsched.run(main)"
-        ) from None
-    from actorsched._kernel.on_asyncio import AsyncioBackend
-
-    return AsyncioBackend(loop)

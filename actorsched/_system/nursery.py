@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from actorsched._core.behaviour import Behaviour, Outbox, Reply, handles
-from actorsched._core.lifecycle import TaskStatus
+from actorsched.status import TaskStatus
 from actorsched.messages import Cancel, Closed, Escalated, Outcome, Settled
 
 

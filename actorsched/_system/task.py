@@ -19,7 +19,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from actorsched._core.behaviour import Behaviour, Outbox, Reply, Timer, handles
-from actorsched._core.lifecycle import FINAL, TaskStatus
+from actorsched._core.lifecycle import FINAL
 from actorsched._core.retrying import Again, after_crash, after_failure
 from actorsched._system.waiting import Waiter, Waits, pass_probe
 from actorsched.exceptions import DependencyFailed, TaskCancelled, TaskTimeout
@@ -47,6 +47,7 @@ from actorsched.messages import (
     Withdraw,
     Withdrawn,
 )
+from actorsched.status import TaskStatus
 
 if TYPE_CHECKING:
     from actorsched.options import TaskOptions
