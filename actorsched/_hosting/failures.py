@@ -23,21 +23,21 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _LONGEST_CHAIN = 20
+_RUNNERS = ("actorsched._", "asyncio.", "contextvars", "trio._core.", "uvloop")
 
 Link = tuple[BaseException, int, int, bool]
 """An exception, the places of its cause and its context in the chain (-1: none), and whether to suppress it."""
 
 
-def pack_error(error: BaseException, what: str = "an exception", *, skip: int = 0) -> Error:
+def pack_error(error: BaseException, what: str = "an exception") -> Error:
     """Make an exception ready to cross. Never raises.
 
     Args:
         error: The exception.
         what: Where it comes from, for the error that replaces it: "the exception of task 'load'".
-        skip: How many of the outermost frames of its traceback are ours, and of no interest.
     """
     exception, why = _pickled(error, what)
-    return Error(exception, _name(type(error)), _message(error), _traceback(error, skip), why)
+    return Error(exception, _name(type(error)), _message(error), _traceback(error), why)
 
 
 def unpack_error(error: Error, what: str = "an exception") -> BaseException:
@@ -162,13 +162,20 @@ def _message(error: BaseException) -> str:
         return f"<its __str__ raised {type(problem).__name__}>"
 
 
-def _traceback(error: BaseException, skip: int) -> str:
+def _traceback(error: BaseException) -> str:
     from traceback import format_exception
 
-    place: TracebackType | None = error.__traceback__
-    for _ in range(skip):
-        place = place.tb_next if place is not None else None
     try:
-        return "".join(format_exception(type(error), error, place))
+        return "".join(format_exception(type(error), error, _beginning(error.__traceback__)))
     except Exception as problem:  # foreign code may take part in formatting
         return f"{_name(type(error))}: {_message(error)} (formatting its traceback raised {problem!r})\n"
+
+
+def _beginning(traceback: TracebackType | None) -> TracebackType | None:
+    """Where the traceback leaves what runs it: our own modules, and those of the loop. All of it if it never does."""
+    place = traceback
+    while place is not None:
+        if not str(place.tb_frame.f_globals.get("__name__", "")).startswith(_RUNNERS):
+            return place
+        place = place.tb_next
+    return traceback

@@ -177,12 +177,6 @@ class Lender:
                 pass
 
 
-class _Mapping(mmap.mmap):
-    """A mapping that can be referred to weakly."""
-
-    __slots__ = ("__weakref__",)
-
-
 class Borrower:
     """The reading side of one memory file.
 
@@ -196,7 +190,7 @@ class Borrower:
     def __init__(self, descriptor: int | None, on_release: Callable[[int], None]) -> None:
         self._descriptor = descriptor
         self._on_release = on_release
-        self._live: dict[weakref.ref[_Mapping], int] = {}
+        self._live: dict[weakref.ref[mmap.mmap], int] = {}
 
     def __repr__(self) -> str:
         return f"<Borrower: {len(self._live)} mappings>"
@@ -229,7 +223,7 @@ class Borrower:
         return self._copy(descriptor, lent)
 
     def _map(self, descriptor: int, lent: Lent) -> Buffer:
-        mapping = _Mapping(
+        mapping = mmap.mmap(
             descriptor,
             lent.length,
             flags=mmap.MAP_PRIVATE,
@@ -239,7 +233,7 @@ class Borrower:
         self._live[weakref.ref(mapping, self._dropped)] = lent.offset
         return mapping
 
-    def _dropped(self, mapping: weakref.ref[_Mapping]) -> None:
+    def _dropped(self, mapping: weakref.ref[mmap.mmap]) -> None:
         self._on_release(self._live.pop(mapping))
 
     def _copy(self, descriptor: int, lent: Lent) -> Buffer:

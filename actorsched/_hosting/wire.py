@@ -1,13 +1,13 @@
 """What a runtime and its hosts say to each other, and how it becomes bytes.
 
 The law of this module: it is pure. Frames are data, `Packer` turns frames into bytes and `Splitter` turns
-bytes back into frames; neither touches a descriptor, a process or a clock. What the words mean is told
-where they are acted upon: `link` for the parent's end, `child` and `child_actors` for the other.
+bytes back into frames; neither touches a descriptor, a process or a clock. What the words mean is told where
+they are acted upon: `link` for the parent's end, `child` and `child_actors` for the other.
 
 How it works: whatever one side has to say at a moment travels as one *packet*: eight bytes of header (a
 mark, the number of bulky payloads within, the length), then one msgpack array of all the frames. A frame is
-an array that starts with its number. Encoding and decoding a whole packet is one call into C, which is
-where the speed comes from: a frame of its own costs several times as much as one of a hundred.
+an array that starts with its number. Encoding and decoding a whole packet is one call into C, which is where
+the speed comes from: a frame of its own costs several times as much as one of a hundred.
 
 Each direction has its own closed union of frames, so a host that says what only the runtime may say is
 noticed as surely as one that writes garbage. Either is a `ProtocolError`, and a `Splitter` stays in that
@@ -164,13 +164,18 @@ class Revoke(msgspec.Struct, array_like=True, gc=False, tag=12):
 
 
 class Open(msgspec.Struct, array_like=True, gc=False, tag=20):
-    """Create an actor and run its `on_start`."""
+    """Create an actor and run its `on_start`.
+
+    Attributes:
+        ref: What the actor will find as its own reference.
+    """
 
     actor_id: int
     cls_id: int
     args: Payload = b""
     context: Payload = b""
     name: str = ""
+    ref: Payload = b""
 
 
 class Call(msgspec.Struct, array_like=True, gc=False, tag=21):
@@ -230,6 +235,7 @@ class Log(msgspec.Struct, array_like=True, gc=False, tag=42):
     """A log record, formatted as far as it must be to travel.
 
     Attributes:
+        origin: The number of the task or call that wrote it; 0 for none.
         extra: The pickled dict of the attributes that `extra=` added; empty when there are none.
     """
 
@@ -241,7 +247,7 @@ class Log(msgspec.Struct, array_like=True, gc=False, tag=42):
     line: int
     function: str
     thread: str
-    task: int
+    origin: int = 0
     exception: str | None = None
     stack: str | None = None
     extra: bytes = b""
@@ -319,7 +325,7 @@ class Progress(msgspec.Struct, array_like=True, gc=False, tag=54):
 
     task_id: int
     fraction: float
-    message: str
+    message: str | None = None
 
 
 class Opened(msgspec.Struct, array_like=True, gc=False, tag=60):

@@ -1,0 +1,267 @@
+"""What `current()` is inside a host.
+
+The law of this module: contexts are what user code holds on to; they know the task or call that they belong
+to, and say what user code wants said. They run nothing.
+
+A context costs something for every task, so it is made of slots and does nothing before it is asked.
+"""
+
+from __future__ import annotations
+
+import os
+from itertools import count
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from actorsched._hosting import inside
+from actorsched._hosting.wire import Progress
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Callable
+
+    from actorsched._hosting.port import Port
+    from actorsched._hosting.wire import Open, Run
+    from actorsched.exceptions import Interrupted
+
+
+class HostedContext:
+    """What the contexts of tasks and of handlers have in common.
+
+    Attributes:
+        origin: The number of the task or call.
+        name: The name of the task or actor.
+        cancel_requested: Whether the runtime wants it to stop.
+        preempt_requested: Whether the runtime wants it to make way. A host is suspended instead: always False.
+        deadline: Until when it should be done, on the machine's monotonic clock in seconds; None if open.
+        attempt: Which attempt this is, counted from 1.
+    """
+
+    role: ClassVar[str] = "hosted"
+    """How `actorsched.current` tells it from the runs of the runtime's own process."""
+
+    __slots__ = (
+        "_deferred",
+        "_port",
+        "attempt",
+        "cancel_requested",
+        "deadline",
+        "name",
+        "origin",
+        "preempt_requested",
+        "reason",
+    )
+
+    def __init__(self, port: Port, origin: int, name: str, attempt: int, deadline: float | None) -> None:
+        self._port = port
+        self.origin = origin
+        self.name = name
+        self.attempt = attempt
+        self.deadline = deadline
+        self.cancel_requested = False
+        self.preempt_requested = False
+        self.reason: str | None = None
+        self._deferred: list[tuple[Callable[..., object], tuple[Any, ...]]] | None = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.name!r}, in a host>"
+
+    def report(self, fraction: float, message: str | None = None) -> None:
+        """Tell how far the work is; whoever has the task's ref reads it in `ref.progress`.
+
+        Args:
+            fraction: From 0 to 1.
+            message: For people.
+
+        Raises:
+            ValueError: The fraction is no number from 0 to 1.
+        """
+        from actorsched.context import check_fraction
+
+        check_fraction(fraction)
+        self._port.say(Progress(self.origin, float(fraction), message))
+        self._port.urge_gently()
+
+    def checkpoint(self) -> None:
+        """Do nothing: in async code every `await` is a checkpoint already."""
+
+    def defer(self, callback: Callable[..., object], /, *args: Any) -> None:
+        """Have something called when the work ends, however it ends; the last deferred first.
+
+        In async code an async function may be deferred too.
+        """
+        if not callable(callback):
+            raise TypeError(f"callback={callback!r} cannot be called; give a function and its arguments")
+        if self._deferred is None:
+            self._deferred = []
+        self._deferred.append((callback, args))
+
+    @property
+    def has_deferred(self) -> bool:
+        """Whether anything is deferred."""
+        return bool(self._deferred)
+
+    def take_deferred(self) -> Iterator[tuple[Callable[..., object], tuple[Any, ...]]]:
+        """What was deferred, the last first, also what is deferred in the meantime."""
+        while self._deferred:
+            yield self._deferred.pop()
+
+    def undo_deferred(self) -> None:
+        """Call what was deferred. What fails is logged, and does not keep the others from being called."""
+        for callback, args in self.take_deferred():
+            try:
+                callback(*args)
+            except Exception:
+                self.deferred_failed(callback)
+
+    async def undo_deferred_async(self) -> None:
+        """The same in async code."""
+        for callback, args in self.take_deferred():
+            try:
+                result = callback(*args)
+                if hasattr(result, "__await__"):
+                    await result
+            except Exception:
+                self.deferred_failed(callback)
+
+    def deferred_failed(self, callback: Callable[..., object]) -> None:
+        """Log the failure of a deferred call, which is being handled."""
+        self.log.exception("%r, deferred by %r, failed", callback, self.name)
+
+    @property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger whose records carry `task` (the name) and `attempt`."""
+        import logging
+
+        return logging.LoggerAdapter(
+            logging.getLogger("actorsched.task"), {"task": self.name, "attempt": self.attempt}
+        )
+
+    @property
+    def runtime(self) -> RemoteRuntime:
+        """The runtime outside."""
+        return RemoteRuntime()
+
+
+class TaskContext(HostedContext):
+    """What `current()` is in a task in a host."""
+
+    __slots__ = ("stop",)
+
+    def __init__(self, port: Port, run: Run) -> None:
+        super().__init__(port, run.task_id, run.name, run.attempt, run.deadline)
+        self.stop: Callable[[], object] | None = None
+
+    def checkpoint(self) -> None:
+        """Stop here if the runtime wants it; in async code every `await` does that, and this does nothing.
+
+        Raises:
+            Interrupted: The task was cancelled, or its time is over.
+        """
+        if self.cancel_requested and self.stop is None:
+            raise self.interruption()
+
+    def interruption(self) -> Interrupted:
+        """What the task ends with when it was told to stop."""
+        from actorsched.exceptions import Interrupted
+
+        because = f": {self.reason}" if self.reason else ""
+        return Interrupted(f"task {self.name!r} was told to stop{because}", reason=self.reason)
+
+    def cancel(self, reason: str | None) -> None:
+        """The runtime wants the task to stop; from any thread."""
+        self.reason = reason
+        self.cancel_requested = True
+        if self.stop is not None:
+            self.stop()
+
+
+class CallContext(HostedContext):
+    """What `current()` is in a handler, or a hook, of an actor in a host.
+
+    Attributes:
+        ref: The actor's own reference.
+        sender: Who sent the message; None if unknown.
+    """
+
+    __slots__ = ("ref", "sender")
+
+    def __init__(self, port: Port, opened: Open, ref: Any, origin: int, sender: Any = None) -> None:
+        super().__init__(port, origin, opened.name, 1, None)
+        self.ref = ref
+        self.sender = sender
+
+    async def spawn(self, target: Any, /, *args: Any, **options: Any) -> Any:
+        """Start a supervised child of this actor, and return its reference."""
+        return await _request("spawn_child", (target, args, options))
+
+    def after(self, delay: Any, handler: Any, /, *args: Any, **kwargs: Any) -> HostedTimer:
+        """Send this actor a message after a delay; `key=` names the timer, and replaces one of the same key."""
+        return _set_timer("after", delay, handler, args, kwargs)
+
+    def every(self, period: Any, handler: Any, /, *args: Any, **kwargs: Any) -> HostedTimer:
+        """Send this actor a message again and again; `key=` names the timer, as for `after`."""
+        return _set_timer("every", period, handler, args, kwargs)
+
+
+class HostedTimer:
+    """A timer that an actor in a host has set; the runtime keeps it."""
+
+    __slots__ = ("_key",)
+
+    def __init__(self, key: object) -> None:
+        self._key = key
+
+    def __repr__(self) -> str:
+        return f"<timer {self._key!r} of an actor in a host>"
+
+    def cancel(self) -> None:
+        """Send no more messages. One that is already in the mailbox stays there."""
+        _tell("cancel_timer", self._key)
+
+
+_timers = count(1)
+
+
+def _set_timer(
+    verb: str, delay: Any, handler: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> HostedTimer:
+    key = kwargs.pop("key", None)
+    if key is None:
+        key = "actorsched: timer without a key", os.getpid(), next(_timers)
+    _tell(verb, (delay, _handler_name(handler), args, kwargs, key))
+    return HostedTimer(key)
+
+
+class RemoteRuntime:
+    """The runtime, as code in a host sees it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<the runtime outside of this host>"
+
+    async def request(self, verb: str, body: object) -> Any:
+        """Ask the runtime for something that has no method here."""
+        return await _request(verb, body)
+
+    async def spawn(self, target: Any, /, *args: Any, **options: Any) -> Any:
+        """As `Runtime.spawn`: start a task or an actor, and return its reference."""
+        return await _request("spawn", (target, args, options))
+
+    async def run(self, target: Any, /, *args: Any, **options: Any) -> Any:
+        """As `Runtime.run`: start a task, and return its result."""
+        return await _request("run", (target, args, options))
+
+
+async def _request(verb: str, body: object) -> Any:
+    assert inside.doorway is not None
+    return await inside.doorway.request(verb, body)
+
+
+def _tell(verb: str, body: object) -> None:
+    assert inside.doorway is not None
+    inside.doorway.tell(verb, body)
+
+
+def _handler_name(handler: Any) -> str:
+    return handler if isinstance(handler, str) else str(handler.__name__)

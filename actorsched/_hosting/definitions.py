@@ -1,0 +1,163 @@
+"""Functions and classes that travel once per host, and are named by number afterwards.
+
+The law of this module: it knows which callables there are to tell hosts of, not which host knows which.
+
+How it works: a plain function, a built-in one and a class are defined: pickled once, when they are first
+used, and sent once to each host that needs them. So a function that travels by value is what it was then:
+assigning to a variable that it closes over, or to a global of `__main__`, afterwards makes it be pickled
+anew; changing such an object in place does not. Any other callable (a bound method, an object with
+`__call__`) is data that may change at any time, so it goes with the arguments of every call. A
+`functools.partial` is taken apart into both.
+
+A definition lives as long as its function does here; then the hosts are told to forget it.
+"""
+
+from __future__ import annotations
+
+import weakref
+from functools import partial
+from itertools import count
+from operator import is_not
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+from actorsched._hosting.transfer import dump_call, dumps
+from actorsched._hosting.wire import Bulky
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from actorsched._hosting.link import HostLink
+    from actorsched._hosting.wire import Payload
+
+_numbers = count(1)
+_BY_VALUE = b"cloudpickle"
+
+
+class Definition:
+    """A function or class, ready to be sent.
+
+    Attributes:
+        fn_id: Its number, unique in this process.
+        body: What travels.
+    """
+
+    __slots__ = ("__weakref__", "_links", "_surroundings", "body", "fn_id")
+
+    def __init__(self, body: Payload, surroundings: tuple[object, ...] | None) -> None:
+        self.fn_id = next(_numbers)
+        self.body = body
+        self._surroundings = surroundings
+        self._links: list[weakref.ref[HostLink]] = []
+
+    def __repr__(self) -> str:
+        return f"<Definition {self.fn_id}>"
+
+    def known_by(self, link: HostLink) -> None:
+        """A host has been told; it will be told when the definition has gone."""
+        self._links = [reference for reference in self._links if reference() is not None]
+        self._links.append(weakref.ref(link))
+
+    def outdated(self, function: object) -> bool:
+        """Whether what travelled by value with the function is not any more what the function refers to."""
+        if self._surroundings is None:
+            return False
+        now = _surroundings(function)
+        return len(now) != len(self._surroundings) or any(map(is_not, now, self._surroundings))
+
+    def __del__(self) -> None:
+        for reference in self._links:
+            link = reference()
+            if link is not None:
+                link.undefine_later(self.fn_id)
+
+
+class Definitions:
+    """The definitions of one runtime."""
+
+    def __init__(self) -> None:
+        self._known: weakref.WeakKeyDictionary[Any, Definition] = weakref.WeakKeyDictionary()
+
+    def __repr__(self) -> str:
+        return f"<Definitions: {len(self._known)}>"
+
+    def of(self, function: Callable[..., object], what: str) -> Definition:
+        """The definition of a function or class.
+
+        Args:
+            function: The function or class.
+            what: What it is, for the error: "the function 'f' of task 'load'".
+
+        Raises:
+            NotTransferable: It cannot cross.
+        """
+        definition = self._known.get(function)
+        if definition is None or definition.outdated(function):
+            body = dumps(function, what, getattr(function, "__name__", "it"))
+            by_value = isinstance(function, FunctionType) and _BY_VALUE in bytes(_data(body))
+            definition = Definition(body, _surroundings(function) if by_value else None)
+            self._known[function] = definition
+        return definition
+
+    def call(
+        self,
+        function: Callable[..., object],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any] | None,
+        what: str,
+    ) -> tuple[Definition, Payload]:
+        """What to send for a call: the definition, and the payload of the arguments.
+
+        Args:
+            function: What to call.
+            args: With these arguments,
+            kwargs: and with these named ones.
+            what: Whose it is, for errors: "task 'load'".
+
+        Raises:
+            NotTransferable: The callable or an argument cannot cross.
+        """
+        while type(function) is partial:
+            args = (*function.args, *args)
+            kwargs = {**function.keywords, **(kwargs or {})}
+            function = function.func
+        if not _is_definite(function):
+            args = (function, *args)
+            function = _call
+        definition = self.of(function, f"the function of {what}")
+        return definition, dump_call(args, kwargs, f"the arguments of {what}")
+
+
+def _is_definite(function: object) -> bool:
+    """Whether it is always the same function, with no data of its own."""
+    if isinstance(function, BuiltinFunctionType):
+        return function.__self__ is None or isinstance(function.__self__, ModuleType)
+    return isinstance(function, (FunctionType, type))
+
+
+def _call(function: Callable[..., object], /, *args: Any, **kwargs: Any) -> object:
+    return function(*args, **kwargs)
+
+
+def _data(body: Payload) -> Any:
+    return body.data if isinstance(body, Bulky) else body
+
+
+def _surroundings(function: Any) -> tuple[object, ...]:
+    """What a function that travels by value takes along from where it was made."""
+    cells = function.__closure__ or ()
+    names = _names(function.__code__)
+    around = function.__globals__
+    return (*map(_content, cells), *[around[name] for name in names if name in around])
+
+
+def _content(cell: Any) -> object:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not bound yet
+        return None
+
+
+def _names(code: CodeType) -> tuple[str, ...]:
+    inner = [_names(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
+    return tuple(dict.fromkeys([*code.co_names, *[name for names in inner for name in names]]))

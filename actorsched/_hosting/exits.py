@@ -1,0 +1,117 @@
+"""How a host ended, and the likely cause.
+
+The law of this module: it looks at exit status and at the system's counters; it ends nothing and reaps
+nothing.
+"""
+
+from __future__ import annotations
+
+import signal
+from typing import Literal
+
+import msgspec
+
+from actorsched.exceptions import HostDied
+
+Cause = Literal["stopped", "out of memory", "killed", "crashed", "exited", "never started"]
+
+_CRASHES = frozenset(
+    {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGSYS}
+)
+
+
+class HostExit(msgspec.Struct, frozen=True):
+    """The end of a host process.
+
+    Attributes:
+        pid: Its process id.
+        exit_code: What it exited with; None if a signal ended it, or if unknown.
+        signal: The number of the signal that ended it; None if none did.
+        cause: The likely cause; "stopped" when it had been told to, and had finished everything.
+        detail: The same as a clause for people: "was killed by SIGKILL".
+        last_started: Of a task host: the number of the last task whose function began; 0 if none did.
+    """
+
+    pid: int
+    exit_code: int | None
+    signal: int | None
+    cause: Cause
+    detail: str
+    last_started: int = 0
+
+    def error(self, lost: str) -> HostDied:
+        """The error for what was lost with it.
+
+        Args:
+            lost: A noun: "task 'load'".
+        """
+        return HostDied(
+            f"{lost} was lost: the host process {self.pid} {self.detail}",
+            pid=self.pid,
+            signal=self.signal,
+            exit_code=self.exit_code,
+            cause=None if self.cause == "stopped" else self.cause,
+        )
+
+
+def judge(
+    pid: int,
+    status: int | None,
+    *,
+    ready: bool,
+    said_bye: bool,
+    blame: tuple[Cause, str] | None,
+    starved: bool,
+    last_started: int,
+) -> HostExit:
+    """Tell how a host ended.
+
+    Args:
+        pid: Its process id.
+        status: What `Popen.returncode` says: minus the signal, or the exit code; None if unknown.
+        ready: Whether it had got as far as its first word,
+        said_bye: and whether to its last: that everything was finished.
+        blame: What its parent killed it for, if it did.
+        starved: Whether the system has killed a process for lack of memory since the host started.
+        last_started: See `HostExit`.
+    """
+    number = -status if status is not None and status < 0 else None
+    code = status if status is not None and status >= 0 else None
+    cause, detail = blame or _likely(number, code, starved)
+    if blame is None and said_bye:
+        cause, detail = "stopped", "stopped when it was told to"
+    elif blame is None and not ready:
+        cause, detail = "never started", f"{detail} before it was ready"
+    return HostExit(pid, code, number, cause, detail, last_started)
+
+
+def _likely(number: int | None, code: int | None, starved: bool) -> tuple[Cause, str]:
+    if number is None:
+        return "exited", "exited" if code is None else f"exited with code {code}"
+    if number == signal.SIGKILL and starved:
+        return "out of memory", "was killed by the system, which had run out of memory (SIGKILL)"
+    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+    if number in _CRASHES:
+        return "crashed", f"crashed with {name}{_CRASH_HINTS.get(number, '')}"
+    return "killed", f"was killed by {name}"
+
+
+_CRASH_HINTS: dict[int, str] = {
+    signal.SIGSEGV: " (a segmentation fault in native code)",
+    signal.SIGABRT: " (native code gave up)",
+    signal.SIGBUS: " (an access to memory that is not there, perhaps for lack of it)",
+}
+
+
+def memory_kills() -> int:
+    """How many processes the system has killed for lack of memory, here and in this container; 0 if unknown."""
+    total = 0
+    for path, key in (("/proc/vmstat", b"oom_kill "), ("/sys/fs/cgroup/memory.events", b"oom_kill ")):
+        try:
+            with open(path, "rb") as file:
+                for line in file:
+                    if line.startswith(key):
+                        total += int(line.split()[1])
+        except OSError:  # another system, or another kind of container
+            continue
+    return total

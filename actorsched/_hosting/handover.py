@@ -1,0 +1,174 @@
+"""What a host takes over from its parent before it does anything else.
+
+The law of this module: plain data that `marshal` can carry goes over, and is put in force on the other side;
+nothing of either half needs any library, because there is no `sys.path` yet where it arrives.
+
+How it works: a host starts isolated (`-I`), so nothing in its environment or working directory can get in
+between; its `sys.path` is its parent's, as it is at that moment. Its first bytes from the socket are this
+handover.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Handover = dict[str, Any]
+
+BOOT = """
+import marshal, os, sys
+def read(size):
+    data = b""
+    while len(data) < size:
+        more = os.read(socket, size - len(data))
+        if not more:
+            os._exit(0)
+        data += more
+    return data
+socket = int(sys.argv[1])
+handover = marshal.loads(read(int.from_bytes(read(4), "little")))
+sys.path[:] = handover["path"]
+from actorsched._hosting.child import main
+main(handover)
+"""
+"""What a host's interpreter is told to run."""
+
+_FINDERS_OF_THE_INTERPRETER = ("BuiltinImporter", "FrozenImporter", "PathFinder")
+_FINDERS_THAT_HOSTS_CAN_DO_WITHOUT = ("_distutils_hack", "_pytest", "six")
+
+
+def command(socket: int) -> list[str]:
+    """The command line of a host.
+
+    Raises:
+        RuntimeError: There is no interpreter to be started.
+    """
+    if not sys.executable:
+        raise RuntimeError(
+            "a host process cannot be started: sys.executable does not say which Python runs this"
+        )
+    return [sys.executable, "-I", *_flags(), "-c", BOOT, str(socket)]
+
+
+def _flags() -> Iterator[str]:
+    """The parent's own flags, as far as they concern the code that a host runs."""
+    flags = sys.flags
+    if not _site_matters():
+        yield "-S"
+    if flags.optimize:
+        yield "-" + "O" * flags.optimize
+    if flags.dont_write_bytecode:
+        yield "-B"
+    for warning in sys.warnoptions:
+        yield f"-W{warning}"
+    if flags.dev_mode:
+        yield "-Xdev"
+    if flags.utf8_mode:
+        yield "-Xutf8"
+
+
+def _site_matters() -> bool:
+    """Whether `site` would do more for a host than to compute `sys.path`: that takes it a while."""
+    if "COVERAGE_PROCESS_START" in os.environ or "COVERAGE_PROCESS_CONFIG" in os.environ:
+        return True
+    for finder in sys.meta_path:
+        cls = finder if isinstance(finder, type) else type(finder)
+        if cls.__name__ in _FINDERS_OF_THE_INTERPRETER and "importlib" in cls.__module__:
+            continue
+        if not cls.__module__.startswith(_FINDERS_THAT_HOSTS_CAN_DO_WITHOUT):
+            return True
+    return False
+
+
+def handover(kind: str, backend: str, descriptors: dict[str, int | None]) -> Handover:
+    """What goes over to a host of this kind.
+
+    Args:
+        kind: "tasks" or "actors".
+        backend: "asyncio", "uvloop" or "trio".
+        descriptors: What it inherits, by name.
+    """
+    here = os.getcwd()
+    return {
+        "kind": kind,
+        "backend": backend,
+        "descriptors": descriptors,
+        "path": [str(entry) if os.path.isabs(entry) else os.path.join(here, entry) for entry in sys.path],
+        "argv": [str(argument) for argument in sys.argv],
+        "warnings": _warning_filters(),
+        "log_levels": _log_levels(),
+    }
+
+
+def _warning_filters() -> list[tuple[str, str | None, str, str | None, int]] | None:
+    """The filters that are in force, as text; None while they are what the interpreter started with."""
+    import warnings
+
+    filters: list[tuple[str, str | None, str, str | None, int]] = []
+    for action, message, category, module, line in warnings.filters:
+        name = f"{category.__module__}:{category.__qualname__}"
+        filters.append((action, _pattern(message), name, _pattern(module), line))
+    return filters
+
+
+def _pattern(pattern: Any) -> str | None:
+    return pattern if pattern is None or isinstance(pattern, str) else str(pattern.pattern)
+
+
+def _log_levels() -> dict[str, int]:
+    """The levels that loggers were given, by name; of the root logger under the empty name."""
+    logging = sys.modules.get("logging")
+    if logging is None:
+        return {}
+    levels = {"": logging.root.level, "disabled": logging.root.manager.disable}
+    for name, logger in list(logging.root.manager.loggerDict.items()):
+        level = getattr(logger, "level", 0)  # a placeholder has none
+        if level:
+            levels[name] = level
+    return levels
+
+
+# ------------------------------------------------------------------------------------------------ in the host
+
+
+def take_over(handed: Handover) -> None:
+    """Put in force what concerns the interpreter as a whole."""
+    sys.argv[:] = handed["argv"]
+    _take_warning_filters(handed["warnings"])
+
+
+def _take_warning_filters(filters: list[tuple[str, str | None, str, str | None, int]]) -> None:
+    import warnings
+
+    warnings.resetwarnings()
+    for action, message, name, module, line in reversed(filters):
+        category = _category(name)
+        if category is None:
+            continue
+        if message is None and module is None:
+            warnings.simplefilter(action, category, line)  # type: ignore[arg-type]
+        else:
+            _add_filter(action, message, category, module, line)
+
+
+def _category(name: str) -> type[Warning] | None:
+    """A warning of the interpreter or of a module that is loaded; filters of others wait for nobody."""
+    module, _, attribute = name.partition(":")
+    found = getattr(sys.modules.get(module), attribute, None)
+    return found if isinstance(found, type) and issubclass(found, Warning) else None
+
+
+def _add_filter(
+    action: str, message: str | None, category: type[Warning], module: str | None, line: int
+) -> None:
+    import re
+    import warnings
+
+    pattern = None if message is None else re.compile(message, re.IGNORECASE)
+    where = None if module is None else re.compile(module)
+    warnings.filters.insert(0, (action, pattern, category, where, line))  # type: ignore[attr-defined]
+    warnings._filters_mutated()  # type: ignore[attr-defined]

@@ -1,0 +1,121 @@
+"""Starting host processes.
+
+The law of this module: it makes a process and the two ends between it and this one, and waits for nothing.
+What the process does is told in `child`, what this end does in `link`.
+
+How it works: the host is an interpreter of its own, never a fork of this one, which may have threads; it
+inherits its ends of the sockets and memory files and nothing else. It is the leader of a session of its own,
+so a Ctrl-C at the terminal does not reach it, and everything that it starts can be ended together with it.
+"""
+
+from __future__ import annotations
+
+import marshal
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack
+from os import close
+from typing import TYPE_CHECKING, Literal
+
+from actorsched._hosting.handover import command, handover
+from actorsched._hosting.lifeline import cut, new_lifeline
+from actorsched._hosting.link import HostLink, Inheritance
+from actorsched._hosting.segments import memory_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actorsched._hosting.exits import HostExit
+    from actorsched._hosting.wire import FromHost
+    from actorsched._kernel.backend import Backend
+
+
+def launch(
+    backend: Backend,
+    kind: Literal["tasks", "actors"],
+    *,
+    on_frame: Callable[[FromHost], None],
+    on_exit: Callable[[HostExit], None],
+    start_timeout: float = 30.0,
+    name: str = "host",
+) -> HostLink:
+    """Start a host. Takes a millisecond or two, and does not wait for the host to be ready.
+
+    Args:
+        backend: The event loop that runs in this thread.
+        kind: "tasks": it runs one function at a time. "actors": it runs an event loop with actors in it.
+        on_frame: Called in the loop with every frame of the host, in order, `Hello` first.
+        on_exit: Called in the loop once, when the process has gone and all its frames have been handed on.
+        start_timeout: How many seconds it may take until its `Hello`; then it is killed.
+        name: What to call it in messages.
+
+    Raises:
+        OSError: The system has no process, memory or descriptor for it.
+        RuntimeError: There is no interpreter to be started.
+    """
+    with ExitStack() as undo, ExitStack() as theirs:
+        inheritance = _prepare(kind, undo, theirs)
+        descriptors = inheritance.descriptors
+        inherited = [descriptor for descriptor in descriptors.values() if descriptor is not None]
+        process = subprocess.Popen(
+            command(descriptors["socket"] or 0),
+            stdin=subprocess.DEVNULL,
+            pass_fds=inherited,
+            start_new_session=True,
+        )
+        undo.pop_all()
+    handed = marshal.dumps(handover(kind, _backend_name(backend), descriptors))
+    first = len(handed).to_bytes(4, "little") + handed
+    return HostLink(
+        backend,
+        kind,
+        process,
+        inheritance,
+        first=first,
+        on_frame=on_frame,
+        on_exit=on_exit,
+        start_timeout=start_timeout,
+        name=name,
+    )
+
+
+def _prepare(kind: str, undo: ExitStack, theirs: ExitStack) -> Inheritance:
+    """Make both ends of everything. `undo` closes ours, `theirs` what only the host needs."""
+    pairs: list[tuple[socket.socket, socket.socket]] = []
+    for _ in range(2 if kind == "tasks" else 1):
+        ours, other = socket.socketpair()
+        undo.callback(ours.close)
+        theirs.callback(other.close)
+        ours.setblocking(False)
+        pairs.append((ours, other))
+    read, write = new_lifeline()
+    undo.callback(cut, write)
+    theirs.callback(close, read)
+    files = [memory_file(), memory_file()]
+    for file in files:
+        if file is not None:
+            undo.callback(close, file)
+    return Inheritance(
+        socket=pairs[0][0],
+        control=pairs[1][0] if len(pairs) > 1 else None,
+        lifeline=write,
+        to_host=files[0],
+        from_host=files[1],
+        descriptors={
+            "socket": pairs[0][1].fileno(),
+            "control": pairs[1][1].fileno() if len(pairs) > 1 else None,
+            "lifeline": read,
+            "to_host": files[0],
+            "from_host": files[1],
+        },
+    )
+
+
+def _backend_name(backend: Backend) -> str:
+    if backend.name == "asyncio" and "uvloop" in sys.modules:
+        import asyncio
+
+        if type(asyncio.get_running_loop()).__module__.partition(".")[0] == "uvloop":
+            return "uvloop"
+    return backend.name

@@ -1,0 +1,459 @@
+"""The parent's end of a host: frames go in, frames come out, and its end is noticed.
+
+The law of this module: everything happens on the loop's thread (but the release of shared memory, which any
+thread may trigger), nothing waits, and nothing is decided: what a frame means is the business of the layer
+above. Only what concerns the link itself is settled here: `Hello`, `Bye`, `Release`, functions already known
+over there.
+
+How it works: what is sent in one turn of the loop goes out as one packet at its end. A task host has a
+second socket for what must reach it while its main thread is busy with a function: `_URGENT` frames overtake
+the others.
+
+The end of a host is told exactly once, after every frame that it wrote, by `on_exit`. Its process descriptor
+tells that it has ended (where there is none, a thread waits for it). A host that leaves the protocol, closes
+its socket or does not get ready in time is killed, and that is then the cause.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket as sockets
+from collections import deque
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from actorsched._hosting.exits import judge, memory_kills
+from actorsched._hosting.lifeline import cut
+from actorsched._hosting.segments import Borrower, Lender
+from actorsched._hosting.wire import (
+    Answer,
+    Bye,
+    Cancel,
+    Define,
+    FromHost,
+    Hello,
+    Packer,
+    ProtocolError,
+    Release,
+    Revoke,
+    Splitter,
+    Stop,
+    ToHost,
+    Undefine,
+)
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+
+    from actorsched._hosting.definitions import Definition
+    from actorsched._hosting.exits import Cause, HostExit
+    from actorsched._kernel.backend import Backend, Handle, Watch
+
+_URGENT = frozenset({Answer, Cancel, Release, Revoke})
+_OURS = frozenset({Bye, Hello, Release})
+
+_READ = 256 * 1024
+_FLUSH_AT = 512
+"""How many frames may gather before they go out without waiting for the end of the turn."""
+
+_LINGER = 5.0
+"""How many seconds a host may take to end after it has said `Bye` or has closed its socket."""
+
+
+class Inheritance(NamedTuple):
+    """What a link and its host share: this side's ends, and the numbers of the other side's."""
+
+    socket: sockets.socket
+    control: sockets.socket | None
+    lifeline: int
+    to_host: int | None
+    from_host: int | None
+    descriptors: dict[str, int | None]
+
+
+class HostLink:
+    """The parent's end of one host process. Made by `launch`.
+
+    Attributes:
+        kind: "tasks" or "actors".
+        name: What to call it in messages.
+        pid: Its process id.
+        ready: Whether it has said `Hello`.
+        exited: How it ended; None while it lives.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        kind: Literal["tasks", "actors"],
+        process: subprocess.Popen[bytes],
+        inheritance: Inheritance,
+        *,
+        first: bytes,
+        on_frame: Callable[[FromHost], None],
+        on_exit: Callable[[HostExit], None],
+        start_timeout: float,
+        name: str,
+    ) -> None:
+        self.kind = kind
+        self.name = name
+        self.pid = process.pid
+        self.ready = False
+        self.exited: HostExit | None = None
+        self._backend = backend
+        self._process = process
+        self._on_frame = on_frame
+        self._on_exit = on_exit
+        self._memory_kills = memory_kills()
+        self._blame: tuple[Cause, str] | None = None
+        self._said_bye = False
+        self._known: set[int] = set()
+        self._queue: list[ToHost] = []
+        self._urgent: list[ToHost] = []
+        self._flush_called = False
+        self._released: deque[int] = deque()
+        self._undefined: deque[int] = deque()
+        self._socket = inheritance.socket
+        self._lifeline = inheritance.lifeline
+        self._from_host = inheritance.from_host
+        self._lender = Lender(inheritance.to_host)
+        self._borrower = Borrower(inheritance.from_host, self._on_release)
+        self._packer = Packer(self._lender.place)
+        self._splitter = Splitter(FromHost, self._borrower.resolve)
+        self._outlet = _Outlet(backend, inheritance.socket)
+        self._control = _Outlet(backend, inheritance.control) if inheritance.control else None
+        self._outlet.write(first)
+        self._reading: Watch | None = backend.watch_readable(self._socket.fileno(), self._readable)
+        self._timer: Handle | None = backend.call_at(
+            backend.monotonic() + start_timeout, self._not_ready, start_timeout
+        )
+        self._end_watch = _watch_end(backend, process, self._ended)
+
+    def __repr__(self) -> str:
+        state = self.exited.detail if self.exited else "ready" if self.ready else "starting"
+        return f"<HostLink {self.name!r} to the {self.kind} host {self.pid}: {state}>"
+
+    # ------------------------------------------------------------------------------------------------- sending
+
+    def send(self, frame: ToHost) -> None:
+        """Send a frame, together with the others of this turn. Does nothing when the host has ended."""
+        if self.exited is not None:
+            return
+        queue = self._urgent if self._control is not None and type(frame) in _URGENT else self._queue
+        queue.append(frame)
+        if not self._flush_called:
+            self._flush_called = True
+            self._backend.call_soon(self._flush_turn)
+        elif len(queue) >= _FLUSH_AT:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send now what waits for the end of the turn."""
+        if self.exited is not None:
+            return
+        if self._released:
+            (self._urgent if self._control is not None else self._queue).append(
+                Release(_drained(self._released))
+            )
+        if self._undefined:
+            self._queue.append(Undefine(_drained(self._undefined)))
+        if self._queue:
+            frames, self._queue = self._queue, []
+            self._outlet.write(self._packer.pack(frames))
+        if self._urgent and self._control is not None:
+            frames, self._urgent = self._urgent, []
+            self._control.write(self._packer.pack(frames))
+
+    def define(self, definition: Definition) -> int:
+        """Make sure that the host knows a function or class, and answer with its number."""
+        number = definition.fn_id
+        if number not in self._known:
+            self._known.add(number)
+            definition.known_by(self)
+            self.send(Define(number, definition.body))
+        return number
+
+    def undefine_later(self, number: int) -> None:
+        """No later frame will name this function or class. From any thread; told at the next occasion."""
+        self._undefined.append(number)
+
+    def stop(self) -> None:
+        """Ask the host to finish what it has been sent, and to end."""
+        self.send(Stop())
+
+    def kill(self) -> None:
+        """End the host and everything that it has started, now."""
+        self._signal(signal.SIGKILL)
+
+    def suspend(self) -> None:
+        """Stop the processes of the host where they are, until `resume`."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let suspended processes go on."""
+        self._signal(signal.SIGCONT)
+
+    @property
+    def unsent(self) -> int:
+        """How many bytes the host has not been quick enough to take."""
+        return self._outlet.unsent + (self._control.unsent if self._control is not None else 0)
+
+    @property
+    def last_started(self) -> int:
+        """The number of the last task whose function has begun; no task with a greater number has.
+
+        True at any time, also after a sudden death: the host writes it into shared memory. Without shared
+        memory, the greatest number there is.
+        """
+        if self.exited is not None:
+            return self.exited.last_started
+        if self._from_host is None:
+            return (1 << 63) - 1
+        return int.from_bytes(os.pread(self._from_host, 8, 0), "little")
+
+    def _flush_turn(self) -> None:
+        self._flush_called = False
+        self.flush()
+
+    def _signal(self, number: int) -> None:
+        if self.exited is None:  # not reaped, so nobody else can have its number
+            try:
+                os.killpg(self.pid, number)
+            except ProcessLookupError:  # it is a zombie, and alone
+                pass
+
+    # ------------------------------------------------------------------------------------- releasing shared memory
+
+    def _on_release(self, offset: int) -> None:
+        """From any thread, even from within the garbage collector."""
+        first = not self._released
+        self._released.append(offset)
+        if first:
+            try:
+                self._backend.call_soon_threadsafe(self.flush)
+            except RuntimeError:  # the loop has ended, and the host with it
+                pass
+
+    # ----------------------------------------------------------------------------------------------- receiving
+
+    def _readable(self) -> None:
+        try:
+            data = self._socket.recv(_READ)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._closed_by_host()
+            return
+        self._take(data)
+
+    def _take(self, data: bytes) -> None:
+        try:
+            frames = self._splitter.feed(data)
+        except ProtocolError as error:
+            frames = error.frames
+            self._kill_for("crashed", f"wrote what is not of the protocol, and was killed: {error}")
+            self._stop_reading()
+        deliver = self._on_frame
+        for frame in frames:
+            if type(frame) in _OURS:
+                self._settle(frame)
+            else:
+                deliver(frame)
+
+    def _settle(self, frame: FromHost) -> None:
+        if isinstance(frame, Release):
+            self._lender.take_back(frame.offsets)
+        elif isinstance(frame, Bye):
+            self._said_bye = True
+            self._set_timer(_LINGER, self.kill)
+        else:
+            self.ready = True
+            self._set_timer(None)
+            self._on_frame(frame)
+
+    # ------------------------------------------------------------------------------------------------- the end
+
+    def _not_ready(self, timeout: float) -> None:
+        self._kill_for("never started", f"was not ready within {timeout:g} s, and was killed")
+
+    def _closed_by_host(self) -> None:
+        """Its last descriptor of the socket is closed: it has ended, or is of no use any more."""
+        self._stop_reading()
+        if not self._said_bye:
+            self._set_timer(_LINGER / 5, self._kill_for, "crashed", "closed its socket, and was killed")
+
+    def _kill_for(self, cause: Cause, detail: str) -> None:
+        if self._blame is None:
+            self._blame = cause, detail
+        self.kill()
+
+    def _set_timer(
+        self, delay: float | None, action: Callable[..., object] | None = None, *args: object
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+        if delay is not None and action is not None:
+            self._timer = self._backend.call_at(self._backend.monotonic() + delay, action, *args)
+
+    def _stop_reading(self) -> None:
+        reading, self._reading = self._reading, None
+        if reading is not None:
+            reading.close()
+
+    def _ended(self) -> None:
+        """The process has ended, but is not reaped yet."""
+        if self.exited is not None:
+            return
+        self._read_the_rest()
+        self.kill()  # whatever it has started, and left behind
+        status = self._process.wait()
+        self.exited = judge(
+            self.pid,
+            status,
+            ready=self.ready,
+            said_bye=self._said_bye,
+            blame=self._blame,
+            starved=memory_kills() > self._memory_kills,
+            last_started=self.last_started,
+        )
+        self._close()
+        self._on_exit(self.exited)
+
+    def _read_the_rest(self) -> None:
+        """What it wrote before its end is in the socket. Not until its end of file: a child of it may hold it open."""
+        while self._reading is not None:
+            try:
+                data = self._socket.recv(_READ)
+            except OSError:
+                return
+            if not data:
+                return
+            self._take(data)
+
+    def _close(self) -> None:
+        self._set_timer(None)
+        self._stop_reading()
+        self._end_watch.close()
+        self._outlet.close()
+        if self._control is not None:
+            self._control.close()
+        self._lender.close()
+        self._borrower.close()
+        cut(self._lifeline)
+        self._queue.clear()
+        self._urgent.clear()
+
+
+def _drained(numbers: deque[int]) -> list[int]:
+    """Everything in it, while other threads may add more."""
+    return [numbers.popleft() for _ in range(len(numbers))]
+
+
+class _Outlet:
+    """A socket to write to, and what it has not taken yet."""
+
+    __slots__ = ("_backend", "_backlog", "_socket", "_watch", "unsent")
+
+    def __init__(self, backend: Backend, socket: sockets.socket) -> None:
+        self._backend = backend
+        self._socket = socket
+        self._backlog: deque[memoryview] = deque()
+        self._watch: Watch | None = None
+        self.unsent = 0
+
+    def write(self, data: bytes | bytearray) -> None:
+        """Write, now if possible. What a vanished reader does not take is dropped: its end is told elsewhere."""
+        if self._backlog:
+            sent = 0
+        else:
+            sent = self._send(data)
+            if sent == len(data):
+                return
+        self._backlog.append(memoryview(data)[sent:])
+        self.unsent += len(data) - sent
+        if self._watch is None:
+            self._watch = self._backend.watch_writable(self._socket.fileno(), self._writable)
+
+    def close(self) -> None:
+        self._stop_watching()
+        self._backlog.clear()
+        self._socket.close()
+
+    def _writable(self) -> None:
+        while self._backlog:
+            data = self._backlog[0]
+            sent = self._send(data)
+            self.unsent -= sent
+            if sent < len(data):
+                self._backlog[0] = data[sent:]
+                return
+            self._backlog.popleft()
+        self._stop_watching()
+
+    def _send(self, data: bytes | bytearray | memoryview) -> int:
+        try:
+            return self._socket.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            return len(data)
+
+    def _stop_watching(self) -> None:
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.close()
+
+
+class _EndWatch:
+    """Waits for the end of a process through its descriptor, which it closes."""
+
+    __slots__ = ("_descriptor", "_watch")
+
+    def __init__(self, backend: Backend, descriptor: int, on_end: Callable[[], None]) -> None:
+        self._descriptor = descriptor
+        self._watch = backend.watch_readable(descriptor, on_end)
+
+    def close(self) -> None:
+        self._watch.close()
+        os.close(self._descriptor)
+
+
+class _EndThread:
+    """Waits for the end of a process in a thread, where processes have no descriptors."""
+
+    __slots__ = ("_thread",)
+
+    def __init__(
+        self, backend: Backend, process: subprocess.Popen[bytes], on_end: Callable[[], None]
+    ) -> None:
+        from threading import Thread
+
+        def wait() -> None:
+            try:
+                os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+            except ChildProcessError:  # somebody else has reaped it
+                pass
+            try:
+                backend.call_soon_threadsafe(on_end)
+            except RuntimeError:  # the loop has ended before the host
+                pass
+
+        self._thread = Thread(target=wait, name=f"actorsched host {process.pid}", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._thread.join()
+
+
+def _watch_end(
+    backend: Backend, process: subprocess.Popen[bytes], on_end: Callable[[], None]
+) -> _EndWatch | _EndThread:
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except (AttributeError, OSError):
+        return _EndThread(backend, process, on_end)
+    return _EndWatch(backend, descriptor, on_end)

@@ -1,0 +1,161 @@
+"""Log records that cross from a host to its parent.
+
+The law of this module: both halves of that crossing, and nothing else about logging.
+
+How it works: a handler on the host's root logger turns each record into a `Log` frame, which goes out at
+once, for the record before a crash is the one that matters. Levels are the parent's, as they were when the
+host started. Importing `logging` takes a host longer than many a task, so the handler is put in place when
+somebody else imports it: a finder sees that coming. The parent turns the frame back into a record and gives
+it to the logger of its name.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from actorsched._hosting.transfer import dumps, loads
+from actorsched._hosting.wire import Log
+from actorsched._kernel.current import CURRENT
+from actorsched.exceptions import NotTransferable
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+
+    from actorsched._hosting.port import Port
+
+_STANDARD = frozenset(
+    "args asctime created exc_info exc_text filename funcName levelname levelno lineno message module msecs msg name "
+    "pathname process processName relativeCreated stack_info taskName thread threadName".split()
+)
+
+
+def record_of(frame: Log, pid: int, host: str) -> logging.LogRecord:
+    """The record as it was made in the host: its process is the host's.
+
+    Args:
+        frame: What arrived.
+        pid: The process id of the host.
+        host: The name of the host.
+    """
+    import logging
+
+    record = logging.LogRecord(
+        frame.logger,
+        frame.level,
+        frame.path,
+        frame.line,
+        frame.message,
+        None,
+        None,
+        frame.function,
+        frame.stack,
+    )
+    record.exc_text = frame.exception
+    record.created = frame.created
+    record.msecs = int((frame.created - int(frame.created)) * 1000) + 0.0
+    record.process = pid
+    record.processName = host
+    record.threadName = frame.thread
+    if frame.extra:
+        record.__dict__.update(loads(frame.extra, "the extras of a log record"))
+    return record
+
+
+# ------------------------------------------------------------------------------------------------ in the host
+
+
+def catch_logs(port: Port, levels: dict[str, int]) -> None:
+    """Send what is logged in this process to the parent, from the moment on that logging is imported."""
+    if "logging" in sys.modules:
+        _install(port, levels)
+    else:
+        sys.meta_path.insert(0, _LoggingFinder(port, levels))
+
+
+def _install(port: Port, levels: dict[str, int]) -> None:
+    import logging
+
+    class HostHandler(logging.Handler):
+        """Turns records into frames."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            try:
+                port.say(_frame(record))
+                port.urge()
+            except Exception:  # a record must never break the code that wrote it
+                self.handleError(record)
+
+    logging.root.addHandler(HostHandler())
+    for name, level in levels.items():
+        if name == "disabled":
+            logging.disable(level)
+        else:
+            logging.getLogger(name or None).setLevel(level)
+
+
+def _frame(record: logging.LogRecord) -> Log:
+    return Log(
+        record.name,
+        record.levelno,
+        record.getMessage(),
+        record.created,
+        record.pathname,
+        record.lineno,
+        record.funcName or "",
+        record.threadName or "",
+        getattr(CURRENT.get(), "origin", 0),
+        _exception_text(record),
+        record.stack_info,
+        _extra(record),
+    )
+
+
+def _exception_text(record: logging.LogRecord) -> str | None:
+    if record.exc_info and record.exc_info[0] is not None and not record.exc_text:
+        from traceback import format_exception
+
+        return "".join(format_exception(*record.exc_info)).rstrip("\n")
+    return record.exc_text
+
+
+def _extra(record: logging.LogRecord) -> bytes:
+    extra = {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
+    if not extra:
+        return b""
+    try:
+        payload = dumps(extra, "the extras of a log record")
+    except NotTransferable:
+        payload = dumps({name: repr(value) for name, value in extra.items()}, "the extras of a log record")
+    return payload if isinstance(payload, bytes) else b""
+
+
+class _LoggingFinder:
+    """Waits for `logging` to be imported."""
+
+    def __init__(self, port: Port, levels: dict[str, int]) -> None:
+        self._port = port
+        self._levels = levels
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Answer only for `logging`, with its true specification and one thing more to do after loading."""
+        if name != "logging":
+            return None
+        from importlib.machinery import PathFinder
+
+        sys.meta_path.remove(self)  # type: ignore[arg-type]
+        spec = PathFinder.find_spec(name)
+        if spec is not None and spec.loader is not None:
+            load: Any = spec.loader.exec_module
+
+            def exec_module(module: ModuleType) -> None:
+                load(module)
+                _install(self._port, self._levels)
+
+            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec

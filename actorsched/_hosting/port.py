@@ -1,0 +1,110 @@
+"""The child's end of its link: what a host says to its parent.
+
+The law of this module: frames go out, in the order in which they were said, by whichever thread flushes
+first; what they mean is not its business. It blocks when the parent is slow to read: the parent never blocks
+on its host, so this cannot be a circle.
+
+How it works: `say` only notes a frame. `urge` sees to it that it goes out, `nudge` that it goes out within
+milliseconds: at once, where nobody has put something cleverer in their place. `flush` packs everything noted
+into one packet and writes it. Packing copies big buffers into shared memory; what is noted is let go of
+right after that, so that memory which was borrowed for arguments and came back as a result can be released
+in the same breath.
+"""
+
+from __future__ import annotations
+
+import os
+from _thread import allocate_lock
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from actorsched._hosting.segments import Borrower, Lender
+from actorsched._hosting.wire import Packer, Release
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actorsched._hosting.wire import FromHost
+
+_READ = 256 * 1024
+_FLOOD = 64
+_SILENCE = 0.01
+
+
+class Port:
+    """What the host writes to, and its half of the shared memory.
+
+    Args:
+        socket: The descriptor of the socket to the parent.
+        to_host: The memory file in which the parent lends.
+        from_host: The one in which this host lends.
+    """
+
+    def __init__(self, socket: int, to_host: int | None, from_host: int | None) -> None:
+        self.socket = socket
+        self._lock = allocate_lock()
+        self._said: list[FromHost] = []
+        self._released: list[int] = []
+        self._lender = Lender(from_host)
+        self._pack = Packer(self._lender.place).pack
+        self.borrower = Borrower(to_host, self._released.append)
+        self.say = self._said.append
+        self.urge: Callable[[], object] = self.flush
+        self.nudge: Callable[[], object] = self.flush
+        self._flushed_at = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Port: {len(self._said)} frames not flushed>"
+
+    @property
+    def pending(self) -> int:
+        """How many frames wait for a flush."""
+        return len(self._said)
+
+    def read(self) -> bytes:
+        """Wait for what the parent says. Ends this process when the parent has gone."""
+        data = os.read(self.socket, _READ)
+        if not data:
+            os._exit(0)
+        return data
+
+    def flush(self) -> None:
+        """Write what has been said until now."""
+        with self._lock:
+            self._flushed_at = monotonic()
+            packets: list[bytearray] = []
+            frames = self._said[:]  # another thread may say more at any moment
+            if frames:
+                packets.append(self._pack(frames))
+                del self._said[: len(frames)]
+                frames.clear()
+            if self._released:
+                offsets = self._released[:]
+                packets.append(self._pack([Release(offsets)]))
+                del self._released[: len(offsets)]
+            for packet in packets:
+                self._write(packet)
+
+    def flush_if_needed(self) -> None:
+        """Write what has been said, and what borrowed memory is to be given back, if there is any."""
+        if self._released or self._said:
+            self.flush()
+
+    def urge_gently(self) -> None:
+        """For what may come in floods: at once after a silence, soon otherwise."""
+        if len(self._said) >= _FLOOD or monotonic() - self._flushed_at > _SILENCE:
+            self.urge()
+        else:
+            self.nudge()
+
+    def take_back(self, offsets: list[int]) -> None:
+        """The parent has let go of what it borrowed."""
+        with self._lock:
+            self._lender.take_back(offsets)
+
+    def _write(self, packet: bytearray) -> None:
+        written = os.write(self.socket, packet)
+        if written < len(packet):
+            with memoryview(packet) as view:
+                while written < len(packet):
+                    written += os.write(self.socket, view[written:])
