@@ -141,7 +141,8 @@ async def sampled_in_host(work: Callable[[Runtime], Awaitable[None]]) -> Profile
         until = perf_counter() + SECONDS
         while perf_counter() < until:
             await work(rt)
-        return await rt.run(stop_in_host, host="process")
+        profile: Profile = await rt.run(stop_in_host, host="process")
+        return profile
 
 
 async def many(rt: Runtime) -> None:

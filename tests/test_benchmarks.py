@@ -1,4 +1,4 @@
-"""The benchmarks measure what they say, on small sizes. No test here knows a time: a slow machine is no defect."""
+"""The benchmarks measure what they say, on small sizes. No test here knows a time: slow is no defect."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from benchmarks.profile import Sampler
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("warm_backends")
 WITH_PROCESSES = {"host_throughput", "host_latency", "array_100mb", "first_result", "first_result_imported"}
 IN_THE_LOOP = sorted(set(FIGURES) - WITH_PROCESSES)
 TINY = {
