@@ -72,7 +72,7 @@ class Hooked(Actor):
         """Notes it."""
         self.started = True
 
-    async def on_stop(self, reason: object) -> None:  # noqa: ARG002  (the hook's signature)
+    async def on_stop(self, reason: object) -> None:
         """Notes it."""
         self.started = False
 
