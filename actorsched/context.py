@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from actorsched.actor import ActorRef
     from actorsched.durations import Duration
+    from actorsched.signatures import SpawnActor
 
 P = ParamSpec("P")
 
@@ -116,17 +117,21 @@ class ActorContext(TaskContext):
             return None
         return TaskRef(sender) if sender.settles else ActorRef(sender)
 
-    async def spawn(self, actor: Callable[..., Any], /, *args: Any, **options: Any) -> ActorRef[Any]:
-        """Spawn a child: supervised by this actor, and stopped with it.
+    if TYPE_CHECKING:
+        spawn: SpawnActor
+    else:  # what may be called how is said in `signatures`
 
-        Args:
-            actor: A class of actors.
-            args: For its constructor.
-            options: As for `rt.spawn`.
-        """
-        from actorsched.spawning import spawn_child
+        async def spawn(self, actor: Callable[..., Any], /, *args: Any, **options: Any) -> ActorRef[Any]:
+            """Spawn a child: supervised by this actor, and stopped with it.
 
-        return await spawn_child(self._run.owner, actor, args, options)
+            Args:
+                actor: A class of actors.
+                args: For its constructor.
+                options: As for `rt.spawn`.
+            """
+            from actorsched.spawning import spawn_child
+
+            return await spawn_child(self._run.owner, actor, args, options)
 
     def after(
         self,
@@ -160,7 +165,12 @@ class ActorContext(TaskContext):
         return self._timer(period, period, handler, args, kwargs)
 
     def _timer(
-        self, delay: Duration, period: Duration | None, handler: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        delay: Duration,
+        period: Duration | None,
+        handler: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
     ) -> ActorTimer:
         from actorsched._system.actor_timers import set_timer
         from actorsched.durations import seconds
@@ -197,7 +207,9 @@ class ActorTimer:
 def check_fraction(fraction: float) -> None:
     """Refuse what is no fraction."""
     if not isinstance(fraction, (int, float)) or isinstance(fraction, bool) or not 0 <= fraction <= 1:
-        raise ValueError(f"fraction={fraction!r} is no number from 0 to 1; report how much of the task is done")
+        raise ValueError(
+            f"fraction={fraction!r} is no number from 0 to 1; report how much of the task is done"
+        )
 
 
 def current() -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, TypeVarTuple
 
 from anyio import CancelScope
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from actorsched._system.actor_cell import ActorCell
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class Runtime(Scope):
@@ -60,7 +61,9 @@ class Runtime(Scope):
         if policy != "priority":
             raise ValueError(f"policy={policy!r} is not known; choose 'priority'")
         if concurrency is not None and (not isinstance(concurrency, int) or isinstance(concurrency, bool)):
-            raise TypeError(f"concurrency={concurrency!r} is no int; give how many tasks may run at once, or None")
+            raise TypeError(
+                f"concurrency={concurrency!r} is no int; give how many tasks may run at once, or None"
+            )
         if concurrency is not None and concurrency < 1:
             raise ValueError(f"concurrency={concurrency} leaves no task to run; give 1 or more, or None")
         if hosts is not None and not isinstance(hosts, Hosts):
@@ -162,7 +165,9 @@ class Runtime(Scope):
         await self._system.kernel.sleep(seconds(duration, field="duration"))
 
 
-def run(main: Callable[..., Awaitable[T]], *args: Any, backend: Literal["asyncio", "trio"] = "asyncio") -> T:
+def run(
+    main: Callable[[*Ts], Awaitable[T]], *args: *Ts, backend: Literal["asyncio", "trio"] = "asyncio"
+) -> T:
     """Run an async function, on asyncio with uvloop where that is installed, or on trio.
 
     SIGINT and SIGTERM cancel it, so that a runtime in it shuts down in order; the same signal a second time

@@ -13,11 +13,11 @@ from actorsched.submission import submission
 from actorsched.task import Task, TaskChain, TaskRef
 
 if TYPE_CHECKING:
-    from actorsched._core.behaviour import Behaviour
     from actorsched._system.actor_cell import ActorCell
     from actorsched._system.nursery import Nursery
     from actorsched._system.supervisor import Supervisor
     from actorsched._system.system import System
+    from actorsched.signatures import Run, Spawn
 
 T = TypeVar("T")
 
@@ -30,24 +30,60 @@ class Spawner:
     _supervise: Supervise
     _supervisor: Supervisor | None = None
 
-    async def spawn(self, target: Any, /, *args: Any, **options: Any) -> Any:
-        """Spawn a task or an actor."""
-        if isinstance(target, type) and issubclass(target, Actor):
-            return await self._spawn_actor(target, args, options)
-        task = self._system.new_task(self._nursery, target, args, task_options(options))
-        return TaskRef(task)
+    if TYPE_CHECKING:
+        spawn: Spawn
+        run: Run
+    else:  # with the words for people; what may be called how is said in `signatures`
 
-    async def run(self, target: Any, /, *args: Any, **options: Any) -> Any:
-        """Spawn a task and wait for its result; cancelling this cancels the task, and waits until it has stopped."""
-        task = self._system.new_task(self._nursery, target, args, task_options(options))
-        task.observed = True
-        try:
-            await settled(task)
-        except BaseException:
-            await cancel_and_wait(task, "the one who ran it was cancelled")
-            raise
-        assert task.outcome is not None
-        return task.outcome.unwrap()
+        async def spawn(self, target: Any, /, *args: Any, **options: Any) -> Any:
+            """Spawn a task, or an actor.
+
+            Args:
+                target: A function, async or plain, or a class of actors. args: Its positional arguments. A
+                `TaskRef` among those of a task is a dependency, and its result
+                    takes its place.
+                options: Those of tasks, or of actors. Keyword arguments go into `kwargs={...}`.
+
+            Returns:
+                A `TaskRef` at once; an `ActorRef` when `on_start` has finished.
+
+            Raises:
+                TypeError: An option or argument does not exist, or has the wrong type.
+                ValueError: An option has a wrong value.
+                RuntimeClosed: The runtime or scope takes no more work.
+                BaseException: What the actor's constructor or `on_start` raised.
+            """
+            if isinstance(target, type) and issubclass(target, Actor):
+                return await self._spawn_actor(target, args, options)
+            task = self._system.new_task(self._nursery, target, args, task_options(options))
+            return TaskRef(task)
+
+        async def run(self, target: Any, /, *args: Any, **options: Any) -> Any:
+            """Spawn a task and wait for its result.
+
+            Cancelling this cancels the task, and waits until it has really stopped.
+
+            Args:
+                target: A function, async or plain.
+                args: As for `spawn`.
+                options: As for `spawn`.
+
+            Returns:
+                Its result.
+
+            Raises:
+                TaskCancelled: Somebody else cancelled the task.
+                BaseException: What the task raised, or what `spawn` does.
+            """
+            task = self._system.new_task(self._nursery, target, args, task_options(options))
+            task.observed = True
+            try:
+                await settled(task)
+            except BaseException:
+                await cancel_and_wait(task, "the one who ran it was cancelled")
+                raise
+            assert task.outcome is not None
+            return task.outcome.unwrap()
 
     async def submit(self, prepared: Task[T] | TaskChain, /) -> TaskRef[Any]:
         """Submit a prepared task or chain, with all prepared tasks that it depends on.
@@ -103,5 +139,3 @@ async def spawn_child(
         extras.supervisor = system.supervisor(parent, Supervise())
     cell = await system.new_actor(extras.supervisor, actor, Actor, args, actor_options(options))
     return ActorRef(cell)
-
-

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
-from actorsched.status import TaskStatus
 from actorsched.messages import Cancel, Outcome, SetPriority
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+    from typing import Unpack
+
     from actorsched._system.task import TaskActor
+    from actorsched.signatures import PreparedKeywords
+    from actorsched.status import TaskStatus
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
-F = TypeVar("F", bound=Callable[..., Any])
+F = TypeVar("F", bound="Callable[..., Any]")
 
 _HOST = "__actorsched_host__"
 
@@ -135,13 +138,15 @@ class TaskRef(Generic[T_co]):
         self._task.observed = True
         return self._settled().error
 
-    def _settled(self) -> Outcome:
+    def _settled(self) -> Outcome[T_co]:
         outcome = self._task.outcome
         if outcome is None:
-            raise RuntimeError(f"task {self.name!r} is {self.status.value}; await its ref before asking for its result")
+            raise RuntimeError(
+                f"task {self.name!r} is {self.status.value}; await its ref before asking for its result"
+            )
         return outcome
 
-    async def outcome(self) -> Outcome:
+    async def outcome(self) -> Outcome[T_co]:
         """How it ended, once it has; never raises what the task raised."""
         from actorsched._system.asking import settled
 
@@ -153,8 +158,8 @@ class TaskRef(Generic[T_co]):
     async def cancel(self, reason: str | None = None) -> None:
         """Stop the task, and return when it has really stopped.
 
-        An async task is cancelled where it waits; a thread stops at its next `checkpoint()`; a host process is
-        given a grace period, then ended. Tasks that depend on it are cancelled with it. Called by the task
+        An async task is cancelled where it waits; a thread stops at its next `checkpoint()`; a host process
+        is given a grace period, then ended. Tasks that depend on it are cancelled with it. Called by the task
         itself, it asks and returns at once. A settled task is left as it is.
 
         Args:
@@ -180,7 +185,9 @@ class TaskRef(Generic[T_co]):
             TypeError: It is no int.
         """
         if not isinstance(priority, int) or isinstance(priority, bool):
-            raise TypeError(f"priority={priority!r} is of type {type(priority).__name__}; give a Priority or an int")
+            raise TypeError(
+                f"priority={priority!r} is of type {type(priority).__name__}; give a Priority or an int"
+            )
         self._task.kernel.post(self._task, SetPriority(priority))
 
 
@@ -201,14 +208,38 @@ class Task(Generic[T]):
         ValueError: An option has a wrong value.
     """
 
+    @overload
+    def __init__(
+        self,
+        name: str,
+        fn: Callable[..., Awaitable[T]],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, object] | None = None,
+        *,
+        arg_deps: Sequence[str] = (),
+        **options: Unpack[PreparedKeywords],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        name: str,
+        fn: Callable[..., T],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, object] | None = None,
+        *,
+        arg_deps: Sequence[str] = (),
+        **options: Unpack[PreparedKeywords],
+    ) -> None: ...
+
     def __init__(
         self,
         name: str,
         fn: Callable[..., Any],
         args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
+        kwargs: Mapping[str, object] | None = None,
         *,
-        arg_deps: list[str] | tuple[str, ...] = (),
+        arg_deps: Sequence[str] = (),
         **options: Any,
     ) -> None:
         from actorsched.options import task_options

@@ -28,7 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_kernel",),
     ("_hosting",),
     ("_system",),
-    ("actor", "context", "flow", "keywords", "pipeline", "runtime", "scope", "spawning", "task"),
+    ("actor", "context", "flow", "signatures", "pipeline", "runtime", "scope", "spawning", "task"),
     ("cli", "demo"),
     ("__init__", "__main__"),
 )

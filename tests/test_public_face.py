@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import actorsched
-from actorsched import keywords, options
+from actorsched import options, signatures
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -143,10 +143,10 @@ def test_any_stands_only_where_it_is_the_honest_answer(name: str) -> None:
 
 
 def test_type_checkers_see_the_options_that_exist() -> None:
-    assert set(keywords.TaskKeywordsWithArguments.__annotations__) == set(
+    assert set(signatures.TaskKeywordsWithArguments.__annotations__) == set(
         options.TaskOptions.__struct_fields__
     )
-    assert set(keywords.ActorKeywordsWithArguments.__annotations__) == set(
+    assert set(signatures.ActorKeywordsWithArguments.__annotations__) == set(
         options.ActorOptions.__struct_fields__
     )
 

@@ -1,0 +1,374 @@
+"""How `spawn` and its relatives may be called, as type checkers see it.
+
+The law of this module: types only. What an option means, and how it is checked when it arrives, is said in
+`options`; a test holds the names there and here to one another, and another has both checkers judge right and
+wrong calls.
+
+How it works: the functions themselves take anything and look at it at run time. Their types are protocols of
+overloads: by the number of arguments, because each of them may be a value or the ref of a task that will give
+it, and no type variable can say that of a whole parameter list. An async function comes before a plain one,
+because it is one too, whose result is a coroutine. Beyond five arguments, and with `kwargs={...}`, only the
+result is typed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, Required, TypedDict, TypeVar, TypeVarTuple, overload
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from typing import TypeAlias, Unpack
+
+    from actorsched.actor import Actor, ActorRef
+    from actorsched.durations import Duration
+    from actorsched.options import ActorHost, Mailbox, Restart, Retry, TaskHost, UpstreamFailure
+    from actorsched.task import Task, TaskRef
+
+A = TypeVar("A", bound="Actor")
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+A1 = TypeVar("A1")
+A2 = TypeVar("A2")
+A3 = TypeVar("A3")
+A4 = TypeVar("A4")
+A5 = TypeVar("A5")
+
+if TYPE_CHECKING:
+    OrRef: TypeAlias = T | TaskRef[T]
+    """An argument of a task: a value, or the ref of the task whose result takes its place."""
+
+
+# ---------------------------------------------------------------------------------------------------- options
+
+
+class PreparedKeywords(TypedDict, total=False):
+    """The options of a prepared task, which has its name and arguments apart."""
+
+    description: str | None
+    tags: Iterable[str]
+    metadata: Mapping[str, object]
+    priority: int
+    after: Iterable[TaskRef[Any] | Task[Any]]
+    host: TaskHost | None
+    timeout: Duration | None
+    retry: Retry | int
+    tag: str | None
+    abandon_on_cancel: bool
+    on_upstream_failure: UpstreamFailure
+
+
+class TaskKeywords(PreparedKeywords, total=False):
+    """The options of a task."""
+
+    name: str | None
+
+
+class TaskKeywordsWithArguments(TaskKeywords):
+    """The options of a task whose function gets keyword arguments, which no type checker can follow."""
+
+    kwargs: Required[Mapping[str, object]]
+
+
+class ActorKeywords(TypedDict, total=False):
+    """The options of an actor."""
+
+    name: str | None
+    restart: Restart
+    host: ActorHost | None
+    mailbox: Mailbox | None
+
+
+class ActorKeywordsWithArguments(ActorKeywords):
+    """The options of an actor whose constructor gets keyword arguments, which no type checker can follow."""
+
+    kwargs: Required[Mapping[str, object]]
+
+
+# ------------------------------------------------------------------------------------------------------ calls
+
+
+class SpawnActor(Protocol):
+    """Spawns an actor: its class, the arguments of its constructor, and options."""
+
+    @overload
+    async def __call__(
+        self, actor: Callable[[*Ts], A], /, *args: *Ts, **options: Unpack[ActorKeywords]
+    ) -> ActorRef[A]: ...
+    @overload
+    async def __call__(
+        self, actor: Callable[..., A], /, *args: Any, **options: Unpack[ActorKeywordsWithArguments]
+    ) -> ActorRef[A]: ...
+
+
+class Spawn(Protocol):
+    """Spawns an actor, or a task: a function, its arguments, and options."""
+
+    @overload
+    async def __call__(  # type: ignore[overload-overlap]  # a class is a function too: actors come first
+        self, actor: Callable[[*Ts], A], /, *args: *Ts, **options: Unpack[ActorKeywords]
+    ) -> ActorRef[A]: ...
+    @overload
+    async def __call__(
+        self, actor: Callable[..., A], /, *args: Any, **options: Unpack[ActorKeywordsWithArguments]
+    ) -> ActorRef[A]: ...
+    @overload
+    async def __call__(
+        self, fn: Callable[[], Awaitable[T]], /, **options: Unpack[TaskKeywords]
+    ) -> TaskRef[T]: ...
+    @overload
+    async def __call__(
+        self, fn: Callable[[A1], Awaitable[T]], a1: OrRef[A1], /, **options: Unpack[TaskKeywords]
+    ) -> TaskRef[T]: ...
+    @overload
+    async def __call__(
+        self,
+        fn: Callable[[A1, A2], Awaitable[T]],
+        a1: OrRef[A1],
+        a2: OrRef[A2],
+        /,
+        **options: Unpack[TaskKeywords],
+    ) -> TaskRef[T]: ...
+    @overload
+    async def __call__(
+        self,
+        fn: Callable[[A1, A2, A3], Awaitable[T]],
+        a1: OrRef[A1],
+        a2: OrRef[A2],
+        a3: OrRef[A3],
+        /,
+        **options: Unpack[TaskKeywords],
+    ) -> TaskRef[T]: ...
+    @overload
+    async def __call__(
+        self,
+        fn: Callable[[A1, A2, A3, A4], Awaitable[T]],
+        a1: OrRef[A1],
+        a2: OrRef[A2],
+        a3: OrRef[A3],
+        a4: OrRef[A4],
+        /,
+        **options: Unpack[TaskKeywords],
+    ) -> TaskRef[T]: ...
+    @overload
+    async def __call__(
+        self,
+        fn: Callable[[A1, A2, A3, A4, A5], Awaitable[T]],
+        a1: OrRef[A1],
+        a2: OrRef[A2],
+        a3: OrRef[A3],
+        a4: OrRef[A4],
+        a5: OrRef[A5],
+        /,
+        **options: Unpack[TaskKeywords],
+    ) -> TaskRef[T]: ...
+    @overload
+    async def __call__(
+        self,
+        fn: Callable[..., Awaitable[T]],
+        a1: Any,
+        a2: Any,
+        a3: Any,
+        a4: Any,
+        a5: Any,
+        a6: Any,
+        /,
+        *more: Any,
+        **options: Unpack[TaskKeywords],
+    ) -> TaskRef[T]: ...
+    @overload
+    async def __call__(
+        self, fn: Callable[..., Awaitable[T]], /, *args: Any, **options: Unpack[TaskKeywordsWithArguments]
+    ) -> TaskRef[T]: ...
+    @overload
+    async def __call__(self, fn: Callable[[], T], /, **options: Unpack[TaskKeywords]) -> TaskRef[T]: ...
+    @overload
+    async def __call__(
+        self, fn: Callable[[A1], T], a1: OrRef[A1], /, **options: Unpack[TaskKeywords]
+    ) -> TaskRef[T]: ...
+    @overload
+    async def __call__(
+        self, fn: Callable[[A1, A2], T], a1: OrRef[A1], a2: OrRef[A2], /, **options: Unpack[TaskKeywords]
+    ) -> TaskRef[T]: ...
+    @overload
+    async def __call__(
+        self,
+        fn: Callable[[A1, A2, A3], T],
+        a1: OrRef[A1],
+        a2: OrRef[A2],
+        a3: OrRef[A3],
+        /,
+        **options: Unpack[TaskKeywords],
+    ) -> TaskRef[T]: ...
+    @overload
+    async def __call__(
+        self,
+        fn: Callable[[A1, A2, A3, A4], T],
+        a1: OrRef[A1],
+        a2: OrRef[A2],
+        a3: OrRef[A3],
+        a4: OrRef[A4],
+        /,
+        **options: Unpack[TaskKeywords],
+    ) -> TaskRef[T]: ...
+    @overload
+    async def __call__(
+        self,
+        fn: Callable[[A1, A2, A3, A4, A5], T],
+        a1: OrRef[A1],
+        a2: OrRef[A2],
+        a3: OrRef[A3],
+        a4: OrRef[A4],
+        a5: OrRef[A5],
+        /,
+        **options: Unpack[TaskKeywords],
+    ) -> TaskRef[T]: ...
+    @overload
+    async def __call__(
+        self,
+        fn: Callable[..., T],
+        a1: Any,
+        a2: Any,
+        a3: Any,
+        a4: Any,
+        a5: Any,
+        a6: Any,
+        /,
+        *more: Any,
+        **options: Unpack[TaskKeywords],
+    ) -> TaskRef[T]: ...
+    @overload
+    async def __call__(
+        self, fn: Callable[..., T], /, *args: Any, **options: Unpack[TaskKeywordsWithArguments]
+    ) -> TaskRef[T]: ...
+
+
+class Run(Protocol):
+    """Runs a task to its end: a function, its arguments, and options."""
+
+    @overload
+    async def __call__(self, fn: Callable[[], Awaitable[T]], /, **options: Unpack[TaskKeywords]) -> T: ...
+    @overload
+    async def __call__(
+        self, fn: Callable[[A1], Awaitable[T]], a1: OrRef[A1], /, **options: Unpack[TaskKeywords]
+    ) -> T: ...
+    @overload
+    async def __call__(
+        self,
+        fn: Callable[[A1, A2], Awaitable[T]],
+        a1: OrRef[A1],
+        a2: OrRef[A2],
+        /,
+        **options: Unpack[TaskKeywords],
+    ) -> T: ...
+    @overload
+    async def __call__(
+        self,
+        fn: Callable[[A1, A2, A3], Awaitable[T]],
+        a1: OrRef[A1],
+        a2: OrRef[A2],
+        a3: OrRef[A3],
+        /,
+        **options: Unpack[TaskKeywords],
+    ) -> T: ...
+    @overload
+    async def __call__(
+        self,
+        fn: Callable[[A1, A2, A3, A4], Awaitable[T]],
+        a1: OrRef[A1],
+        a2: OrRef[A2],
+        a3: OrRef[A3],
+        a4: OrRef[A4],
+        /,
+        **options: Unpack[TaskKeywords],
+    ) -> T: ...
+    @overload
+    async def __call__(
+        self,
+        fn: Callable[[A1, A2, A3, A4, A5], Awaitable[T]],
+        a1: OrRef[A1],
+        a2: OrRef[A2],
+        a3: OrRef[A3],
+        a4: OrRef[A4],
+        a5: OrRef[A5],
+        /,
+        **options: Unpack[TaskKeywords],
+    ) -> T: ...
+    @overload
+    async def __call__(
+        self,
+        fn: Callable[..., Awaitable[T]],
+        a1: Any,
+        a2: Any,
+        a3: Any,
+        a4: Any,
+        a5: Any,
+        a6: Any,
+        /,
+        *more: Any,
+        **options: Unpack[TaskKeywords],
+    ) -> T: ...
+    @overload
+    async def __call__(
+        self, fn: Callable[..., Awaitable[T]], /, *args: Any, **options: Unpack[TaskKeywordsWithArguments]
+    ) -> T: ...
+    @overload
+    async def __call__(self, fn: Callable[[], T], /, **options: Unpack[TaskKeywords]) -> T: ...
+    @overload
+    async def __call__(
+        self, fn: Callable[[A1], T], a1: OrRef[A1], /, **options: Unpack[TaskKeywords]
+    ) -> T: ...
+    @overload
+    async def __call__(
+        self, fn: Callable[[A1, A2], T], a1: OrRef[A1], a2: OrRef[A2], /, **options: Unpack[TaskKeywords]
+    ) -> T: ...
+    @overload
+    async def __call__(
+        self,
+        fn: Callable[[A1, A2, A3], T],
+        a1: OrRef[A1],
+        a2: OrRef[A2],
+        a3: OrRef[A3],
+        /,
+        **options: Unpack[TaskKeywords],
+    ) -> T: ...
+    @overload
+    async def __call__(
+        self,
+        fn: Callable[[A1, A2, A3, A4], T],
+        a1: OrRef[A1],
+        a2: OrRef[A2],
+        a3: OrRef[A3],
+        a4: OrRef[A4],
+        /,
+        **options: Unpack[TaskKeywords],
+    ) -> T: ...
+    @overload
+    async def __call__(
+        self,
+        fn: Callable[[A1, A2, A3, A4, A5], T],
+        a1: OrRef[A1],
+        a2: OrRef[A2],
+        a3: OrRef[A3],
+        a4: OrRef[A4],
+        a5: OrRef[A5],
+        /,
+        **options: Unpack[TaskKeywords],
+    ) -> T: ...
+    @overload
+    async def __call__(
+        self,
+        fn: Callable[..., T],
+        a1: Any,
+        a2: Any,
+        a3: Any,
+        a4: Any,
+        a5: Any,
+        a6: Any,
+        /,
+        *more: Any,
+        **options: Unpack[TaskKeywords],
+    ) -> T: ...
+    @overload
+    async def __call__(
+        self, fn: Callable[..., T], /, *args: Any, **options: Unpack[TaskKeywordsWithArguments]
+    ) -> T: ...
