@@ -28,19 +28,30 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_kernel",),
     ("_hosting",),
     ("_system",),
-    ("actor", "context", "flow", "signatures", "pipeline", "runtime", "scope", "spawning", "task"),
+    (
+        "actor",
+        "context",
+        "flow",
+        "pipeline",
+        "runtime",
+        "scope",
+        "signatures",
+        "spawning",
+        "submission",
+        "task",
+    ),
     ("cli", "demo"),
     ("__init__", "__main__"),
 )
 
 # Where each library from outside may be imported: modules, or whole layers.
 HOMES: dict[str, tuple[str, ...]] = {
-    "anyio": ("_kernel", "_system", "runtime"),
+    "anyio": ("_kernel", "_hosting", "_system", "flow", "pipeline", "runtime", "scope", "spawning"),
     "cloudpickle": ("_hosting.by_value",),
     "msgspec": ("messages", "options", "_core", "_hosting", "_system"),
     "rich": ("cli", "demo"),
-    "trio": ("_kernel",),
-    "uvloop": ("_kernel", "runtime"),
+    "trio": ("_kernel", "_hosting.child_loop"),
+    "uvloop": ("_kernel", "_hosting.child_loop", "runtime"),
 }
 
 # What the core may use of the standard library: nothing that reads a clock, draws randomness, waits, logs or
