@@ -28,18 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_kernel",),
     ("_hosting",),
     ("_system",),
-    (
-        "actor",
-        "context",
-        "flow",
-        "pipeline",
-        "runtime",
-        "scope",
-        "signatures",
-        "spawning",
-        "submission",
-        "task",
-    ),
+    ("*",),  # what users hold: every module that is not named here
     ("cli", "demo"),
     ("__init__", "__main__"),
 )
@@ -154,10 +143,8 @@ def foreign(module: str) -> list[Import]:
 
 def layer_of(module: str) -> int:
     top = module.partition(".")[0]
-    for height, layer in enumerate(LAYERS):
-        if top in layer:
-            return height
-    raise AssertionError(f"actorsched.{module} has no place in LAYERS; decide on its layer, and enter it")
+    named = {name: height for height, layer in enumerate(LAYERS) for name in layer}
+    return named.get(top, named["*"])
 
 
 # -------------------------------------------------------------------------------------------------- the rules
@@ -213,7 +200,7 @@ def test_the_core_uses_nothing_that_acts(module: str) -> None:
 
 def test_every_layer_that_is_named_exists() -> None:
     tops = {name.partition(".")[0] for name in modules()}
-    missing = [name for layer in LAYERS for name in layer if name not in tops]
+    missing = [name for layer in LAYERS for name in layer if name not in tops and name != "*"]
     assert not missing
 
 
