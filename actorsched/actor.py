@@ -74,6 +74,11 @@ class ActorRef(Generic[A]):
     def __repr__(self) -> str:
         return f"<ActorRef {self.name!r} {self._cell.life.name.lower()}>"
 
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        from actorsched.remote import reduce_actor
+
+        return reduce_actor(self._cell)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ActorRef) and other._cell is self._cell
 

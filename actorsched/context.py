@@ -221,7 +221,7 @@ def current() -> Any:
     run: Any = CURRENT.get()
     if run is None:
         raise RuntimeError("current() was called where no task or handler of a Runtime is running")
-    match run.role:
+    match getattr(run, "role", "host"):
         case "task":
             return TaskContext(run)
         case "actor":
@@ -239,5 +239,5 @@ def checkpoint() -> None:
         Interrupted: The task was cancelled, or its time is over. Let it leave the function.
     """
     run: Any = CURRENT.get()
-    if run is not None and run.role != "actor":
+    if run is not None and getattr(run, "role", "host") != "actor":
         run.checkpoint()

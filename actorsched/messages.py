@@ -183,6 +183,10 @@ class Finished(msgspec.Struct, frozen=True, eq=False):
     begun: bool = True
 
 
+class GivenBack(msgspec.Struct, frozen=True, eq=False):
+    """Worker to task: I did not get as far as running you; you are ready again."""
+
+
 class Idle(msgspec.Struct, frozen=True, eq=False):
     """Worker to scheduler: I have room for one more task."""
 

@@ -87,7 +87,9 @@ class Runtime(Scope):
         backend = running_backend()
         kernel = Kernel(backend, self._clock or RealClock(backend), self._seed)
         kernel.facade = self
-        super().__init__(System(kernel, self._concurrency, self._hosts, self), Supervise(), contains=True)
+        system = System(kernel, self._concurrency, self._hosts, self)
+        system.learn_refs = _learn_refs
+        super().__init__(system, Supervise(), contains=True)
         return await super().__aenter__()
 
     async def __aexit__(
@@ -108,7 +110,7 @@ class Runtime(Scope):
             self._left = True
             system.closing = True
             with CancelScope(shield=True):
-                await system.aclose()
+                await system.aclose(self._patience)
         return error
 
     def _force(self) -> None:
@@ -117,6 +119,7 @@ class Runtime(Scope):
         self._nursery.cancel_all("the shutdown deadline of the runtime has come", kernel)
         kernel.drain()
         self._system.leave_threads_behind()
+        self._system.staff.kill()
 
     def _raise(self, error: BaseException | None) -> bool | None:
         others = self._nursery.errors
@@ -163,6 +166,14 @@ class Runtime(Scope):
     async def sleep(self, duration: Duration) -> None:
         """Wait on the runtime's clock."""
         await self._system.kernel.sleep(seconds(duration, field="duration"))
+
+
+def _learn_refs(system: System) -> None:
+    """Hosts are about to be used: refs will travel. Not imported before."""
+    from actorsched.remote import VERBS, make_ref
+
+    system.verbs = VERBS
+    system.make_ref = make_ref
 
 
 def run(

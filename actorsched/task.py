@@ -66,6 +66,11 @@ class TaskRef(Generic[T_co]):
         if task.outcome is not None and task.outcome.error is not None and not task.observed:
             task.log_unobserved(task.outcome, task.kernel)
 
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        from actorsched.remote import reduce_task
+
+        return reduce_task(self._task)
+
     def _actorsched_task(self) -> TaskActor:
         return self._task
 

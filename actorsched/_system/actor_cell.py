@@ -22,7 +22,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextvars import Context
 from enum import IntEnum
 from threading import get_ident
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 from anyio import CancelScope
@@ -58,7 +58,7 @@ from actorsched.options import Priority
 
 if TYPE_CHECKING:
     from actorsched._kernel.kernel import Kernel
-    from actorsched._system.handlers import HandlerTable
+    from actorsched._system.handlers import Handler, HandlerTable
     from actorsched._system.supervisor import Supervisor
 
 _NORMAL = int(Priority.NORMAL)
@@ -131,6 +131,9 @@ class ActorCell(Waiter):
     born: bool = False
     """Whether it has ever started."""
     extras: Extras | None = None
+
+    hosted: ClassVar[bool] = False
+    """Whether its code runs in a host process."""
 
     @property
     def name(self) -> str:
@@ -348,6 +351,13 @@ class ActorCell(Waiter):
                 return
         self.kernel.interrupt(call)
 
+    def pack(self, handler: Handler, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """The arguments of a message as they travel: here they do not."""
+
+    def let_go(self) -> None:
+        """The present life is over: so is the instance."""
+        self.instance = None
+
     def invoke(self, call: Call) -> Coroutine[Any, Any, Any]:
         """Call a handler of the present instance."""
         result = call.handler.function(self.instance, *call.args, **call.kwargs)
@@ -423,7 +433,7 @@ class ActorCell(Waiter):
         if self.ending is not None:
             return self._go_on_ending()
         assert error is not None
-        self.instance = None
+        self.let_go()
         self._end(ExitReason("failed", error), returns=self.born)
 
     @handles(Start)
@@ -433,7 +443,7 @@ class ActorCell(Waiter):
         try:
             self.begin_life()
         except Exception as error:
-            self.instance = None
+            self.let_go()
             self._end(ExitReason("failed", error), returns=True)
 
     # ------------------------------------------------------------------------------------------ ending
@@ -513,7 +523,7 @@ class ActorCell(Waiter):
             return
         if self.life != Life.ENDING or self.hook is not None:
             return
-        if self.table.has_stop and not self.killed and self.instance is not None:
+        if (self.hosted or self.table.has_stop) and not self.killed and self.instance is not None:
             self.hook = Hook(owner=self, name="on_stop", args=(self.ending,), context=self.context.copy())
             self.schedule()
         else:
@@ -523,7 +533,7 @@ class ActorCell(Waiter):
         """Nothing of this life is left. Another may follow; otherwise it was the last."""
         reason = self.ending
         assert reason is not None
-        self.instance = None
+        self.let_go()
         if self.returns:
             self.life = Life.DOWN
         else:

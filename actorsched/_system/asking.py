@@ -16,7 +16,6 @@ from anyio import CancelScope
 from actorsched._core.mailbox import Refusal
 from actorsched._kernel.current import CURRENT
 from actorsched._system.call import Call
-from actorsched._system.code_run import CodeRun
 from actorsched.exceptions import TaskCancelled
 from actorsched.messages import EndWait, Failure, Unwatch, Wait, Watch
 
@@ -41,13 +40,14 @@ def make_call(
         priority=priority,
         context=copy_context(),
         sender=None if subject is None else subject.owner,  # type: ignore[attr-defined]
+        packed=owner.pack(handler, args, kwargs) if owner.hosted else None,
     )
 
 
 def waiter_of(target: Waiter) -> Waiter | None:
     """The task or actor of the same runtime whose code is running now, if any."""
     subject = CURRENT.get()
-    if isinstance(subject, CodeRun) and subject.begun:
+    if subject is not None and getattr(subject, "may_wait", False):
         waiter: Waiter = subject.owner  # type: ignore[attr-defined]
         if waiter.kernel is target.kernel:
             return waiter

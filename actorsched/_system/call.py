@@ -49,6 +49,8 @@ class Call(CodeRun):
     over_when: Reply | None = None
     """Who waits for the end of a call that was withdrawn."""
     timer: Timer | None = None
+    packed: Any = None
+    """The arguments as they travel to a host process, for an actor there."""
 
     def __repr__(self) -> str:
         return f"<{self.handler.name} to {self.owner.name!r}>"

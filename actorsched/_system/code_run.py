@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from inspect import isawaitable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
@@ -24,6 +24,9 @@ Deferred = list[tuple[Callable[..., object], tuple[Any, ...]]]
 
 class CodeRun(msgspec.Struct, eq=False, kw_only=True):
     """User code on its way from its first step to its end."""
+
+    may_wait: ClassVar[bool] = True
+    """Whether it waits in the name of its owner, who is told of it."""
 
     context: Context | None = None
     coroutine: Coroutine[Any, Any, Any] | None = None

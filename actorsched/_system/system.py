@@ -18,6 +18,7 @@ from actorsched._core.mailbox import UserLane
 from actorsched._core.supervision import Supervision
 from actorsched._system.actor_cell import ActorCell, Life
 from actorsched._system.handlers import table_of
+from actorsched._system.host_staff import HostStaff
 from actorsched._system.loop_worker import LoopWorker
 from actorsched._system.scheduler import FreshWorkers, Pool, Scheduler
 from actorsched._system.supervisor import Supervisor
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from actorsched._core.behaviour import Behaviour
     from actorsched._kernel.kernel import Kernel
     from actorsched._system.nursery import Nursery
+    from actorsched._system.waiting import Waiter
     from actorsched.options import ActorOptions, TaskOptions
 
 THREADS = 40
@@ -43,7 +45,7 @@ _actor_numbers = count(1)
 class System:
     """The kernel of a runtime, its scheduler with the pools, and its registry of names."""
 
-    def __init__(self, kernel: Kernel, concurrency: int | None, hosts: Hosts, facade: object) -> None:
+    def __init__(self, kernel: Kernel, concurrency: int | None, hosts: Hosts, facade: Any) -> None:
         self.kernel = kernel
         self.hosts = hosts
         self.facade = facade
@@ -55,6 +57,16 @@ class System:
             "thread": Pool("thread", THREADS, FreshWorkers(self._thread_worker)),
         }
         self.scheduler = Scheduler(pools=self.pools)
+        self.staff = HostStaff(self)
+        self.pools["process"] = Pool("process", None, self.staff)
+        self.learn_refs: Callable[[System], None] = _learn_nothing
+        """Called before the first request of a host: sets `verbs` and `make_ref`, from the layer that knows refs."""
+        self.verbs: Mapping[str, Callable[..., Any]] = {}
+        """What code in host processes may ask for."""
+        self.make_ref: Callable[[Waiter], object] = repr
+        """Makes the ref of a task or an actor."""
+        self.remote_streams: dict[int, Any] = {}
+        """Streams that are read from host processes, by number."""
 
     def __repr__(self) -> str:
         return f"<system: {self.kernel!r}, {self.scheduler!r}>"
@@ -109,6 +121,8 @@ class System:
             upstream=upstream,
             injected=injected,
         )
+        if host == "process" and upstream is None:
+            task.packed = self.staff.pack(task)
         nursery.live[task] = None
         self.kernel.post(self.scheduler, Submit(task))
         return task
@@ -184,7 +198,10 @@ class System:
                 f"name={options.name!r} is taken by {self.names[options.name]!r}; choose another, or stop that one"
             )
         mailbox: Mailbox = options.mailbox or actor_class.mailbox
-        return ActorCell(
+        kind: Callable[..., ActorCell] = ActorCell
+        if (options.host or getattr(actor_class, "__actorsched_host__", "loop")) == "process":
+            kind = self.staff.hosted_cell
+        return kind(
             kernel=self.kernel,
             actor_class=actor_class,
             table=table_of(actor_class, base),
@@ -222,13 +239,18 @@ class System:
         for worker in self.threads:
             worker.leave_behind()
 
-    async def aclose(self) -> None:
-        """Nothing is running any more: end threads and kernel."""
+    async def aclose(self, patience: float) -> None:
+        """Nothing is running any more: end hosts, threads and kernel."""
+        await self.staff.aclose(patience)
         for worker in self.threads:
             thread = worker.retire()
             if thread is not None:
                 thread.join()
         await self.kernel.aclose()
+
+
+def _learn_nothing(system: System) -> None:
+    """No refs travel."""
 
 
 def _unwrapped(value: Any) -> Any:

@@ -31,6 +31,7 @@ from actorsched.messages import (
     EndWait,
     Finished,
     Forget,
+    GivenBack,
     Outcome,
     PriorityChanged,
     Probe,
@@ -92,6 +93,8 @@ class TaskActor(Waiter):
     stopping: TaskCancelled | TaskTimeout | None = None
     """Why the present attempt was told to stop."""
     timer: Timer | None = None
+    packed: Any = None
+    """Function and arguments in the form in which they travel to a host process, once they are."""
 
     @property
     def name(self) -> str:
@@ -204,11 +207,21 @@ class TaskActor(Waiter):
             error = stopping
         self._attempt_failed(error, message, out, final=isinstance(stopping, TaskCancelled))
 
+    @handles(GivenBack)
+    def _given_back(self, message: GivenBack, out: Outbox) -> None:
+        self._clear_timer()
+        if self.outcome is not None:
+            return
+        self.attempt -= 1
+        stopping, self.stopping = self.stopping, None
+        if isinstance(stopping, TaskCancelled):
+            self._settle(Outcome(TaskStatus.CANCELLED, error=stopping), out)
+        else:
+            self._become_ready(out)
+
     def _attempt_failed(self, error: BaseException, message: Finished, out: Outbox, *, final: bool) -> None:
         """Try again, or fail for good."""
         crashed = message.crashed and not message.stopped
-        if crashed and not message.begun:  # it was only queued there: nothing of it has run
-            return self._become_ready(out)
         retry = self.options.retry
         self.crashes += crashed
         if final or (retry.attempts == 1 and not retry.crashes):
@@ -282,7 +295,7 @@ class TaskActor(Waiter):
             out.reply(answer, None)
         out.send(self.owner, settled)
         self.label = function_name(self.function)
-        self.function = self.context = self.upstream = self.waiters = self.answers = None
+        self.function = self.context = self.packed = self.upstream = self.waiters = self.answers = None
         self.args, self.kwargs = (), _NOTHING
 
     def log_unobserved(self, outcome: Outcome, out: Outbox) -> None:

@@ -1,0 +1,221 @@
+"""The host processes of a runtime: started on demand, up to the limit, and ended with it.
+
+It is the `Staff` of the pool of host processes. Hosts of tasks are hired here; hosts of actors are chosen
+for an actor when it starts (`_system.actor_host`). Nothing of hosting is imported before the first one is
+needed.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from actorsched._core.behaviour import Behaviour, Outbox, handles
+from actorsched.exceptions import HostDied
+from actorsched.messages import Assign, Finished, Idle, Interrupt, Started
+
+if TYPE_CHECKING:
+    from actorsched._hosting.definitions import Definitions
+    from actorsched._hosting.exits import HostExit
+    from actorsched._hosting.link import HostLink
+    from actorsched._kernel.kernel import Kernel
+    from actorsched._system.actor_cell import ActorCell
+    from actorsched._system.actor_host import ActorHostPort
+    from actorsched._system.host_requests import HostRequests
+    from actorsched._system.host_worker import HostWorker
+    from actorsched._system.system import System
+    from actorsched._system.task import TaskActor
+    from actorsched._system.waiting import Waiter
+
+
+class HostStaff:
+    """All host processes of one runtime."""
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        self._workers: list[HostWorker] = []
+        self._ports: list[ActorHostPort] = []
+        self._definitions: Definitions | None = None
+        self._requests: HostRequests | None = None
+        self._number = 0
+        self._gone: Any = None
+
+    def __repr__(self) -> str:
+        return f"<hosts: {len(self._workers)} for tasks, {len(self._ports)} for actors>"
+
+    @property
+    def kernel(self) -> Kernel:
+        """The kernel of the runtime."""
+        return self._system.kernel
+
+    @property
+    def definitions(self) -> Definitions:
+        """The functions and classes that hosts know by number."""
+        if self._definitions is None:
+            from actorsched._hosting.definitions import Definitions
+
+            self._definitions = Definitions()
+        return self._definitions
+
+    @property
+    def requests(self) -> HostRequests:
+        """Who answers what hosts ask."""
+        if self._requests is None:
+            from actorsched._system.host_requests import HostRequests
+
+            self._requests = HostRequests(self._system)
+            self._system.learn_refs(self._system)
+        return self._requests
+
+    @property
+    def links(self) -> list[HostLink]:
+        """The links to all hosts that live."""
+        workers = [worker.link for worker in self._workers if worker.link is not None]
+        return [*workers, *(port.link for port in self._ports if port.link is not None)]
+
+    # ------------------------------------------------------------------------------------ task hosts
+
+    def pack(self, task: TaskActor) -> Any:
+        """Function and arguments of a task as they travel.
+
+        Raises:
+            NotTransferable: Something cannot cross; it says what, and where in it.
+        """
+        from actorsched._system.host_worker import pack
+
+        return pack(task, self.definitions)
+
+    def hire(self) -> Behaviour | None:
+        """A host worker with room: an idle one, a new one, or the one with the most room."""
+        best: HostWorker | None = None
+        for worker in self._workers:
+            if worker.room > 0 and (best is None or len(worker.runs) < len(best.runs)):
+                best = worker
+        if best is not None and not best.runs:
+            return best
+        serving = sum(not worker.retiring for worker in self._workers)
+        if serving < self._system.hosts.max:
+            try:
+                return self._start_worker()
+            except OSError as error:
+                if not serving:
+                    return NoHost(kernel=self.kernel, scheduler=self._system.scheduler, reason=error)
+        return best
+
+    def idle(self, worker: Behaviour) -> None:
+        """It is found by its room."""
+
+    def _start_worker(self) -> HostWorker:
+        from actorsched._system.host_worker import HostWorker
+
+        worker = HostWorker(
+            kernel=self.kernel,
+            scheduler=self._system.scheduler,
+            definitions=self.definitions,
+            requests=self.requests,
+            on_gone=self._worker_gone,
+        )
+        worker.link = self._launch("tasks", worker.frame, worker.exited)
+        self._workers.append(worker)
+        return worker
+
+    def _worker_gone(self, worker: HostWorker) -> None:
+        self._workers.remove(worker)
+        self._note_gone()
+
+    def _launch(self, kind: Any, on_frame: Any, on_exit: Any) -> HostLink:
+        from actorsched._hosting.launch import launch
+
+        self._number += 1
+        return launch(
+            self.kernel.backend,
+            kind,
+            on_frame=on_frame,
+            on_exit=on_exit,
+            start_timeout=self._system.hosts.start_timeout,
+            name=f"host {self._number}",
+        )
+
+    # ----------------------------------------------------------------------------------- actor hosts
+
+    def ref_of(self, waiter: Waiter) -> Any:
+        """The ref of a task or actor, as it travels."""
+        from actorsched._hosting.transfer import dumps
+
+        return dumps(self._system.make_ref(waiter), f"the ref of {waiter.name!r}")
+
+    def hosted_cell(self, **fields: Any) -> ActorCell:
+        """The cell of an actor whose code runs in a host."""
+        from actorsched._system.actor_host import HostedCell
+
+        return HostedCell(staff=self, **fields)
+
+    def actor_port(self) -> ActorHostPort:
+        """A host for one more actor: the one with the fewest, or a new one while there may be more.
+
+        Raises:
+            OSError: None could be started.
+        """
+        from actorsched._system.actor_host import ActorHostPort
+
+        ports = [port for port in self._ports if not port.retiring]
+        best = min(ports, key=len, default=None)
+        if best is not None and (not len(best) or len(ports) >= self._system.hosts.max):
+            return best
+        port = ActorHostPort(self)
+        port.link = self._launch("actors", port.frame, port.exited)
+        self._ports.append(port)
+        return port
+
+    def port_gone(self, port: ActorHostPort, end: HostExit) -> None:
+        """An actor host has ended."""
+        self._ports.remove(port)
+        if end.cause != "stopped":
+            logging.getLogger("actorsched.host").warning("actor host %d %s", end.pid, end.detail)
+        self._note_gone()
+
+    # --------------------------------------------------------------------------------------- the end
+
+    async def aclose(self, patience: float) -> None:
+        """End every host: in order, and by force when that takes too long."""
+        for link in self.links:
+            link.stop()
+        deadline = self.kernel.call_later(min(patience, 5.0), self.kill)
+        while self._workers or self._ports:
+            self._gone = self.kernel.future()
+            await self._gone
+        deadline.cancel()
+
+    def kill(self) -> None:
+        """End every host now."""
+        for link in self.links:
+            link.kill()
+
+    def _note_gone(self) -> None:
+        if self._gone is not None:
+            self.kernel.reply(self._gone, None)
+
+
+class NoHost(Behaviour, kw_only=True):
+    """Stands in for a host that the system would not start: tasks that get it fail, and say why."""
+
+    kernel: Kernel
+    scheduler: Behaviour
+    reason: OSError
+
+    @handles(Assign)
+    def _assign(self, message: Assign, out: Outbox) -> None:
+        task: TaskActor = message.task  # type: ignore[assignment]
+        error = HostDied(
+            f"task {task.name!r} could not run: no host process could be started: {self.reason}; "
+            "free descriptors, processes or memory, then try again",
+            cause="never started",
+        )
+        error.__cause__ = self.reason
+        out.send(task, Started(self))
+        out.send(task, Finished(error=error, crashed=True))
+        out.send(self.scheduler, Idle(self, task))
+
+    @handles(Interrupt)
+    def _interrupt(self, message: Interrupt, out: Outbox) -> None:
+        """It never runs anything."""
