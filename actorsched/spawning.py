@@ -13,6 +13,8 @@ from actorsched.submission import submission
 from actorsched.task import Task, TaskChain, TaskRef
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from actorsched._system.actor_cell import ActorCell
     from actorsched._system.nursery import Nursery
     from actorsched._system.supervisor import Supervisor
@@ -35,13 +37,15 @@ class Spawner:
         run: Run
     else:  # with the words for people; what may be called how is said in `signatures`
 
-        async def spawn(self, target: Any, /, *args: Any, **options: Any) -> Any:
+        async def spawn(
+            self, target: Callable[..., Any], /, *args: Any, **options: object
+        ) -> TaskRef[Any] | ActorRef[Any]:
             """Spawn a task, or an actor.
 
             Args:
-                target: A function, async or plain, or a class of actors. args: Its positional arguments. A
-                `TaskRef` among those of a task is a dependency, and its result
-                    takes its place.
+                target: A function, async or plain, or a class of actors.
+                args: Its positional arguments. A `TaskRef` among those of a task is a dependency, and its
+                    result takes its place.
                 options: Those of tasks, or of actors. Keyword arguments go into `kwargs={...}`.
 
             Returns:
@@ -58,7 +62,7 @@ class Spawner:
             task = self._system.new_task(self._nursery, target, args, task_options(options))
             return TaskRef(task)
 
-        async def run(self, target: Any, /, *args: Any, **options: Any) -> Any:
+        async def run(self, target: Callable[..., Any], /, *args: Any, **options: object) -> Any:
             """Spawn a task and wait for its result.
 
             Cancelling this cancels the task, and waits until it has really stopped.
