@@ -37,7 +37,7 @@ myst_heading_anchors = 3
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"
 autodoc_member_order = "bysource"
-autodoc_default_options = {"members": True, "inherited-members": False}
+autodoc_default_options = {"members": True}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
@@ -46,8 +46,11 @@ napoleon_use_ivar = True
 default_role = "code"
 
 # References are checked strictly (`--nitpicky`): a public name must lead to its description. What is defined
-# outside of actorsched, and what is private to it, has none here.
-nitpick_ignore_regex = [("py:.*", r"(?!actorsched\.(?!_)).*")]
+# outside of actorsched, what is private to it, and type variables have none here.
+nitpick_ignore_regex = [
+    ("py:.*", r"(?!actorsched\.(?!_)).*"),
+    ("py:class", r"actorsched\.(\w+\.)*([A-Z][a-z0-9]?|\w+_co)"),
+]
 
 
 def leads_to_the_public_name(
