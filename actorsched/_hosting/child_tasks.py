@@ -137,7 +137,7 @@ class TaskHost:
 
     # ---------------------------------------------------------------------------------------- from the parent
 
-    def _receive(self, data: bytes) -> None:
+    def _receive(self, data: memoryview) -> None:
         for frame in self._feed(data):
             if type(frame) is Run:
                 self._queue.append((frame, self._functions.get(frame.fn_id)))
@@ -146,6 +146,8 @@ class TaskHost:
             elif type(frame) is Undefine:
                 for number in frame.fn_ids:
                     self._functions.pop(number, None)
+            elif type(frame) is Release:
+                self._port.take_back(frame.offsets)
             elif type(frame) is Stop:
                 self._stopping = True
         self._flushed_at = monotonic()
@@ -186,10 +188,6 @@ class TaskHost:
         """The number of the task that began last."""
         return self._current
 
-    def release(self, release: Release) -> None:
-        """The watchman has read a release."""
-        self._port.take_back(release.offsets)
-
     def answer(self, answer: Answer) -> None:
         """The watchman has read an answer."""
         self._doorway.answered(answer)
@@ -211,7 +209,7 @@ class TaskHost:
         self._note[0] = run.task_id
         try:
             value = copy_context().run(self._call, run, function, context)
-            payload = dumps(value, f"the result of task {run.name!r}", "result")
+            payload = b"" if value is None else dumps(value, f"the result of task {run.name!r}", "result")
         except BaseException as error:
             took = monotonic() - began
             packed = pack_error(error, f"the exception of task {run.name!r}")
@@ -231,12 +229,13 @@ class TaskHost:
 
             contextvars_in(run.context)
         assert function is not None, "the function was never defined here"
-        args, kwargs = load_call(run.args, f"the arguments of task {run.name!r}")
+        args, kwargs = load_call(run.args) if run.args else ((), {})
         try:
             value = function.get()(*args, **kwargs)
             return self._await(value, context) if type(value) is CoroutineType else value
         finally:
-            context.undo_deferred()
+            if context.has_deferred:
+                context.undo_deferred()
 
     def _await(self, coroutine: Any, context: TaskContext) -> Any:
         if self._run_async is None:
@@ -305,7 +304,5 @@ class _Watchman:
                 host.cancel(frame)
             elif type(frame) is Revoke:
                 host.revoke(frame)
-            elif type(frame) is Release:
-                host.release(frame)
             elif type(frame) is Answer:
                 host.answer(frame)

@@ -5,9 +5,9 @@ thread may trigger), nothing waits, and nothing is decided: what a frame means i
 above. Only what concerns the link itself is settled here: `Hello`, `Bye`, `Release`, functions already known
 over there.
 
-How it works: what is sent in one turn of the loop goes out as one packet at its end. A task host has a
-second socket for what must reach it while its main thread is busy with a function: `_URGENT` frames overtake
-the others.
+How it works: what is sent in one turn of the loop goes out as one packet at its end, but the first frame
+after a silence goes out at once. A task host has a second socket for what must reach it while its main
+thread is busy with a function: `_URGENT` frames overtake the others.
 
 The end of a host is told exactly once, after every frame that it wrote, by `on_exit`. Its process descriptor
 tells that it has ended (where there is none, a thread waits for it). A host that leaves the protocol, closes
@@ -20,6 +20,7 @@ import os
 import signal
 import socket as sockets
 from collections import deque
+from time import monotonic
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from actorsched._hosting.exits import judge, memory_kills
@@ -50,12 +51,16 @@ if TYPE_CHECKING:
     from actorsched._hosting.exits import Cause, HostExit
     from actorsched._kernel.backend import Backend, Handle, Watch
 
-_URGENT = frozenset({Answer, Cancel, Release, Revoke})
+_URGENT = frozenset({Answer, Cancel, Revoke})
 _OURS = frozenset({Bye, Hello, Release})
 
 _READ = 256 * 1024
 _FLUSH_AT = 512
 """How many frames may gather before they go out without waiting for the end of the turn."""
+
+_ALONE = 20e-6
+"""A frame that comes so many seconds after the last flush goes out at once: a call for the end of the turn can cost
+as much as the rest of the way to the host. One that comes sooner is taken for one of many."""
 
 _LINGER = 5.0
 """How many seconds a host may take to end after it has said `Bye` or has closed its socket."""
@@ -111,7 +116,8 @@ class HostLink:
         self._known: set[int] = set()
         self._queue: list[ToHost] = []
         self._urgent: list[ToHost] = []
-        self._flush_called = False
+        self._holding = False
+        self._flushed_at = 0.0
         self._released: deque[int] = deque()
         self._undefined: deque[int] = deque()
         self._socket = inheritance.socket
@@ -119,6 +125,7 @@ class HostLink:
         self._from_host = inheritance.from_host
         self._lender = Lender(inheritance.to_host)
         self._borrower = Borrower(inheritance.from_host, self._on_release)
+        self._buffer = memoryview(bytearray(_READ))
         self._packer = Packer(self._lender.place)
         self._splitter = Splitter(FromHost, self._borrower.resolve)
         self._outlet = _Outlet(backend, inheritance.socket)
@@ -137,25 +144,30 @@ class HostLink:
     # ------------------------------------------------------------------------------------------------- sending
 
     def send(self, frame: ToHost) -> None:
-        """Send a frame, together with the others of this turn. Does nothing when the host has ended."""
+        """Send a frame: at once if it comes alone, else with the others of this turn.
+
+        Does nothing when the host has ended.
+        """
         if self.exited is not None:
             return
         queue = self._urgent if self._control is not None and type(frame) in _URGENT else self._queue
         queue.append(frame)
-        if not self._flush_called:
-            self._flush_called = True
-            self._backend.call_soon(self._flush_turn)
-        elif len(queue) >= _FLUSH_AT:
+        if self._holding:
+            if len(queue) >= _FLUSH_AT:
+                self.flush()
+        elif monotonic() - self._flushed_at > _ALONE:
             self.flush()
+        else:
+            self._holding = True
+            self._backend.call_soon(self._end_of_turn)
 
     def flush(self) -> None:
         """Send now what waits for the end of the turn."""
         if self.exited is not None:
             return
-        if self._released:
-            (self._urgent if self._control is not None else self._queue).append(
-                Release(_drained(self._released))
-            )
+        self._flushed_at = monotonic()
+        if self._released:  # first, so that the memory can be used again for what the others bring about
+            self._queue.insert(0, Release(_drained(self._released)))
         if self._undefined:
             self._queue.append(Undefine(_drained(self._undefined)))
         if self._queue:
@@ -212,8 +224,8 @@ class HostLink:
             return (1 << 63) - 1
         return int.from_bytes(os.pread(self._from_host, 8, 0), "little")
 
-    def _flush_turn(self) -> None:
-        self._flush_called = False
+    def _end_of_turn(self) -> None:
+        self._holding = False
         self.flush()
 
     def _signal(self, number: int) -> None:
@@ -238,18 +250,24 @@ class HostLink:
     # ----------------------------------------------------------------------------------------------- receiving
 
     def _readable(self) -> None:
-        try:
-            data = self._socket.recv(_READ)
-        except BlockingIOError:
+        data = self._read()
+        if data is None:
             return
-        except OSError:
-            data = b""
-        if not data:
+        if data:
+            self._take(data)
+        else:
             self._closed_by_host()
-            return
-        self._take(data)
 
-    def _take(self, data: bytes) -> None:
+    def _read(self) -> memoryview | None:
+        """What there is to read; empty at the end of the stream, None if there is nothing now."""
+        try:
+            return self._buffer[: self._socket.recv_into(self._buffer)]
+        except BlockingIOError:
+            return None
+        except OSError:
+            return self._buffer[:0]
+
+    def _take(self, data: memoryview) -> None:
         try:
             frames = self._splitter.feed(data)
         except ProtocolError as error:
@@ -257,11 +275,16 @@ class HostLink:
             self._kill_for("crashed", f"wrote what is not of the protocol, and was killed: {error}")
             self._stop_reading()
         deliver = self._on_frame
-        for frame in frames:
-            if type(frame) in _OURS:
-                self._settle(frame)
-            else:
-                deliver(frame)
+        held, self._holding = self._holding, True  # what the frames bring about goes out together
+        try:
+            for frame in frames:
+                if type(frame) in _OURS:
+                    self._settle(frame)
+                else:
+                    deliver(frame)
+        finally:
+            self._holding = held
+        self.flush()
 
     def _settle(self, frame: FromHost) -> None:
         if isinstance(frame, Release):
@@ -325,13 +348,7 @@ class HostLink:
 
     def _read_the_rest(self) -> None:
         """What it wrote before its end is in the socket. Not until its end of file: a child of it may hold it open."""
-        while self._reading is not None:
-            try:
-                data = self._socket.recv(_READ)
-            except OSError:
-                return
-            if not data:
-                return
+        while self._reading is not None and (data := self._read()):
             self._take(data)
 
     def _close(self) -> None:

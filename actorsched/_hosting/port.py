@@ -42,6 +42,8 @@ class Port:
 
     def __init__(self, socket: int, to_host: int | None, from_host: int | None) -> None:
         self.socket = socket
+        self._view = memoryview(bytearray(_READ))  # a buffer of this size for each read would be a new mapping each time
+        self._buffers = [self._view]
         self._lock = allocate_lock()
         self._said: list[FromHost] = []
         self._released: list[int] = []
@@ -61,29 +63,28 @@ class Port:
         """How many frames wait for a flush."""
         return len(self._said)
 
-    def read(self) -> bytes:
-        """Wait for what the parent says. Ends this process when the parent has gone."""
-        data = os.read(self.socket, _READ)
-        if not data:
+    def read(self) -> memoryview:
+        """Wait for what the parent says; good until the next call. Ends this process when the parent has gone."""
+        count = os.readv(self.socket, self._buffers)
+        if not count:
             os._exit(0)
-        return data
+        return self._view[:count]
 
     def flush(self) -> None:
         """Write what has been said until now."""
         with self._lock:
             self._flushed_at = monotonic()
-            packets: list[bytearray] = []
+            packet = bytearray()
             frames = self._said[:]  # another thread may say more at any moment
             if frames:
-                packets.append(self._pack(frames))
+                packet = self._pack(frames)
                 del self._said[: len(frames)]
                 frames.clear()
             if self._released:
                 offsets = self._released[:]
-                packets.append(self._pack([Release(offsets)]))
+                packet += self._pack([Release(offsets)])
                 del self._released[: len(offsets)]
-            for packet in packets:
-                self._write(packet)
+            self._write(packet)
 
     def flush_if_needed(self) -> None:
         """Write what has been said, and what borrowed memory is to be given back, if there is any."""

@@ -157,7 +157,8 @@ class Lender:
         if self._mappings < _MOST_MAPPINGS:
             # The tail that no write has reached may have no pages: they are allocated now, or this raises.
             os.posix_fallocate(descriptor, segment.offset, segment.size)
-            segment.mapping = mmap.mmap(descriptor, segment.size, offset=segment.offset)
+            flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)  # all at once, not by page faults
+            segment.mapping = mmap.mmap(descriptor, segment.size, flags=flags, offset=segment.offset)
             self._mappings += 1
 
     def _unmap(self, segment: _Segment) -> None:

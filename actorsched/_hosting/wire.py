@@ -412,10 +412,11 @@ class Packer:
 
     def pack(self, frames: Sequence[Frame]) -> bytearray:
         """One packet of all these frames."""
-        packet = bytearray(256)
+        packet = bytearray(_HEADER.size)
         self._bulky = 0
         self._encode_into(frames, packet, _HEADER.size)
-        _HEADER.pack_into(packet, 0, _MARK, min(self._bulky, _MANY), len(packet) - _HEADER.size)
+        bulky = self._bulky if self._bulky < _MANY else _MANY
+        _HEADER.pack_into(packet, 0, _MARK, bulky, len(packet) - _HEADER.size)
         return packet
 
     def _placed(self, buffer: Any) -> Lent | Buffer:
@@ -445,8 +446,8 @@ class Splitter:
         """Whether the stream ends within a packet."""
         return bool(self._rest)
 
-    def feed(self, data: bytes) -> list[Any]:
-        """Take what was read; answer with the frames that are complete by it.
+    def feed(self, data: bytes | memoryview) -> list[Any]:
+        """Take what was read; answer with the frames that are complete by it. Keeps nothing of `data` itself.
 
         Raises:
             ProtocolError: This is not of the protocol, or something before it was not.
@@ -487,8 +488,7 @@ class Splitter:
                     self._resolve_in(frame)
             frames += packet
             start = body + length
-        mark = bytes(data[start : start + len(_MARK)])
-        if not _MARK.startswith(mark):
+        if start < end and not _MARK.startswith(mark := bytes(data[start : start + len(_MARK)])):
             raise ProtocolError(f"a packet begins with {mark!r} where {_MARK!r} is due")
         return start
 
