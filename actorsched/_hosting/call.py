@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Turn:
-    """Whose turn it is in an actor: one at a time, in order of arrival."""
+    """Whose turn it is in an actor: one at a time, in the order in which they asked."""
 
     __slots__ = ("_backend", "_taken", "_waiting")
 
@@ -118,13 +118,24 @@ class HostedCall:
         number: The number of the call; of a hook, minus that of the actor.
     """
 
-    __slots__ = ("_actor", "_backend", "_demand", "_port", "_scope", "_wanted", "context", "number")
+    __slots__ = (
+        "_actor",
+        "_backend",
+        "_cancelled",
+        "_demand",
+        "_port",
+        "_scope",
+        "_wanted",
+        "context",
+        "number",
+    )
 
     def __init__(self, port: Port, backend: Backend, actor: HostedActor | None, number: int) -> None:
         self._port = port
         self._backend = backend
         self._actor = actor
-        self._scope = CancelScope()
+        self._scope: CancelScope | None = None
+        self._cancelled = False
         self._demand = 0
         self._wanted: Future | None = None
         self.number = number
@@ -144,7 +155,9 @@ class HostedCall:
             self.context.cancel_requested = True
             self.context.reason = reason
         if not self.close_if_idle():
-            self._scope.cancel()
+            self._cancelled = True
+            if self._scope is not None:
+                self._scope.cancel()
 
     def close_if_idle(self) -> bool:
         """Close a stream that waits for demand; whether it did."""
@@ -169,7 +182,7 @@ class HostedCall:
         actor = self._actor
         assert actor is not None
         try:
-            with self._scope:
+            with self._new_scope() as scope:
                 async with actor.turn:
                     CURRENT.set(self.context)
                     try:
@@ -178,12 +191,12 @@ class HostedCall:
                         await self._undo_deferred()
         except BaseException as error:  # whatever it is, it is the hook's, and somebody waits for the answer
             return error
-        return self._interruption() if self._scope.cancelled_caught else None
+        return self._interruption() if scope.cancelled_caught else None
 
     async def perform(self, frame: Call) -> FromHost:
         """Run a handler; answer with its last word."""
         try:
-            with self._scope:
+            with self._new_scope():
                 CURRENT.set(self.context)
                 try:
                     return await self._perform(frame)
@@ -194,6 +207,13 @@ class HostedCall:
         except BaseException as error:  # likewise
             return Raised(frame.call_id, pack_error(error, f"the exception of {frame.handler!r}"))
         return Raised(frame.call_id, pack_error(self._interruption()), cancelled=True)
+
+    def _new_scope(self) -> CancelScope:
+        """The scope of this call; made in its task, because anyio wants it so."""
+        self._scope = CancelScope()
+        if self._cancelled:
+            self._scope.cancel()
+        return self._scope
 
     async def _perform(self, frame: Call) -> FromHost:
         actor, context = self._actor, self.context

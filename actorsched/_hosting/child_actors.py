@@ -16,6 +16,7 @@ from actorsched._hosting import inside
 from actorsched._hosting.call import HostedActor, HostedCall, Turn
 from actorsched._hosting.child_loop import run_for_good
 from actorsched._hosting.failures import pack_error
+from actorsched._hosting.port import dying_of_bugs
 from actorsched._hosting.transfer import load_call, loads
 from actorsched._hosting.variables import contextvars_in
 from actorsched._hosting.wire import (
@@ -117,9 +118,10 @@ class ActorHost:
         self._port.flush()
 
     def _readable(self) -> None:
-        for frame in self._feed(self._port.read()):
-            self._table[type(frame)](frame)
-        self._port.flush_if_needed()
+        with dying_of_bugs():
+            for frame in self._feed(self._port.read()):
+                self._table[type(frame)](frame)
+            self._port.flush_if_needed()
 
     def _start(
         self, context: Payload, name: str, function: Callable[..., Awaitable[None]], *args: Any

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 from actorsched._hosting import inside
 from actorsched._hosting.child_context import TaskContext
 from actorsched._hosting.failures import pack_error
+from actorsched._hosting.port import dying_of_bugs
 from actorsched._hosting.segments import BOARD
 from actorsched._hosting.transfer import dumps, load_call, loads
 from actorsched._hosting.wire import (
@@ -255,13 +256,20 @@ class _Watchman:
         self._feed = Splitter(ToHost, port.borrower.resolve).feed
         self._awake = False
         self._alarm, self._bell = os.pipe()
-        start_new_thread(self._watch, ())
+        start_new_thread(self._watch_or_die, ())
 
     def wake(self) -> None:
         """A task begins."""
         if not self._awake:
             self._awake = True
             os.write(self._bell, b".")
+
+    def _watch_or_die(self) -> None:
+        with dying_of_bugs():
+            try:
+                self._watch()
+            except OSError:  # user code has closed our descriptors; the parent sees it, and ends this host
+                return
 
     def _watch(self) -> None:
         poll = select.poll()

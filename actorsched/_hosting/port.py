@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 from _thread import allocate_lock
+from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -22,13 +23,25 @@ from actorsched._hosting.segments import Borrower, Lender
 from actorsched._hosting.wire import Packer, Release
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from actorsched._hosting.wire import FromHost
 
 _READ = 256 * 1024
 _FLOOD = 64
 _SILENCE = 0.01
+
+
+@contextmanager
+def dying_of_bugs() -> Generator[None]:
+    """A host whose own code has failed ends at once: its parent knows what to do about that."""
+    try:
+        yield
+    except BaseException:
+        from traceback import print_exc
+
+        print_exc()
+        os._exit(70)
 
 
 class Port:
