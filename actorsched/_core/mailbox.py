@@ -6,7 +6,8 @@ What users send goes here, where capacity binds.
 
 The lane decides what happens to a message: it is taken in, it replaces an older one, it is refused, or
 its sender has to wait. It never waits itself. A message that expired while it was queued is marked
-`dead` by its sender: it no longer counts, and is passed over when its turn comes.
+`dead` by its sender: it no longer counts, and is passed over when its turn comes. When most of what is
+queued is dead it is swept out, so that senders who give up cannot fill the memory of an actor that hangs.
 """
 
 from __future__ import annotations
@@ -113,6 +114,8 @@ class UserLane(Generic[T]):
         if not self.size:
             self._queue = None
             self._others = None
+        elif self._held() > 2 * self.size + 64:
+            self._sweep()
 
     def drain(self) -> list[T]:
         """Take everything out, in order."""
@@ -122,6 +125,22 @@ class UserLane(Generic[T]):
         self._queue = None
         self._others = None
         return messages
+
+    def _held(self) -> int:
+        """How many messages are in memory, dead ones included."""
+        held = len(self._queue or ())
+        return held + sum(map(len, self._others.values())) if self._others else held
+
+    def _sweep(self) -> None:
+        """Let go of the dead."""
+        if self._queue:
+            self._queue = deque(message for message in self._queue if not message.dead)
+        if self._others:
+            living = {
+                priority: deque(message for message in level if not message.dead)
+                for priority, level in self._others.items()
+            }
+            self._others = {priority: level for priority, level in living.items() if level}
 
     def _overflowing(self, message: T) -> T | Refusal | None:
         if self.overflow == "drop_newest":
