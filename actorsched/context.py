@@ -225,7 +225,7 @@ def current() -> Any:
         case "task":
             return TaskContext(run)
         case "actor":
-            return ActorContext(run)
+            return ActorContext(run.present_run())
         case _:
             return run
 

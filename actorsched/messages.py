@@ -118,10 +118,9 @@ class Ready(msgspec.Struct, frozen=True, eq=False):
 
 
 class Withdraw(msgspec.Struct, frozen=True, eq=False):
-    """Task to scheduler: take me out of the queue, or stop me where I run."""
+    """Task to scheduler: take me out of the queue."""
 
     task: Behaviour
-    reason: BaseException
 
 
 class Withdrawn(msgspec.Struct, frozen=True, eq=False):
@@ -160,9 +159,18 @@ class Assign(msgspec.Struct, frozen=True, eq=False):
 
 
 class Started(msgspec.Struct, frozen=True, eq=False):
-    """Worker to task: you are running."""
+    """Worker to task: you are mine now.
+
+    Attributes:
+        begun: Whether the time of the attempt runs from now on; otherwise `Underway` says when it does.
+    """
 
     worker: Behaviour
+    begun: bool = False
+
+
+class Underway(msgspec.Struct, frozen=True, eq=False):
+    """Worker to task: your function is about to take its first step."""
 
 
 class Finished(msgspec.Struct, frozen=True, eq=False):
@@ -232,11 +240,7 @@ class Cancel(msgspec.Struct, frozen=True, eq=False):
 
 
 class Interrupt(msgspec.Struct, frozen=True, eq=False):
-    """Scheduler to worker: stop this task; `Finished` says when it has.
-
-    Attributes:
-        abandon: Whether a thread that does not listen is to be left to itself.
-    """
+    """Task to worker: stop me; `Finished` says when I have."""
 
     task: Behaviour
     reason: BaseException

@@ -1,12 +1,13 @@
-"""What an actor of the system is: an inbox, and one pure function for each kind of message.
+"""What an actor of the system is: state, and one pure function for each kind of message.
 
 A `Behaviour` decides. It takes a message, changes its own state, and tells its `Outbox` what should
 happen next: a message to another actor, a message to be sent later, an answer to somebody who waits.
 It never waits, reads a clock, draws a random number, writes a log or touches a process itself; the
 outbox does, and in a test the outbox is a recorder.
 
-A behaviour is its own address. Its inbox belongs to the kernel: a behaviour never waits, so its inbox
-holds only what is in transit, and the kernel empties it in one go.
+A behaviour is its own address. It never waits, so a mailbox of its own would never hold anything but what
+is in transit; the kernel keeps that for all of them in one queue, in the order of sending, which is the
+order of arrival for every sender and receiver.
 
 Handlers are found by the exact type of the message, in a table that is made when the class is:
 
@@ -56,7 +57,7 @@ class Outbox(Protocol):
         """The present time in seconds, by the runtime's clock."""
 
     def send(self, to: Behaviour, message: object, /) -> None:
-        """Put a message into an actor's inbox; order is kept per sender."""
+        """Send a message to an actor; order is kept per sender."""
 
     def later(self, delay: float, to: Behaviour, message: object, /) -> Timer:
         """Send a message after a delay in seconds."""
@@ -71,11 +72,8 @@ class Outbox(Protocol):
         """Write to the runtime's log."""
 
 
-class Behaviour(msgspec.Struct, eq=False, weakref=True, kw_only=True):
+class Behaviour(msgspec.Struct, eq=False, weakref=True):
     """The base of every actor of the system."""
-
-    inbox: list[object] = []
-    queued: bool = False
 
     reactions: ClassVar[dict[type, Callable[..., None]]] = {}
 

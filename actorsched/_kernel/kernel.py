@@ -36,8 +36,10 @@ if TYPE_CHECKING:
     from actorsched._kernel.backend import Backend, Future, Handle
     from actorsched._kernel.clock import Clock
 
-_MESSAGES_PER_LOOK = 64
-"""How many steps are taken between two looks at the clock."""
+_MESSAGES_PER_LOOK = 256
+"""How many messages of the system are handled between two looks at the clock."""
+_ROUNDS_PER_LOOK = 32
+"""How many members of the run queue have their turn between two looks at the clock."""
 _SECONDS_PER_TURN = 0.002
 """How long the framework keeps the loop to itself before it lets it breathe."""
 _BURST = 16
@@ -67,7 +69,8 @@ class Kernel:
         self.closed = False
         self.panic: BaseException | None = None
         self.on_panic: Callable[[BaseException], None] | None = None
-        self._mail: deque[Behaviour] = deque()  # the actors whose inbox is not empty
+        self.mail: deque[tuple[Behaviour, object]] = deque()
+        """What is in transit between the system's actors, in the order of sending."""
         self._draining = False
         self._pumped = False  # a carrier holds the pump
         self._called = False  # a carrier was called to the pump and has not come yet
@@ -91,11 +94,8 @@ class Kernel:
         return self.clock.now()
 
     def send(self, to: Behaviour, message: object, /) -> None:
-        """Put a message into the inbox of a system actor. `drain` delivers it."""
-        to.inbox.append(message)
-        if not to.queued:
-            to.queued = True
-            self._mail.append(to)
+        """Send a message to a system actor. `drain` delivers it."""
+        self.mail.append((to, message))
 
     def later(self, delay: float, to: Behaviour, message: object, /) -> TimerEntry:
         """Send a message after `delay` seconds."""
@@ -118,7 +118,7 @@ class Kernel:
 
     def post(self, to: Behaviour, message: object) -> None:
         """Send from outside: what follows from the message has happened when this returns."""
-        self.send(to, message)
+        self.mail.append((to, message))
         if not self._draining:
             self.drain()
 
@@ -134,21 +134,18 @@ class Kernel:
         if self._draining:
             return
         self._draining = True
-        mail = self._mail
+        mail = self.mail
+        take = mail.popleft
         steps, limit = 0, 0.0
         try:
             while mail:
-                actor = mail.popleft()
-                messages, actor.inbox = actor.inbox, []
-                actor.queued = False
-                table = actor.reactions
-                for message in messages:
-                    try:
-                        table[type(message)](actor, message, self)
-                    except Exception as error:
-                        self._broken(actor, message, error)
-                steps += len(messages)
-                if steps >= _MESSAGES_PER_LOOK:
+                actor, message = take()
+                try:
+                    actor.reactions[type(message)](actor, message, self)
+                except Exception as error:
+                    self._broken(actor, message, error)
+                steps += 1
+                if steps == _MESSAGES_PER_LOOK:
                     steps = 0
                     now = self.backend.monotonic()
                     limit = limit or now + _SECONDS_PER_TURN
@@ -197,31 +194,21 @@ class Kernel:
     def run_ready(self) -> tuple[Activity, object] | None:
         """Step ready user code until some suspends (it is returned), none is left, or the budget is used up."""
         ready = self.ready
-        steps, limit = 0, 0.0
+        mail = self.mail
+        burst = self.burst
+        rounds, limit = 0, 0.0
         while ready:
             runnable = ready.pop()
-            burst = self.burst
-            while burst:
-                activity = runnable.next_activity()
-                if activity is None:
-                    break
-                try:
-                    yielded = activity.begin()
-                except StopIteration as stop:
-                    activity.returned(stop.value)
-                except BaseException as error:
-                    activity.raised(error)
-                else:
-                    return activity, yielded
-                if self._mail:
-                    self.drain()
-                burst -= 1
-                steps += 1
-            else:
-                if runnable.has_more():
-                    ready.push(runnable, runnable.rank)
-            if steps >= _MESSAGES_PER_LOOK:
-                steps = 0
+            suspended = runnable.run(burst)
+            if suspended is not None:
+                return suspended
+            if mail:
+                self.drain()
+            if runnable.has_more():
+                ready.push(runnable, runnable.rank)
+            rounds += 1
+            if rounds == _ROUNDS_PER_LOOK:
+                rounds = 0
                 now = self.backend.monotonic()
                 limit = limit or now + _SECONDS_PER_TURN
                 if now > limit:
@@ -232,7 +219,7 @@ class Kernel:
         """An activity that had suspended has ended."""
         if runnable is not None and runnable.has_more():
             self.make_ready(runnable)
-        if self._mail:
+        if self.mail:
             self.drain()
 
     def wants_idle_carrier(self) -> bool:

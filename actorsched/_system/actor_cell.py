@@ -29,6 +29,7 @@ from anyio import CancelScope
 
 from actorsched._core.behaviour import Behaviour, Outbox, Reply, handles
 from actorsched._core.mailbox import Refusal, UserLane
+from actorsched._kernel.current import CURRENT
 from actorsched._system.call import Call, Hook
 from actorsched._system.code_run import CodeRun, without_cancellation
 from actorsched._system.waiting import Waiter, Waits
@@ -57,6 +58,7 @@ from actorsched.messages import (
 from actorsched.options import Priority
 
 if TYPE_CHECKING:
+    from actorsched._kernel.activity import Activity
     from actorsched._kernel.kernel import Kernel
     from actorsched._system.handlers import Handler, HandlerTable
     from actorsched._system.supervisor import Supervisor
@@ -68,6 +70,14 @@ _CHILD_PATIENCE = 5.0
 _log = logging.getLogger("actorsched.actor")
 
 
+def same_variables(context: Context, other: Context) -> bool:
+    """Whether two contexts hold the same values; a look at one pointer, as long as neither was changed."""
+    try:
+        return context == other
+    except Exception:  # a value whose comparison raises, such as an array
+        return False
+
+
 class Life(IntEnum):
     """Where an actor is in its life."""
 
@@ -77,6 +87,10 @@ class Life(IntEnum):
     ENDING = 3
     DOWN = 4
     STOPPED = 5
+
+
+_RUNNING = Life.RUNNING
+_DRAINING = Life.DRAINING
 
 
 class Extras(msgspec.Struct, eq=False):
@@ -132,8 +146,15 @@ class ActorCell(Waiter):
     """Whether it has ever started."""
     extras: Extras | None = None
 
+    role: ClassVar[str] = "actor"
+    may_wait: ClassVar[bool] = True
     hosted: ClassVar[bool] = False
     """Whether its code runs in a host process."""
+
+    @property
+    def owner(self) -> ActorCell:
+        """Whose code runs when the context says that this is running."""
+        return self
 
     @property
     def name(self) -> str:
@@ -284,28 +305,74 @@ class ActorCell(Waiter):
         self.rank = self.lane.top()
         return True
 
-    def next_activity(self) -> CodeRun | None:
-        """Give the turn to whoever is next."""
+    def run(self, burst: int) -> tuple[Activity, object] | None:
+        """Give the turn to whoever is next, one after the other, until one suspends."""
         self.scheduled = False
-        if self.turn is not None:
-            return self.turn if self.turn.ended is not None and self.turn.deferred is not None else None
+        turn = self.turn
+        if turn is not None:
+            return None if turn.ended is None or turn.deferred is None else turn.step_deferred()
         if self.hook is not None:
-            self.turn, self.hook = self.hook, None
-            return self.turn
+            hook, self.hook = self.hook, None
+            self.turn = hook
+            return hook.step()
         extras = self.extras
         if extras is not None and extras.resuming:
             self.turn, regained = extras.resuming.popleft()
             self.kernel.reply(regained, None)
             return None
-        if self.life != Life.RUNNING and self.life != Life.DRAINING:
-            return None
-        call = self.lane.take()
-        if call is None:
-            return None
-        self.turn = call
-        if extras is not None and extras.room:
-            self._admit()
-        return call
+        if self.life == _RUNNING or self.life == _DRAINING:
+            return self._handle(burst)
+        return None
+
+    def _handle(self, burst: int) -> tuple[Activity, object] | None:
+        """Handle queued messages, one after the other.
+
+        Messages that were sent from the same context are handled in one copy of it, for as long as no
+        handler changes it: a copy for each would cost as much as the smallest handler.
+        """
+        lane, kernel = self.lane, self.kernel
+        seen: Context | None = None
+        context = clean = self.context
+        while burst:
+            call = lane.take()
+            if call is None:
+                break
+            burst -= 1
+            self.turn = call
+            call.begun = True
+            source = call.context
+            assert source is not None
+            if source is not seen or not same_variables(context, clean):
+                context = source.copy()
+                context.run(CURRENT.set, self)
+                if call.stream is None:  # a stream goes on while other handlers run
+                    seen, clean = source, context.copy()
+                else:
+                    seen = None
+            call.context = context
+            try:
+                coroutine = call.coroutine = self.invoke(call)
+                yielded = context.run(coroutine.send, None)
+            except StopIteration as stop:
+                call.returned(stop.value)
+            except BaseException as error:
+                call.raised(error)
+            else:
+                return call, yielded
+            extras = self.extras
+            if extras is not None and extras.room:
+                self._admit()
+            if kernel.mail:
+                kernel.drain()
+            if self.turn is not None or self.hook is not None or self.life > _DRAINING:
+                break
+            if extras is not None and extras.resuming:
+                break
+        return None
+
+    def present_run(self) -> CodeRun:
+        """What `current()` is about: whoever has the turn; a task left behind by a handler gets a stand-in."""
+        return self.turn or Hook(self, "a task left behind", None)
 
     def turn_over(self, run: CodeRun) -> None:
         """Whoever had the turn is done."""
@@ -405,7 +472,7 @@ class ActorCell(Waiter):
         context = self.context.copy()
         self.instance = context.run(self.actor_class, *self.args, **self.kwargs)
         if self.table.has_start:
-            self.hook = Hook(owner=self, name="on_start", context=context)
+            self.hook = Hook(self, "on_start", context)
             self.schedule()
         else:
             self._started()
@@ -524,7 +591,7 @@ class ActorCell(Waiter):
         if self.life != Life.ENDING or self.hook is not None:
             return
         if (self.hosted or self.table.has_stop) and not self.killed and self.instance is not None:
-            self.hook = Hook(owner=self, name="on_stop", args=(self.ending,), context=self.context.copy())
+            self.hook = Hook(self, "on_stop", self.context.copy(), (self.ending,))
             self.schedule()
         else:
             self._life_over()

@@ -270,7 +270,7 @@ class HostedCell(ActorCell, kw_only=True):
         if self.packed is None:
             self.packed = dump_call(self.args, self.kwargs, f"the arguments of actor {self.name!r}")
             self.staff.definitions.of(self.actor_class, f"the class of actor {self.name!r}")
-        self.hook = Hook(owner=self, name="on_start", context=self.context.copy())
+        self.hook = Hook(self, "on_start", self.context.copy())
         self.schedule()
 
     def invoke_hook(self, hook: Hook) -> Coroutine[Any, Any, Any]:

@@ -66,13 +66,7 @@ class ActorTimerEntry:
         if self._last is not None and not self._last.begun and not self._last.dead:
             return
         call = Call(
-            owner=cell,
-            handler=self._handler,
-            args=self._args,
-            kwargs=self._kwargs,
-            priority=Priority.NORMAL,
-            context=cell.context.copy(),
-            sender=cell,
+            cell, self._handler, self._args, self._kwargs, cell.context.copy(), cell, Priority.NORMAL
         )
         self._last = call
         if cell.offer(call) is not None:

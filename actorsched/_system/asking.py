@@ -32,16 +32,9 @@ def make_call(
 ) -> Call:
     """A message from whoever runs now."""
     subject = CURRENT.get()
-    return Call(
-        owner=owner,
-        handler=handler,
-        args=args,
-        kwargs=kwargs,
-        priority=priority,
-        context=copy_context(),
-        sender=None if subject is None else subject.owner,  # type: ignore[attr-defined]
-        packed=owner.pack(handler, args, kwargs) if owner.hosted else None,
-    )
+    packed = owner.pack(handler, args, kwargs) if owner.hosted else None
+    sender: Waiter | None = None if subject is None else subject.owner  # type: ignore[attr-defined]
+    return Call(owner, handler, args, kwargs, copy_context(), sender, priority, packed)
 
 
 def waiter_of(target: Waiter) -> Waiter | None:

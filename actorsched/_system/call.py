@@ -7,16 +7,21 @@ or dead-lettered.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
+from contextvars import Context
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import msgspec
+
 from actorsched._kernel.current import CURRENT
-from actorsched._system.code_run import CodeRun
+from actorsched._system.code_run import CodeRun, Deferred
 from actorsched.exceptions import AskTimeout
 from actorsched.messages import DeadLetter, Failure
 
 if TYPE_CHECKING:
     from actorsched._core.behaviour import Reply, Timer
+    from actorsched._kernel.activity import Activity
+    from actorsched._kernel.carrier import Carrier
     from actorsched._kernel.kernel import Kernel
     from actorsched._system.actor_cell import ActorCell
     from actorsched._system.handlers import Handler
@@ -24,24 +29,33 @@ if TYPE_CHECKING:
     from actorsched._system.waiting import Waiter
 
 
-class Call(CodeRun):
+class Call(CodeRun, msgspec.Struct, eq=False):
     """One message, and the run of its handler."""
 
-    role: ClassVar[str] = "actor"
     attempt: ClassVar[int] = 1
 
     owner: ActorCell
     handler: Handler
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
+    context: Context | None
+    """The sender's until the handler begins, then the handler's own; None when it is over."""
+    sender: Waiter | None
     priority: int
-    sender: Waiter | None = None
+    packed: Any = None
+    """The arguments as they travel to a host process, for an actor there."""
     reply: Reply | None = None
     """Who waits for the result; None for a message that was told."""
-    stream: StreamSource | None = None
-    """The other end, when the result is a stream."""
+    begun: bool = False
     dead: bool = False
     """Not to be handled any more, though it may still be queued."""
+    interrupted: bool = False
+    coroutine: Coroutine[Any, Any, Any] | None = None
+    carrier: Carrier | None = None
+    deferred: Deferred | None = None
+    ended: tuple[Any, BaseException | None] | None = None
+    stream: StreamSource | None = None
+    """The other end, when the result is a stream."""
     admitted: Reply | None = None
     """Who waits for room in the mailbox."""
     withdrawn: BaseException | None = None
@@ -49,8 +63,6 @@ class Call(CodeRun):
     over_when: Reply | None = None
     """Who waits for the end of a call that was withdrawn."""
     timer: Timer | None = None
-    packed: Any = None
-    """The arguments as they travel to a host process, for an actor there."""
 
     def __repr__(self) -> str:
         return f"<{self.handler.name} to {self.owner.name!r}>"
@@ -69,12 +81,6 @@ class Call(CodeRun):
     def cancel_requested(self) -> bool:
         """Whether it was told to stop."""
         return self.interrupted
-
-    def first_step(self) -> object:
-        """Call the handler and step it."""
-        CURRENT.set(self)
-        coroutine = self.coroutine = self.owner.invoke(self)
-        return coroutine.send(None)
 
     def again(self) -> ActorCell:
         """Who goes back into the run queue: the actor, which keeps its turn for the deferred calls."""
@@ -137,16 +143,21 @@ class Call(CodeRun):
             self.owner.discard_call(self, reason)
 
 
-class Hook(CodeRun):
+class Hook(CodeRun, msgspec.Struct, eq=False):
     """One run of `on_start` or `on_stop`: like a call, but from the actor itself."""
 
-    role: ClassVar[str] = "actor"
     attempt: ClassVar[int] = 1
     sender: ClassVar[None] = None
 
     owner: ActorCell
     name: str
+    context: Context | None
     args: tuple[Any, ...] = ()
+    interrupted: bool = False
+    coroutine: Coroutine[Any, Any, Any] | None = None
+    carrier: Carrier | None = None
+    deferred: Deferred | None = None
+    ended: tuple[Any, BaseException | None] | None = None
 
     def __repr__(self) -> str:
         return f"<{self.name} of {self.owner.name!r}>"
@@ -166,11 +177,26 @@ class Hook(CodeRun):
         """Whether it was told to stop."""
         return self.interrupted
 
-    def first_step(self) -> object:
-        """Call the hook and step it."""
-        CURRENT.set(self)
+    def open(self) -> Coroutine[Any, Any, Any]:
+        """Call the hook."""
+        assert self.context is not None
+        self.context.run(CURRENT.set, self.owner)
         coroutine = self.coroutine = self.owner.invoke_hook(self)
-        return coroutine.send(None)
+        return coroutine
+
+    def step(self) -> tuple[Activity, object] | None:
+        """Take the first step, in a carrier."""
+        context = self.context
+        assert context is not None
+        try:
+            yielded = context.run(self.open().send, None)
+        except StopIteration as stop:
+            self.returned(stop.value)
+        except BaseException as error:
+            self.raised(error)
+        else:
+            return self, yielded
+        return None
 
     def again(self) -> ActorCell:
         """Who goes back into the run queue."""

@@ -1,80 +1,78 @@
 """One run of user code: what is common to a task's function and an actor's handler.
 
-It is the `Activity` that carriers carry and what `current()` finds. A run ends with the code, or, when the
-code deferred calls, with the last of those: they run after it, the last first, and no cancellation of the
-code reaches them.
+It is the `Activity` that carriers carry. A run ends with the code, or, when the code deferred calls, with the
+last of those: they run after it, the last first, and no cancellation of the code reaches them.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine
-from contextvars import Context
+from collections.abc import Callable
 from inspect import isawaitable
-from typing import TYPE_CHECKING, Any, ClassVar
-
-import msgspec
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from actorsched._kernel.activity import Runnable
+    from collections.abc import Coroutine
+    from contextvars import Context
+
+    from actorsched._kernel.activity import Activity, Runnable
     from actorsched._kernel.carrier import Carrier
 
 Deferred = list[tuple[Callable[..., object], tuple[Any, ...]]]
 
 
-class CodeRun(msgspec.Struct, eq=False, kw_only=True):
-    """User code on its way from its first step to its end."""
+class CodeRun:
+    """User code on its way from its first step to its end. The fields are those of the classes that extend it."""
 
-    may_wait: ClassVar[bool] = True
-    """Whether it waits in the name of its owner, who is told of it."""
+    __slots__ = ()
 
-    context: Context | None = None
-    coroutine: Coroutine[Any, Any, Any] | None = None
-    carrier: Carrier | None = None
-    interrupted: bool = False
-    begun: bool = False
-    deferred: Deferred | None = None
-    ended: tuple[Any, BaseException | None] | None = None
-    """What the code returned and raised, while its deferred calls run."""
+    if TYPE_CHECKING:
+        context: Context | None
+        coroutine: Coroutine[Any, Any, Any] | None
+        carrier: Carrier | None
+        interrupted: bool
+        deferred: Deferred | None
+        ended: tuple[Any, BaseException | None] | None
+        """What the code returned and raised, while its deferred calls run."""
 
     @property
     def title(self) -> str:
         """What the log calls it."""
         raise NotImplementedError
 
-    def first_step(self) -> object:
-        """Call the code and step it, within its context."""
-        raise NotImplementedError
-
     def over(self, value: Any, error: BaseException | None) -> Runnable | None:
-        """The code and its deferred calls have ended."""
+        """The code and its deferred calls have ended. Answers with who may have more to run."""
         raise NotImplementedError
 
     def again(self) -> Runnable:
         """Who goes back into the run queue so that the deferred calls get their turn."""
         raise NotImplementedError
 
-    def begin(self) -> object:
-        """Take the first step of the code, or, when it has ended, of its deferred calls."""
-        context = self.context
-        assert context is not None
-        if self.ended is None:
-            self.begun = True
-            return context.run(self.first_step)
+    def step_deferred(self) -> tuple[Activity, object] | None:
+        """Take the first step of the deferred calls."""
         deferred, self.deferred = self.deferred, None
         assert deferred is not None
+        assert self.context is not None
         self.coroutine = unwind(self.title, deferred)
-        return context.run(self.coroutine.send, None)
+        try:
+            yielded = self.context.run(self.coroutine.send, None)
+        except StopIteration as stop:
+            self.returned(stop.value)
+        except BaseException as error:
+            self.raised(error)
+        else:
+            return self, yielded
+        return None
 
     def returned(self, value: Any) -> Runnable | None:
-        """The code has returned, or its deferred calls are through."""
+        """The code, or its deferred calls, have returned."""
         if self.deferred is None and self.ended is None:
             self.context = self.coroutine = self.carrier = None
             return self.over(value, None)
         return self._end(value, None)
 
     def raised(self, error: BaseException) -> Runnable | None:
-        """The code has raised."""
+        """The code, or one of its deferred calls, has raised."""
         return self._end(None, error)
 
     def _end(self, value: Any, error: BaseException | None) -> Runnable | None:

@@ -212,7 +212,7 @@ class NoHost(Behaviour, kw_only=True):
             cause="never started",
         )
         error.__cause__ = self.reason
-        out.send(task, Started(self))
+        out.send(task, Started(self, begun=True))
         out.send(task, Finished(error=error, crashed=True))
         out.send(self.scheduler, Idle(self, task))
 

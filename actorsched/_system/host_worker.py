@@ -100,7 +100,7 @@ class HostWorker(Behaviour, kw_only=True):
         number = next(_run_numbers)
         attempt = task.attempt + 1
         self.runs[number] = HostRun(task, attempt, self)
-        out.send(task, Started(self))
+        out.send(task, Started(self, begun=True))
         context = contextvars_out(task.context)
         link.send(wire.Run(number, link.define(definition), arguments, context, attempt, task.name))
 

@@ -1,47 +1,67 @@
-"""The Worker actor of the event loop: runs one task's function, in a carrier.
+"""The Worker actor of the event loop: runs one attempt of one task, in a carrier.
 
-`Assign` puts a run into the kernel's run queue; a carrier steps it. `Interrupt` cancels it where it
-waits. When it is over the worker tells the task `Finished` and the scheduler `Idle`.
+`Assign` puts it into the kernel's run queue; a carrier steps the function. `Interrupt` cancels it where it
+waits. When it is over it tells the task `Finished` and the scheduler `Idle`.
+
+A worker of the loop costs as much as an object, so each attempt has one of its own. That is also what
+`current()` finds: whatever the code leaves running behind its back still finds the right attempt.
 """
 
 from __future__ import annotations
 
-from inspect import iscoroutine
+from collections.abc import Coroutine
+from contextvars import Context
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from actorsched._core.behaviour import Behaviour, Outbox, handles
 from actorsched._kernel.current import CURRENT
-from actorsched._system.code_run import CodeRun, without_cancellation
+from actorsched._system.code_run import CodeRun, Deferred, without_cancellation
 from actorsched.exceptions import TaskCancelled
-from actorsched.messages import Assign, Finished, Idle, Interrupt, Started
+from actorsched.messages import Assign, Finished, Idle, Interrupt, Started, Underway
 
 if TYPE_CHECKING:
+    from actorsched._kernel.activity import Activity
+    from actorsched._kernel.carrier import Carrier
     from actorsched._kernel.kernel import Kernel
     from actorsched._system.task import TaskActor
 
+_UNDERWAY = Underway()
 
-class TaskRun(CodeRun):
+
+class LoopWorker(CodeRun, Behaviour):
     """One attempt of a task in the loop."""
 
     role: ClassVar[str] = "task"
+    may_wait: ClassVar[bool] = True
 
-    worker: LoopWorker
-    owner: TaskActor
-    attempt: int
-    rank: int
+    kernel: Kernel
+    scheduler: Behaviour
+    owner: TaskActor | None = None
+    """The task; None before it is assigned."""
+    attempt: int = 1
+    rank: int = 0
+    context: Context | None = None
+    coroutine: Coroutine[Any, Any, Any] | None = None
+    carrier: Carrier | None = None
+    interrupted: bool = False
+    begun: bool = False
+    deferred: Deferred | None = None
+    ended: tuple[Any, BaseException | None] | None = None
 
     def __repr__(self) -> str:
-        return f"<run of {self.owner!r}>"
+        return f"<loop worker with {self.owner!r}>"
 
     @property
     def title(self) -> str:
         """What the log calls it."""
-        return f"task {self.owner.name!r}"
+        return f"task {self.task.name!r}"
 
     @property
-    def kernel(self) -> Kernel:
-        """The kernel that runs it."""
-        return self.worker.kernel
+    def task(self) -> TaskActor:
+        """The task that it runs."""
+        assert self.owner is not None
+        return self.owner
 
     @property
     def cancel_requested(self) -> bool:
@@ -51,89 +71,93 @@ class TaskRun(CodeRun):
     def checkpoint(self) -> None:
         """Every await is a checkpoint already."""
 
-    def next_activity(self) -> TaskRun | None:
-        """Itself, unless it was told to stop before it began."""
-        return self if self.worker.run is self else None
+    # ----------------------------------------------------------------------------------- the messages
+
+    @handles(Assign)
+    def _assign(self, message: Assign, out: Outbox) -> None:
+        task: TaskActor = message.task  # type: ignore[assignment]
+        self.owner = task
+        self.attempt = task.attempt + 1
+        self.rank = task.rank
+        self.context = task.context
+        if task.options.retry.attempts > 1 and task.context is not None:
+            self.context = task.context.copy()  # the next attempt begins where this one did
+        out.send(task, Started(self))
+        self.kernel.make_ready(self)
+
+    @handles(Interrupt)
+    def _interrupt(self, message: Interrupt, out: Outbox) -> None:
+        if self.owner is not message.task or self.context is None or self.ended is not None:
+            return
+        if self.begun:
+            return self.kernel.interrupt(self)
+        self.context = None
+        self._tell(Finished(error=message.reason, stopped=True))
+
+    # --------------------------------------------------------------------------------- in a carrier
+
+    def run(self, burst: int) -> tuple[Activity, object] | None:
+        """Take the first step of the function, or of its deferred calls."""
+        context = self.context
+        if context is None:  # told to stop before it began
+            return None
+        if self.ended is not None:
+            return self.step_deferred()
+        self.begun = True
+        if self.task.options.timeout is not None:
+            self.kernel.post(self.task, _UNDERWAY)
+        try:
+            yielded = context.run(self._first_step)
+        except StopIteration as stop:
+            self.returned(stop.value)
+        except BaseException as error:
+            self.raised(error)
+        else:
+            return self, yielded
+        return None
+
+    def _first_step(self) -> object:
+        CURRENT.set(self)
+        task = self.owner
+        assert task is not None
+        assert task.function is not None
+        if task.injected:
+            args, kwargs = task.arguments()
+            result = task.function(*args, **kwargs)
+        else:
+            result = task.function(*task.args, **task.kwargs)
+        if type(result) is not CoroutineType and not isinstance(result, Coroutine):
+            raise StopIteration(result)  # a plain function, run in the loop because it was asked for
+        self.coroutine = result
+        return result.send(None)
 
     def has_more(self) -> bool:
         """Only while deferred calls are left."""
         return self.deferred is not None
 
-    def again(self) -> TaskRun:
+    def again(self) -> LoopWorker:
         """Who goes back into the run queue: itself."""
         return self
 
-    def first_step(self) -> object:
-        """Call the function and step what it returns."""
-        CURRENT.set(self)
-        task = self.owner
-        args, kwargs = task.arguments()
-        assert task.function is not None
-        result = task.function(*args, **kwargs)
-        if not iscoroutine(result):
-            raise StopIteration(result)  # a plain function, run in the loop because it was asked for
-        self.coroutine = result
-        return result.send(None)
-
-    def begin(self) -> object:
-        """Tell the task, then take the first step."""
-        if not self.begun:
-            kernel = self.worker.kernel
-            kernel.send(self.owner, Started(self.worker))
-            kernel.drain()
-        return super().begin()
-
     def over(self, value: Any, error: BaseException | None) -> None:
         """Tell the task, then the scheduler."""
-        self.worker.over(self, Finished(value) if error is None else self._finished(error))
+        self._tell(Finished(value) if error is None else self._failed(error))
 
-    def _finished(self, error: BaseException) -> Finished:
+    def _tell(self, finished: Finished) -> None:
+        kernel, task = self.kernel, self.task
+        kernel.send(task, finished)
+        kernel.send(self.scheduler, Idle(self, task))
+
+    def _failed(self, error: BaseException) -> Finished:
         remaining = without_cancellation(error, self.kernel.cancelled)
         if remaining is not None:
             return Finished(error=remaining)
-        if self.owner.stopping is not None:
+        if self.task.stopping is not None:
             return Finished(error=error, stopped=True)
         stray = TaskCancelled(
-            f"task {self.owner.name!r} ended with {type(error).__name__} although nobody cancelled it; "
+            f"task {self.task.name!r} ended with {type(error).__name__} although nobody cancelled it; "
             "cancel tasks through their refs",
-            task=self.owner.name,
+            task=self.task.name,
         )
         stray.__cause__ = error
         return Finished(error=stray)
-
-
-class LoopWorker(Behaviour):
-    """One worker of the event loop."""
-
-    kernel: Kernel
-    scheduler: Behaviour
-    run: TaskRun | None = None
-
-    def __repr__(self) -> str:
-        return f"<loop worker with {self.run!r}>"
-
-    @handles(Assign)
-    def _assign(self, message: Assign, out: Outbox) -> None:
-        task: TaskActor = message.task  # type: ignore[assignment]
-        context = task.context
-        assert context is not None
-        if task.options.retry.attempts > 1 or task.options.retry.crashes:
-            context = context.copy()  # the next attempt begins where this one did
-        self.run = TaskRun(worker=self, owner=task, attempt=task.attempt + 1, rank=task.rank, context=context)
-        self.kernel.make_ready(self.run)
-
-    @handles(Interrupt)
-    def _interrupt(self, message: Interrupt, out: Outbox) -> None:
-        run = self.run
-        if run is None or run.owner is not message.task or run.ended is not None:
-            return
-        if run.begun:
-            return self.kernel.interrupt(run)
-        run.context = None
-        self.over(run, Finished(error=message.reason, stopped=True, begun=False))
-
-    def over(self, run: TaskRun, finished: Finished) -> None:
-        """The run has ended."""
-        self.run = None
-        self.kernel.send(run.owner, finished)
-        self.kernel.send(self.scheduler, Idle(self, run.owner))

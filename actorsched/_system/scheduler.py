@@ -20,7 +20,6 @@ from actorsched.messages import (
     Assign,
     Begin,
     Idle,
-    Interrupt,
     Lend,
     PriorityChanged,
     Ready,
@@ -78,8 +77,6 @@ class Scheduler(Behaviour):
     """The one scheduler of a runtime."""
 
     pools: dict[str, Pool]
-    assigned: dict[Behaviour, Behaviour] = {}
-    """Which worker has which task."""
     lent: set[Behaviour] = set()
     """Tasks that run, or want to go on running, without a slot."""
 
@@ -110,7 +107,6 @@ class Scheduler(Behaviour):
         if worker is None:
             return False
         pool.running += 1
-        self.assigned[task] = worker
         out.send(worker, Assign(task))
         return True
 
@@ -130,8 +126,7 @@ class Scheduler(Behaviour):
     def _idle(self, message: Idle, out: Outbox) -> None:
         task: TaskActor = message.task  # type: ignore[assignment]
         pool = self.pools[task.host]
-        self.assigned.pop(task, None)
-        if task in self.lent:
+        if self.lent and task in self.lent:
             self.lent.discard(task)
             pool.queue.remove(task)
         else:
@@ -143,10 +138,7 @@ class Scheduler(Behaviour):
     @handles(Withdraw)
     def _withdraw(self, message: Withdraw, out: Outbox) -> None:
         task: TaskActor = message.task  # type: ignore[assignment]
-        worker = self.assigned.get(task)
-        if worker is not None:
-            out.send(worker, Interrupt(task, message.reason))
-        elif self.pools[task.host].queue.remove(task):
+        if self.pools[task.host].queue.remove(task):
             out.send(task, _WITHDRAWN)
 
     @handles(PriorityChanged)
@@ -160,8 +152,6 @@ class Scheduler(Behaviour):
     @handles(Lend)
     def _lend(self, message: Lend, out: Outbox) -> None:
         task: TaskActor = message.task  # type: ignore[assignment]
-        if task not in self.assigned:
-            return
         pool = self.pools[task.host]
         self.lent.add(task)
         pool.running -= 1
@@ -178,7 +168,17 @@ class Scheduler(Behaviour):
         self._dispatch(pool, out)
 
 
-class FreshWorkers:
+class NewWorkers:
+    """A staff without limits that makes a worker for each task."""
+
+    def __init__(self, make: Callable[[], Behaviour]) -> None:
+        self.hire = make
+
+    def idle(self, worker: Behaviour) -> None:
+        """It is not used again."""
+
+
+class ReusedWorkers:
     """A staff without limits of its own: idle workers are used again, and made when there is none."""
 
     def __init__(self, make: Callable[[], Behaviour]) -> None:

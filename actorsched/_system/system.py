@@ -20,7 +20,7 @@ from actorsched._system.actor_cell import ActorCell, Life
 from actorsched._system.handlers import table_of
 from actorsched._system.host_staff import HostStaff
 from actorsched._system.loop_worker import LoopWorker
-from actorsched._system.scheduler import FreshWorkers, Pool, Scheduler
+from actorsched._system.scheduler import NewWorkers, Pool, ReusedWorkers, Scheduler
 from actorsched._system.supervisor import Supervisor
 from actorsched._system.task import TaskActor, function_name
 from actorsched._system.thread_worker import ThreadWorker
@@ -53,8 +53,8 @@ class System:
         self.closing = False
         self.threads: list[ThreadWorker] = []
         self.pools = {
-            "loop": Pool("loop", concurrency, FreshWorkers(self._loop_worker)),
-            "thread": Pool("thread", THREADS, FreshWorkers(self._thread_worker)),
+            "loop": Pool("loop", concurrency, NewWorkers(self._loop_worker)),
+            "thread": Pool("thread", THREADS, ReusedWorkers(self._thread_worker)),
         }
         self.scheduler = Scheduler(pools=self.pools)
         self.staff = HostStaff(self)
@@ -72,7 +72,7 @@ class System:
         return f"<system: {self.kernel!r}, {self.scheduler!r}>"
 
     def _loop_worker(self) -> LoopWorker:
-        return LoopWorker(kernel=self.kernel, scheduler=self.scheduler)
+        return LoopWorker(self.kernel, self.scheduler)
 
     def _thread_worker(self) -> ThreadWorker:
         worker = ThreadWorker(kernel=self.kernel, scheduler=self.scheduler, number=len(self.threads) + 1)

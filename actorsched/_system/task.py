@@ -32,6 +32,7 @@ from actorsched.messages import (
     Finished,
     Forget,
     GivenBack,
+    Interrupt,
     Outcome,
     PriorityChanged,
     Probe,
@@ -42,6 +43,7 @@ from actorsched.messages import (
     SetPriority,
     Settled,
     Started,
+    Underway,
     Unwatch,
     Wait,
     Watch,
@@ -55,6 +57,9 @@ if TYPE_CHECKING:
 
 _NOTHING: dict[str, Any] = {}
 RETRY = Retry()
+_UNDERWAY = Underway()
+_RUNNING = TaskStatus.RUNNING
+_COMPLETED = TaskStatus.COMPLETED
 
 
 class TaskActor(Waiter):
@@ -79,6 +84,8 @@ class TaskActor(Waiter):
     """Whether some of the arguments are upstream tasks, whose results take their place."""
     status: TaskStatus = TaskStatus.PENDING
     outcome: Outcome | None = None
+    worker: Behaviour | None = None
+    """Who runs it now."""
     attempt: int = 0
     crashes: int = 0
     progress: tuple[float, str | None] = (0.0, None)
@@ -169,15 +176,23 @@ class TaskActor(Waiter):
 
     @handles(Started)
     def _started(self, message: Started, out: Outbox) -> None:
-        self.status = TaskStatus.RUNNING
+        self.status = _RUNNING
         self.attempt += 1
+        self.worker = message.worker
+        if self.stopping is not None:  # cancelled while the worker was being told
+            out.send(message.worker, Interrupt(self, self.stopping))
+        elif message.begun:
+            self._underway(_UNDERWAY, out)
+
+    @handles(Underway)
+    def _underway(self, message: Underway, out: Outbox) -> None:
         timeout = self.options.timeout
         if timeout is not None:
             self.timer = out.later(timeout, self, AttemptExpired(self.attempt))
 
     @handles(AttemptExpired)
     def _expired(self, message: AttemptExpired, out: Outbox) -> None:
-        if self.status is not TaskStatus.RUNNING or self.attempt != message.attempt or self.stopping is not None:
+        if self.worker is None or self.attempt != message.attempt or self.stopping is not None:
             return
         timeout = self.options.timeout
         self.stopping = TaskTimeout(
@@ -186,11 +201,13 @@ class TaskActor(Waiter):
             task=self.name,
             timeout=timeout,
         )
-        out.send(self.scheduler, Withdraw(self, self.stopping))
+        out.send(self.worker, Interrupt(self, self.stopping))
 
     @handles(Finished)
     def _finished(self, message: Finished, out: Outbox) -> None:
-        self._clear_timer()
+        self.worker = None
+        if self.timer is not None:
+            self._clear_timer()
         if self.waits is not None:
             self.waits.abandon(self, out)
             self.waits = None
@@ -199,7 +216,7 @@ class TaskActor(Waiter):
         error, stopping = message.error, self.stopping
         self.stopping = None
         if error is None:
-            return self._settle(Outcome(TaskStatus.COMPLETED, message.value), out)
+            return self._settle(Outcome(_COMPLETED, message.value), out)
         if isinstance(stopping, TaskCancelled) and message.stopped:
             return self._settle(Outcome(TaskStatus.CANCELLED, error=stopping), out)
         if stopping is not None and message.stopped:
@@ -210,6 +227,7 @@ class TaskActor(Waiter):
     @handles(GivenBack)
     def _given_back(self, message: GivenBack, out: Outbox) -> None:
         self._clear_timer()
+        self.worker = None
         if self.outcome is not None:
             return
         self.attempt -= 1
@@ -259,10 +277,18 @@ class TaskActor(Waiter):
                 self._settle_cancelled(message.reason, out)
             case TaskStatus.READY | TaskStatus.BLOCKED | TaskStatus.RUNNING | TaskStatus.PREEMPTED:
                 if not isinstance(self.stopping, TaskCancelled):
-                    self.stopping = self._cancellation(message.reason)
-                    out.send(self.scheduler, Withdraw(self, self.stopping))
+                    self._stop(self._cancellation(message.reason), out)
             case _:  # settled: there is nothing left to cancel
                 assert self.status in FINAL
+
+    def _stop(self, reason: TaskCancelled, out: Outbox) -> None:
+        """Take it out of the queue, or have its worker stop it."""
+        self.stopping = reason
+        if self.worker is not None:
+            out.send(self.worker, Interrupt(self, reason))
+        else:
+            assert self.scheduler is not None
+            out.send(self.scheduler, Withdraw(self))
 
     @handles(Withdrawn)
     def _withdrawn(self, message: Withdrawn, out: Outbox) -> None:
@@ -278,24 +304,30 @@ class TaskActor(Waiter):
 
     # --------------------------------------------------------------------------------------- settling
 
-    def _settle(self, outcome: Outcome, out: Outbox) -> None:
+    def _settle(self, outcome: Outcome[Any], out: Outbox) -> None:
         self.outcome = outcome
+        self.status = outcome.status
         if outcome.error is None:
             self.progress = (1.0, self.progress[1])
         elif self.unheld and not self.observed and not self.waiters:
             self.log_unobserved(outcome, out)
-        self.status = outcome.status
-        self._clear_timer()
-        for upstream in self.upstream or ():
-            out.send(upstream, Forget(self))
+        if self.timer is not None:
+            self._clear_timer()
         settled = Settled(self, outcome)
-        for waiter in self.waiters or ():
-            out.send(waiter, settled)
-        for answer in self.answers or ():
-            out.reply(answer, None)
         out.send(self.owner, settled)
+        if self.waiters is not None:
+            for waiter in self.waiters:
+                out.send(waiter, settled)
+            self.waiters = None
+        if self.answers is not None:
+            for answer in self.answers:
+                out.reply(answer, None)
+            self.answers = None
+        if self.upstream:
+            for upstream in self.upstream:
+                out.send(upstream, Forget(self))
         self.label = function_name(self.function)
-        self.function = self.context = self.packed = self.upstream = self.waiters = self.answers = None
+        self.function = self.context = self.packed = self.upstream = None
         self.args, self.kwargs = (), _NOTHING
 
     def log_unobserved(self, outcome: Outcome, out: Outbox) -> None:

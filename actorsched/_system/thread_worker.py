@@ -122,7 +122,7 @@ class ThreadWorker(Behaviour):
         self.run = ThreadRun(
             self, task, task.attempt + 1, task.context.copy(), task.function, args, dict(kwargs)
         )
-        out.send(task, Started(self))
+        out.send(task, Started(self, begun=True))
         if self.thread is None:
             self.jobs = SimpleQueue()
             self.thread = Thread(
