@@ -141,10 +141,7 @@ class ActorRef(Generic[A]):
             MailboxFull: There is no room, and the mailbox drops nothing.
             TypeError: It is no handler of the actor, or does not take these arguments.
         """
-        cell = self._cell
-        entry = cell.table.of(handler, cell.actor_class)  # type: ignore[arg-type]
-        entry.check(args, kwargs)
-        cell.tell(make_call(cell, entry, args, kwargs, _NORMAL))
+        self._cell.tell(handler, args, kwargs)
 
     async def telling(
         self, handler: Callable[Concatenate[A, P], Coroutine[Any, Any, Any]], /, *args: P.args, **kwargs: P.kwargs

@@ -68,11 +68,22 @@ class UserLane(Generic[T]):
             None when it was taken in; the message that was dropped for it (or itself, under
             "drop_newest"); or why it was not taken in.
         """
+        size = self.size
         capacity = self.capacity
-        if capacity is not None and self.size >= capacity:
+        if capacity is not None and size >= capacity:
             return self._overflowing(message)
-        self.put(message)
+        if message.priority != self._normal:
+            return self.put(message)
+        queue = self._queue
+        if queue is None:
+            queue = self._queue = deque()
+        queue.append(message)
+        self.size = size + 1
         return None
+
+    def newest(self) -> T | None:
+        """The message of normal priority that came last, if any is queued."""
+        return self._queue[-1] if self._queue else None
 
     def put(self, message: T) -> None:
         """Take a message in, whatever the capacity."""

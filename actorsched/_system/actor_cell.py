@@ -19,7 +19,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
-from contextvars import Context
+from contextvars import Context, copy_context
 from enum import IntEnum
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from actorsched._system.supervisor import Supervisor
 
 _NORMAL = int(Priority.NORMAL)
+_NOTHING: Mapping[str, Any] = {}
 _CHILD_PATIENCE = 5.0
 """Seconds that an actor's children have to stop before they are killed, when the actor fails."""
 
@@ -174,7 +175,7 @@ class ActorCell(Waiter):
 
     def offer(self, call: Call) -> Refusal | None:
         """Take a message in, or say why not. A message to an actor that has ended is undeliverable."""
-        if self.life >= Life.DRAINING and self.life != Life.DOWN and not self.returns:
+        if self.life != _RUNNING and self._gone_for_good():
             self.kernel.office.sent += 1
             self.undeliverable(call, "stopped" if self.ending is None else self.ending.kind)
             return None
@@ -188,6 +189,9 @@ class ActorCell(Waiter):
             self.schedule()
         return None
 
+    def _gone_for_good(self) -> bool:
+        return self.life >= _DRAINING and self.life != Life.DOWN and not self.returns
+
     def schedule(self) -> None:
         """Get into the run queue, if there is something to run."""
         if not self.scheduled and self._has_work():
@@ -195,7 +199,27 @@ class ActorCell(Waiter):
             self.rank = self.lane.top()
             self.kernel.make_ready(self)
 
-    def tell(self, call: Call) -> None:
+    def tell(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Send a message that nobody waits for.
+
+        Raises:
+            MailboxFull: There is no room, and the mailbox does not drop.
+            TypeError: It is no handler of the actor, or does not take these arguments.
+        """
+        table = self.table
+        handler = table.by_function.get(function) or table.of(function, self.actor_class)  # type: ignore[arg-type]
+        if kwargs or not handler.least <= len(args) < handler.most:
+            handler.check(args, kwargs)
+        subject: Any = CURRENT.get()
+        sender = None if subject is None else subject.owner
+        packed = self.pack(handler, args, kwargs) if self.hosted else None
+        context = copy_context()
+        newest = self.lane.newest()  # from the same context as the one before? Then share it
+        if newest is not None and newest.context is not None and same_variables(context, newest.context):
+            context = newest.context
+        self.tell_call(Call(self, handler, args, kwargs or _NOTHING, context, sender, _NORMAL, packed))
+
+    def tell_call(self, call: Call) -> None:
         """Take in a message that nobody waits for.
 
         Raises:
@@ -330,45 +354,55 @@ class ActorCell(Waiter):
         Messages that were sent from the same context are handled in one copy of it, for as long as no
         handler changes it: a copy for each would cost as much as the smallest handler.
         """
-        lane, kernel = self.lane, self.kernel
+        kernel, take = self.kernel, self.lane.take
+        mail, office = kernel.mail, kernel.office
         seen: Context | None = None
         context = clean = self.context
         while burst:
-            call = lane.take()
+            call = take()
             if call is None:
                 break
             burst -= 1
             self.turn = call
             call.begun = True
             source = call.context
-            assert source is not None
-            if source is not seen or not same_variables(context, clean):
-                context = source.copy()
-                context.run(CURRENT.set, self)
-                if call.stream is None:  # a stream goes on while other handlers run
-                    seen, clean = source, context.copy()
-                else:
-                    seen = None
+            if source is not seen or call.stream is not None or not same_variables(context, clean):
+                assert source is not None
+                context, clean = self._entered(source)
+                seen = source if call.stream is None else None  # a stream goes on while others run
             call.context = context
             try:
                 coroutine = call.coroutine = self.invoke(call)
                 yielded = context.run(coroutine.send, None)
             except StopIteration as stop:
-                call.returned(stop.value)
+                if call.is_plain and self.life == _RUNNING:
+                    call.context = call.coroutine = self.turn = None
+                    office.handled += 1
+                else:
+                    call.returned(stop.value)
             except BaseException as error:
                 call.raised(error)
             else:
                 return call, yielded
-            extras = self.extras
-            if extras is not None and extras.room:
+            if self.extras is not None and self.extras.room:
                 self._admit()
-            if kernel.mail:
+            if mail:
                 kernel.drain()
-            if self.turn is not None or self.hook is not None or self.life > _DRAINING:
-                break
-            if extras is not None and extras.resuming:
+            if self._must_pause():
                 break
         return None
+
+    def _entered(self, source: Context) -> tuple[Context, Context]:
+        """A copy of a sender's context in which this actor is the current one, and a copy of that."""
+        context = source.copy()
+        context.run(CURRENT.set, self)
+        return context, context.copy()
+
+    def _must_pause(self) -> bool:
+        """Whether something other than the next message is to happen first."""
+        if self.turn is not None or self.life != _RUNNING:
+            return True
+        return self.extras is not None and bool(self.extras.resuming)
 
     def present_run(self) -> CodeRun:
         """What `current()` is about: whoever has the turn; a task left behind by a handler gets a stand-in."""

@@ -64,6 +64,11 @@ class Call(CodeRun, msgspec.Struct, eq=False):
     """Who waits for the end of a call that was withdrawn."""
     timer: Timer | None = None
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether nobody waits for anything of it: it was told, and deferred nothing."""
+        return self.reply is self.deferred is self.stream is self.over_when is None
+
     def __repr__(self) -> str:
         return f"<{self.handler.name} to {self.owner.name!r}>"
 

@@ -26,9 +26,11 @@ class Handler:
         name: Its name.
         function: The function, to be called with the actor first.
         streams: Whether it replies with a stream.
+        least: As many positional arguments are right for sure, at least,
+        most: and fewer than so many; none are where that cannot be told by counting.
     """
 
-    __slots__ = ("_least", "_most", "_owner", "_signature", "function", "name", "streams")
+    __slots__ = ("_owner", "_signature", "function", "least", "most", "name", "streams")
 
     def __init__(self, owner: str, name: str, function: Callable[..., Any], *, streams: bool) -> None:
         self.name = name
@@ -36,7 +38,7 @@ class Handler:
         self.streams = streams
         self._owner = owner
         self._signature: Signature | None = None
-        self._least, self._most = plain_arguments(function)
+        self.least, self.most = plain_arguments(function)
 
     def __repr__(self) -> str:
         return f"<handler {self._owner}.{self.name}>"
@@ -47,7 +49,7 @@ class Handler:
         Raises:
             TypeError: It names the handler, and what is wrong.
         """
-        if self._least <= len(args) < self._most and not kwargs:
+        if self.least <= len(args) < self.most and not kwargs:
             return
         if self._signature is None:
             self._signature = signature(self.function)
@@ -74,12 +76,12 @@ def plain_arguments(function: Callable[..., Any]) -> tuple[int, int]:
 class HandlerTable:
     """The handlers and hooks of one class of actors."""
 
-    __slots__ = ("_by_function", "_proxies", "handlers", "has_start", "has_stop", "owner")
+    __slots__ = ("by_function", "_proxies", "handlers", "has_start", "has_stop", "owner")
 
     def __init__(self, owner: type, base: type) -> None:
         self.owner = owner.__qualname__
         self.handlers: dict[str, Handler] = {}
-        self._by_function: dict[object, Handler] = {}
+        self.by_function: dict[object, Handler] = {}
         self._proxies: dict[type, type] = {}
         for name in dir(owner):
             function = getattr(owner, name, None)
@@ -111,7 +113,7 @@ class HandlerTable:
         Raises:
             TypeError: It is no handler of this class.
         """
-        handler = self._by_function.get(function)
+        handler = self.by_function.get(function)
         if handler is not None:
             return handler
         name = getattr(function, "__name__", None)
@@ -124,7 +126,7 @@ class HandlerTable:
             handler = self.find(name)
         except AttributeError as error:
             raise TypeError(str(error)) from None
-        self._by_function[function] = handler
+        self.by_function[function] = handler
         return handler
 
     def proxy(self, base: type, make: Callable[[Handler], object]) -> type:
