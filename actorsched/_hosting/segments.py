@@ -214,7 +214,7 @@ class Borrower:
 
     def _borrow(self, lent: Lent) -> Buffer:
         descriptor = self._descriptor
-        if descriptor is None or lent.length <= 0 or lent.offset < BOARD:
+        if descriptor is None or lent.length <= 0 or lent.offset < BOARD or lent.offset % mmap.PAGESIZE:
             raise ValueError(f"{lent} was never lent")
         if len(self._live) < _MOST_MAPPINGS:
             try:

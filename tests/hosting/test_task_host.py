@@ -429,13 +429,8 @@ async def test_a_stopped_host_can_be_resumed() -> None:
 
 
 async def test_what_a_killed_host_has_started_dies_with_it() -> None:
-    def start_a_child() -> int:
-        import subprocess
-
-        return subprocess.Popen(["sleep", "1000"]).pid
-
     async with hosted() as host:
-        grandchild = await host.run(start_a_child)
+        grandchild = await host.run(work.start_a_child)
         host.link.kill()
         await host.ended()
         with anyio.fail_after(10):

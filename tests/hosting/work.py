@@ -120,6 +120,13 @@ def spin_in_c() -> int:
     return sum(range(10**11))
 
 
+def start_a_child() -> int:
+    """Start a process that would run for long."""
+    import subprocess
+
+    return subprocess.Popen(["sleep", "1000"]).pid
+
+
 def checkpoint_for_ever() -> None:
     """Run until told to stop."""
     from actorsched.context import checkpoint
