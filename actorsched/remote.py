@@ -257,7 +257,7 @@ async def _ask(
 
 async def _tell(system: System, ref: ActorRef[Any], name: str, args: Any, kwargs: Any) -> None:
     cell = ref._cell
-    cell.tell(make_call(cell, cell.table.find(name), args, kwargs, Priority.NORMAL))
+    cell.tell(cell.table.find(name).function, args, kwargs)
 
 
 async def _telling(system: System, ref: ActorRef[Any], name: str, args: Any, kwargs: Any) -> None:

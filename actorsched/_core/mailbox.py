@@ -43,20 +43,34 @@ class UserLane(Generic[T]):
         capacity: How many messages may be queued; None for no limit.
         overflow: "wait", "raise", "drop_oldest" or "drop_newest", as in `actorsched.Mailbox`.
         normal: The priority that nearly all messages have; those of others cost a little more.
+
+    Attributes:
+        queue: The messages of normal priority; None before the first: an idle actor costs nothing.
+        ranked: Those of other priorities; None while there are none.
+        dead: How many of all these are dead.
     """
 
-    __slots__ = ("_normal", "_others", "_queue", "capacity", "overflow", "size")
+    __slots__ = ("_normal", "capacity", "dead", "overflow", "queue", "ranked")
 
     def __init__(self, capacity: int | None, overflow: str, normal: int) -> None:
         self.capacity = capacity
         self.overflow = overflow
-        self.size = 0
         self._normal = normal
-        self._queue: deque[T] | None = None  # made with the first message: an idle actor costs nothing
-        self._others: dict[int, deque[T]] | None = None
+        self.queue: deque[T] | None = None
+        self.ranked: dict[int, deque[T]] | None = None
+        self.dead = 0
+
+    @property
+    def size(self) -> int:
+        """How many messages there are, the dead left out."""
+        return self._held() - self.dead
 
     def __len__(self) -> int:
         return self.size
+
+    def __bool__(self) -> bool:
+        """Whether there are messages."""
+        return bool(self.queue or self.ranked) and (not self.dead or self.size > 0)
 
     def __repr__(self) -> str:
         return f"<mailbox {self.size}/{self.capacity or 'unbounded'}, {self.overflow}>"
@@ -68,64 +82,43 @@ class UserLane(Generic[T]):
             None when it was taken in; the message that was dropped for it (or itself, under
             "drop_newest"); or why it was not taken in.
         """
-        size = self.size
         capacity = self.capacity
-        if capacity is not None and size >= capacity:
+        if capacity is not None and self.size >= capacity:
             return self._overflowing(message)
-        if message.priority != self._normal:
-            return self.put(message)
-        queue = self._queue
-        if queue is None:
-            queue = self._queue = deque()
-        queue.append(message)
-        self.size = size + 1
-        return None
-
-    def newest(self) -> T | None:
-        """The message of normal priority that came last, if any is queued."""
-        return self._queue[-1] if self._queue else None
+        return self.put(message)
 
     def put(self, message: T) -> None:
         """Take a message in, whatever the capacity."""
-        self.size += 1
         if message.priority == self._normal:
-            queue = self._queue
-            if queue is None:
-                queue = self._queue = deque()
-            queue.append(message)
-            return
-        if self._others is None:
-            self._others = {}
-        self._others.setdefault(message.priority, deque()).append(message)
+            if self.queue is None:
+                self.queue = deque()
+            self.queue.append(message)
+        else:
+            if self.ranked is None:
+                self.ranked = {}
+            self.ranked.setdefault(message.priority, deque()).append(message)
 
     def take(self) -> T | None:
         """The next message, None when there is none; dead ones are passed over."""
-        while self.size:
-            if self._others:
-                message = self._take_ranked()
-            else:
-                assert self._queue is not None
-                message = self._queue.popleft()
+        while self.ranked or self.queue:
+            message = self._take_ranked() if self.ranked else self.queue.popleft()  # type: ignore[union-attr]
             if not message.dead:
-                self.size -= 1
                 return message
+            self.dead -= 1
         return None
 
     def top(self) -> int:
         """The priority of the next message; the normal one when there is none."""
-        if not self._others:
+        if not self.ranked:
             return self._normal
-        highest = max(self._others)
-        return highest if highest > self._normal or not self._queue else self._normal
+        highest = max(self.ranked)
+        return highest if highest > self._normal or not self.queue else self._normal
 
     def discard(self, message: T) -> None:
         """A queued message is not to be handled any more."""
         message.dead = True
-        self.size -= 1
-        if not self.size:
-            self._queue = None
-            self._others = None
-        elif self._held() > 2 * self.size + 64:
+        self.dead += 1
+        if self.dead > self._held() // 2 + 32:
             self._sweep()
 
     def drain(self) -> list[T]:
@@ -133,25 +126,26 @@ class UserLane(Generic[T]):
         messages: list[T] = []
         while (message := self.take()) is not None:
             messages.append(message)
-        self._queue = None
-        self._others = None
+        self.queue = self.ranked = None
+        self.dead = 0
         return messages
 
     def _held(self) -> int:
         """How many messages are in memory, dead ones included."""
-        held = len(self._queue or ())
-        return held + sum(map(len, self._others.values())) if self._others else held
+        held = len(self.queue or ())
+        return held + sum(map(len, self.ranked.values())) if self.ranked else held
 
     def _sweep(self) -> None:
         """Let go of the dead."""
-        if self._queue:
-            self._queue = deque(message for message in self._queue if not message.dead)
-        if self._others:
+        if self.queue:
+            self.queue = deque(message for message in self.queue if not message.dead)
+        if self.ranked:
             living = {
                 priority: deque(message for message in level if not message.dead)
-                for priority, level in self._others.items()
+                for priority, level in self.ranked.items()
             }
-            self._others = {priority: level for priority, level in living.items() if level}
+            self.ranked = {priority: level for priority, level in living.items() if level}
+        self.dead = 0
 
     def _overflowing(self, message: T) -> T | Refusal | None:
         if self.overflow == "drop_newest":
@@ -164,29 +158,28 @@ class UserLane(Generic[T]):
 
     def _take_ranked(self) -> T:
         """The next message, dead ones included, when there are priorities besides the normal one."""
-        others = self._others
-        assert others is not None
-        highest = max(others)
-        if highest < self._normal and self._queue:
-            return self._queue.popleft()
-        return self._pop_other(highest)
+        assert self.ranked is not None
+        highest = max(self.ranked)
+        if highest < self._normal and self.queue:
+            return self.queue.popleft()
+        return self._pop_ranked(highest)
 
     def _take_least(self) -> T:
         """The oldest live message of the lowest priority."""
         while True:
-            lowest = min(self._others) if self._others else self._normal
-            if self._queue and lowest >= self._normal:
-                message = self._queue.popleft()
+            lowest = min(self.ranked) if self.ranked else self._normal
+            if self.queue and lowest >= self._normal:
+                message = self.queue.popleft()
             else:
-                message = self._pop_other(lowest)
+                message = self._pop_ranked(lowest)
             if not message.dead:
-                self.size -= 1
                 return message
+            self.dead -= 1
 
-    def _pop_other(self, priority: int) -> T:
-        assert self._others is not None
-        level = self._others[priority]
+    def _pop_ranked(self, priority: int) -> T:
+        assert self.ranked is not None
+        level = self.ranked[priority]
         message = level.popleft()
         if not level:
-            del self._others[priority]
+            del self.ranked[priority]
         return message

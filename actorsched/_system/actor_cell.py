@@ -17,7 +17,7 @@ closed, timers are dropped and `on_stop` runs, with the failure as its reason. `
 from __future__ import annotations
 
 import logging
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import Context, copy_context
 from enum import IntEnum
@@ -30,7 +30,7 @@ from anyio import CancelScope
 from actorsched._core.behaviour import Behaviour, Outbox, Reply, handles
 from actorsched._core.mailbox import Refusal, UserLane
 from actorsched._kernel.current import CURRENT
-from actorsched._system.call import Call, Hook
+from actorsched._system.call import Call, Hook, Letter
 from actorsched._system.code_run import CodeRun, without_cancellation
 from actorsched._system.waiting import Waiter, Waits
 from actorsched.exceptions import ActorStopped, MailboxFull, TaskCancelled
@@ -64,7 +64,6 @@ if TYPE_CHECKING:
     from actorsched._system.supervisor import Supervisor
 
 _NORMAL = int(Priority.NORMAL)
-_NOTHING: Mapping[str, Any] = {}
 _CHILD_PATIENCE = 5.0
 """Seconds that an actor's children have to stop before they are killed, when the actor fails."""
 
@@ -97,8 +96,8 @@ _DRAINING = Life.DRAINING
 class Extras(msgspec.Struct, eq=False):
     """What few actors have: kept apart, so that an idle actor stays small."""
 
-    room: deque[Call] = msgspec.field(default_factory=deque)
-    """Calls that wait for room in the mailbox."""
+    room: OrderedDict[Call, None] = msgspec.field(default_factory=OrderedDict)
+    """Calls that wait for room in the mailbox, in order; those whose senders give up leave from anywhere."""
     resuming: deque[tuple[Call, Reply]] = msgspec.field(default_factory=deque)
     """Streams that wait for their turn."""
     streams: set[Call] = msgspec.field(default_factory=set)
@@ -121,7 +120,7 @@ class ActorCell(Waiter):
     kwargs: Mapping[str, Any]
     context: Context
     """Where it was spawned; each life starts in a copy."""
-    lane: UserLane[Call]
+    lane: UserLane[Call | Letter]
     supervisor: Behaviour
     given_name: str | None
     number: int
@@ -130,7 +129,7 @@ class ActorCell(Waiter):
     rank: int = _NORMAL
     instance: Any = None
     life: Life = Life.STARTING
-    turn: CodeRun | None = None
+    turn: CodeRun | Letter | None = None
     """Whose code is running or suspended, if any."""
     scheduled: bool = False
     """Whether it is in the run queue."""
@@ -145,10 +144,11 @@ class ActorCell(Waiter):
     killed: bool = False
     born: bool = False
     """Whether it has ever started."""
+    recalled: bool = False
+    """Whether the supervisor has begun the present life, and waits to hear how."""
     extras: Extras | None = None
 
     role: ClassVar[str] = "actor"
-    may_wait: ClassVar[bool] = True
     hosted: ClassVar[bool] = False
     """Whether its code runs in a host process."""
 
@@ -156,6 +156,12 @@ class ActorCell(Waiter):
     def owner(self) -> ActorCell:
         """Whose code runs when the context says that this is running."""
         return self
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether what it waits for keeps it from handling messages: not so for tasks left behind."""
+        turn = self.turn
+        return type(turn) is Letter or (type(turn) is Call and turn.reply is None)
 
     @property
     def name(self) -> str:
@@ -173,20 +179,22 @@ class ActorCell(Waiter):
 
     # ------------------------------------------------------------------------------------ the mailbox
 
-    def offer(self, call: Call) -> Refusal | None:
+    def offer(self, call: Call | Letter) -> Refusal | None:
         """Take a message in, or say why not. A message to an actor that has ended is undeliverable."""
         if self.life != _RUNNING and self._gone_for_good():
             self.kernel.office.sent += 1
             self.undeliverable(call, "stopped" if self.ending is None else self.ending.kind)
             return None
         verdict = self.lane.offer(call)
+        if verdict is None:
+            self.kernel.office.sent += 1
+            if not self.scheduled and self.turn is None:
+                self.schedule()
+            return None
         if isinstance(verdict, Refusal):
             return verdict
         self.kernel.office.sent += 1
-        if verdict is not None:
-            self._dropped(verdict)
-        elif self.turn is None and not self.scheduled:
-            self.schedule()
+        self._dropped(verdict)
         return None
 
     def _gone_for_good(self) -> bool:
@@ -206,40 +214,40 @@ class ActorCell(Waiter):
             MailboxFull: There is no room, and the mailbox does not drop.
             TypeError: It is no handler of the actor, or does not take these arguments.
         """
-        table = self.table
-        handler = table.by_function.get(function) or table.of(function, self.actor_class)  # type: ignore[arg-type]
+        handler = self.table.by_function.get(function) or self.table.of(function, self.actor_class)  # type: ignore[arg-type]
         if kwargs or not handler.least <= len(args) < handler.most:
             handler.check(args, kwargs)
         subject: Any = CURRENT.get()
         sender = None if subject is None else subject.owner
         packed = self.pack(handler, args, kwargs) if self.hosted else None
+        kernel = self.kernel
         context = copy_context()
-        newest = self.lane.newest()  # from the same context as the one before? Then share it
-        if newest is not None and newest.context is not None and same_variables(context, newest.context):
-            context = newest.context
-        self.tell_call(Call(self, handler, args, kwargs or _NOTHING, context, sender, _NORMAL, packed))
+        if get_ident() != kernel.thread:
+            letter = Letter(handler, args, kwargs, context, sender, _NORMAL, packed)
+            return kernel.call_threadsafe(self._tell_from_thread, letter)
+        lane = self.lane
+        queue = lane.queue
+        if queue and same_variables(context, queue[-1].context):
+            context = queue[-1].context  # sent from the same context as the one before: share it
+        letter = Letter(handler, args, kwargs or None, context, sender, _NORMAL, packed)
+        if queue is not None and self.life == _RUNNING and (lane.capacity is None or len(queue) < lane.capacity):
+            queue.append(letter)  # what `offer` comes to, nearly always
+            kernel.office.sent += 1
+            if not self.scheduled and self.turn is None:
+                self.schedule()
+        elif self.offer(letter) is not None:
+            kernel.office.refuse()
+            raise self.full(handler)
 
-    def tell_call(self, call: Call) -> None:
-        """Take in a message that nobody waits for.
-
-        Raises:
-            MailboxFull: There is no room, and the mailbox does not drop.
-        """
-        if get_ident() != self.kernel.thread:
-            return self.kernel.call_threadsafe(self._tell_from_thread, call)
-        if self.offer(call) is not None:
-            self.kernel.office.refuse()
-            raise self.full(call)
-
-    def _tell_from_thread(self, call: Call) -> None:
+    def _tell_from_thread(self, call: Letter) -> None:
         if self.offer(call) is not None:
             self.kernel.office.sent += 1
-            self.kernel.office.bury(call, "full")
+            self.kernel.office.bury(self._addressed(call), "full")
 
-    def full(self, call: Call) -> MailboxFull:
+    def full(self, handler: Handler) -> MailboxFull:
         """The error of a sender whose message was refused."""
         return MailboxFull(
-            f"{call.title} was not sent: its mailbox holds {self.lane.size} messages, which is its capacity; "
+            f"{handler.name} of actor {self.name!r} was not sent: its mailbox holds {self.lane.size} messages, which is its capacity; "
             "wait for room with `telling` or `ask`, or choose another Mailbox(capacity=, overflow=)",
             actor=self.name,
         )
@@ -247,15 +255,13 @@ class ActorCell(Waiter):
     def wait_for_room(self, call: Call, admitted: Reply) -> None:
         """Queue a message until there is room; `admitted` is answered when there is."""
         call.admitted = admitted
-        self.more().room.append(call)
+        self.more().room[call] = None
 
     def _admit(self) -> None:
         """There is room: let in whoever waits for it."""
         extras = self.extras
         while extras is not None and extras.room and self.lane.size < (self.lane.capacity or 1):
-            call = extras.room.popleft()
-            if call.dead:
-                continue
+            call, _ = extras.room.popitem(last=False)
             self.kernel.office.sent += 1
             self.lane.put(call)
             admitted, call.admitted = call.admitted, None
@@ -263,26 +269,33 @@ class ActorCell(Waiter):
             self.kernel.reply(admitted, None)
         self.schedule()
 
-    def _dropped(self, call: Call) -> None:
-        self.kernel.office.bury(call, "dropped")
-        call.context = None
-        call.dead = True
-        call.answer(
-            MailboxFull(
-                f"{call.title} was dropped: the mailbox was full, and its rule is {self.lane.overflow!r}",
-                actor=self.name,
+    def _dropped(self, message: Call | Letter) -> None:
+        self.kernel.office.bury(self._addressed(message), "dropped")
+        message.dead = True
+        if isinstance(message, Call):
+            message.context = None
+            message.answer(
+                MailboxFull(
+                    f"{message.title} was dropped: the mailbox was full, and its rule is {self.lane.overflow!r}",
+                    actor=self.name,
+                )
             )
-        )
 
-    def undeliverable(self, call: Call, reason: str) -> None:
+    def undeliverable(self, message: Call | Letter, reason: str) -> None:
         """A message will never be handled."""
-        self.kernel.office.bury(call, reason)
-        call.context = None
-        call.dead = True
-        if call.timer is not None:
-            call.timer.cancel()
-        if call.reply is not None or call.stream is not None or call.admitted is not None:
-            call.answer(self.gone(f"{call.handler.name} was not handled"))
+        self.kernel.office.bury(self._addressed(message), reason)
+        message.dead = True
+        if isinstance(message, Call):
+            message.context = None
+            if message.timer is not None:
+                message.timer.cancel()
+            if message.reply is not None or message.stream is not None or message.admitted is not None:
+                message.answer(self.gone(f"{message.handler.name} was not handled"))
+            message.tell_over()
+
+    def _addressed(self, message: Call | Letter) -> Call:
+        """A message together with whom it was for."""
+        return message if isinstance(message, Call) else message.call(self, message.context)
 
     def gone(self, what: str) -> ActorStopped:
         """The error of a sender whose receiver has ended."""
@@ -301,14 +314,14 @@ class ActorCell(Waiter):
         waiting = call.admitted is not None
         if waiting:
             call.dead = True
+            self.more().room.pop(call, None)
             self.kernel.office.sent += 1
         else:
             self.lane.discard(call)
         self.kernel.office.withdraw(call, "expired" if isinstance(reason, TimeoutError) else "withdrawn")
         call.context = None
         call.answer(reason)
-        if call.over_when is not None:
-            self.kernel.reply(call.over_when, None)
+        call.tell_over()
         if not waiting:
             self._admit()
 
@@ -334,15 +347,20 @@ class ActorCell(Waiter):
         self.scheduled = False
         turn = self.turn
         if turn is not None:
-            return None if turn.ended is None or turn.deferred is None else turn.step_deferred()
+            if turn.ended is None or turn.deferred is None:
+                return None
+            assert not isinstance(turn, Letter)
+            return turn.step_deferred()
         if self.hook is not None:
             hook, self.hook = self.hook, None
             self.turn = hook
             return hook.step()
         extras = self.extras
         if extras is not None and extras.resuming:
-            self.turn, regained = extras.resuming.popleft()
-            self.kernel.reply(regained, None)
+            call, regained = extras.resuming.popleft()
+            if not regained.done():
+                self.turn = call
+                self.kernel.reply(regained, None)
             return None
         if self.life == _RUNNING or self.life == _DRAINING:
             return self._handle(burst)
@@ -351,90 +369,119 @@ class ActorCell(Waiter):
     def _handle(self, burst: int) -> tuple[Activity, object] | None:
         """Handle queued messages, one after the other.
 
-        Messages that were sent from the same context are handled in one copy of it, for as long as no
+        Messages that were told from the same context are handled in one copy of it, for as long as no
         handler changes it: a copy for each would cost as much as the smallest handler.
         """
-        kernel, take = self.kernel, self.lane.take
+        kernel, lane, invoke = self.kernel, self.lane, self.invoke
         mail, office = kernel.mail, kernel.office
         seen: Context | None = None
         context = clean = self.context
-        while burst:
-            call = take()
-            if call is None:
+        for _ in range(burst):
+            queue = lane.queue
+            message = queue.popleft() if queue and not lane.ranked and not lane.dead else lane.take()
+            if message is None:
                 break
-            burst -= 1
-            self.turn = call
-            call.begun = True
-            source = call.context
-            if source is not seen or call.stream is not None or not same_variables(context, clean):
-                assert source is not None
-                context, clean = self._entered(source)
-                seen = source if call.stream is None else None  # a stream goes on while others run
-            call.context = context
-            try:
-                coroutine = call.coroutine = self.invoke(call)
-                yielded = context.run(coroutine.send, None)
-            except StopIteration as stop:
-                if call.is_plain and self.life == _RUNNING:
-                    call.context = call.coroutine = self.turn = None
-                    office.handled += 1
-                else:
-                    call.returned(stop.value)
-            except BaseException as error:
-                call.raised(error)
-            else:
-                return call, yielded
+            self.turn = message
             if self.extras is not None and self.extras.room:
                 self._admit()
+            source = message.context
+            if source is not seen or not same_variables(context, clean):
+                assert source is not None
+                context, clean, seen = self._entered(source, message)
+            coroutine = None
+            try:
+                coroutine = invoke(message)
+                yielded = context.run(coroutine.send, None)
+            except StopIteration as stop:
+                if self.turn is message and type(message) is Letter and self.life == _RUNNING:
+                    self.turn = None
+                    office.handled += 1
+                else:
+                    self._as_call(message, context, coroutine).returned(stop.value)
+            except BaseException as error:
+                self._as_call(message, context, coroutine).raised(error)
+            else:
+                return self._as_call(message, context, coroutine), yielded
             if mail:
                 kernel.drain()
-            if self._must_pause():
+            if self.turn is not None or self.life != _RUNNING:
+                break
+            if self.extras is not None and self.extras.resuming:
                 break
         return None
 
-    def _entered(self, source: Context) -> tuple[Context, Context]:
-        """A copy of a sender's context in which this actor is the current one, and a copy of that."""
-        context = source.copy()
-        context.run(CURRENT.set, self)
-        return context, context.copy()
+    def _as_call(self, message: Call | Letter, context: Context, coroutine: Coroutine[Any, Any, Any] | None) -> Call:
+        """The message as a run of its own: it has suspended or ended, and something follows from that."""
+        call = message
+        if type(call) is Letter:
+            call = self.turn if isinstance(self.turn, Call) else call.call(self, context)
+            self.turn = call
+        assert isinstance(call, Call)
+        call.context, call.coroutine, call.begun = context, coroutine, True
+        return call
 
-    def _must_pause(self) -> bool:
-        """Whether something other than the next message is to happen first."""
-        if self.turn is not None or self.life != _RUNNING:
-            return True
-        return self.extras is not None and bool(self.extras.resuming)
+    def _entered(self, source: Context, message: Call | Letter) -> tuple[Context, Context, Context | None]:
+        """A copy of a sender's context, a copy of that, and the sender's, if others may share the first.
+
+        In it this actor is the current one; or, where somebody waits for the call, the call itself: what it
+        leaves behind can then be told from what the actor does later.
+        """
+        context = source.copy()
+        if type(message) is Letter:
+            context.run(CURRENT.set, self)
+            return context, context.copy(), source
+        assert isinstance(message, Call)
+        context.run(CURRENT.set, message)
+        message.begun, message.context = True, context
+        return context, context, None
 
     def present_run(self) -> CodeRun:
         """What `current()` is about: whoever has the turn; a task left behind by a handler gets a stand-in."""
-        return self.turn or Hook(self, "a task left behind", None)
+        turn = self.turn
+        if type(turn) is Letter:
+            turn = self.turn = turn.call(self, turn.context)
+        return turn or Hook(self, "a task left behind", None)  # type: ignore[return-value]
+
+    def _interrupt_turn(self) -> None:
+        """Cancel whatever code has the turn, but not what it has deferred."""
+        if self.turn is not None and self.turn.ended is None:
+            self.kernel.interrupt(self.present_run())
 
     def turn_over(self, run: CodeRun) -> None:
-        """Whoever had the turn is done."""
+        """Whoever had the turn is done. What tasks that it left behind wait for keeps nobody waiting."""
         if self.extras is not None:
             self.extras.streams.discard(run)  # type: ignore[arg-type]
         if self.turn is run:
             self.turn = None
+        if self.waits:
+            self.waits.abandon(self, self.kernel)
         if self.ending is not None or (self.life == Life.DRAINING and not self.lane.size):
             self._go_on_ending()
 
     def yield_turn(self, call: Call) -> None:
         """A generator has no demand: others may have the turn."""
-        self.more().streams.add(call)
         if self.turn is call:
             self.turn = None
+        if self.waits:
+            self.waits.abandon(self, self.kernel)
         if self.ending is not None or self.life == Life.DRAINING:
             self._go_on_ending()
         self.schedule()
 
     async def regain_turn(self, call: Call) -> None:
-        """A generator wants to go on: wait for the turn. A killed actor takes no turns."""
-        if self.killed:
-            return
-        with CancelScope(shield=True):
+        """A generator wants to go on, or to end: wait for the turn, whoever cancels meanwhile."""
+        cancellation: BaseException | None = None
+        while self.turn is not call:
             regained = self.kernel.future()
             self.more().resuming.append((call, regained))
             self.schedule()
-            await regained
+            try:
+                with CancelScope(shield=True):
+                    await regained
+            except self.kernel.cancelled as error:  # asyncio's own, which no shield keeps out
+                cancellation = error
+        if cancellation is not None:
+            raise cancellation
 
     def close_stream(self, call: Call) -> None:
         """Nobody wants a stream any more."""
@@ -459,10 +506,18 @@ class ActorCell(Waiter):
         """The present life is over: so is the instance."""
         self.instance = None
 
-    def invoke(self, call: Call) -> Coroutine[Any, Any, Any]:
+    def invoke(self, call: Call | Letter) -> Coroutine[Any, Any, Any]:
         """Call a handler of the present instance."""
-        result = call.handler.function(self.instance, *call.args, **call.kwargs)
-        return result if call.stream is None else call.stream.serve(call, result)
+        kwargs = call.kwargs
+        if kwargs:
+            result = call.handler.function(self.instance, *call.args, **kwargs)
+        else:
+            result = call.handler.function(self.instance, *call.args)
+        if call.stream is None:
+            return result  # type: ignore[no-any-return]
+        assert isinstance(call, Call)
+        self.more().streams.add(call)
+        return call.stream.serve(call, result)
 
     def invoke_hook(self, hook: Hook) -> Coroutine[Any, Any, Any]:
         """Call a hook of the present instance."""
@@ -474,27 +529,31 @@ class ActorCell(Waiter):
         self.kernel.office.handled += 1
         failure = without_cancellation(error, self.kernel.cancelled)
         if failure is None:
-            failure = self._cancellation_of(call)
-            if failure is None:
+            if self._was_cancelled(call):
                 return
-            return call.answer(failure)
+            failure = TaskCancelled(f"{call.title} ended with a cancellation that nobody asked for")
+            failure.__cause__ = error
         asked = call.reply is not None or call.stream is not None
         if asked:
             call.answer(failure)
         fatal = getattr(self.actor_class, "fatal", ())
-        if self.ending is None and (not asked or isinstance(failure, tuple(fatal))):
-            self.fail(failure)
+        if not asked or isinstance(failure, tuple(fatal)):
+            if self.ending is None:
+                self.fail(failure)
+            elif not asked:
+                _log.error("%s failed while the actor was ending", call.title, exc_info=failure)
 
-    def _cancellation_of(self, call: Call) -> BaseException | None:
-        """What the asker of a cancelled handler hears; None when it does not listen any more."""
+    def _was_cancelled(self, call: Call) -> bool:
+        """Whether its sender or its actor had a handler cancelled; whoever still listens is told."""
         if call.withdrawn is not None:
-            return call.withdrawn
-        if call.stream is not None and call.stream.closing:
+            call.answer(call.withdrawn)
+        elif call.stream is not None and call.stream.closing:
             call.stream.end()
-            return None
-        if self.ending is not None:
-            return self.gone(f"{call.handler.name} was interrupted")
-        return TaskCancelled(f"{call.title} ended with a cancellation that nobody asked for")
+        elif self.ending is not None:
+            call.answer(self.gone(f"{call.handler.name} was interrupted"))
+        else:
+            return False
+        return True
 
     # ---------------------------------------------------------------------------------------- starting
 
@@ -513,37 +572,55 @@ class ActorCell(Waiter):
 
     def _started(self) -> None:
         self.life = Life.RUNNING
-        if self.born:
+        if self.recalled:
+            self.recalled = False
             self.kernel.send(self.supervisor, Up(self))
         self.born = True
         extras = self.extras
         if extras is not None and extras.started is not None:
             self.kernel.reply(extras.started, None)
             extras.started = None
+        if self.leaving is not None:
+            self.life = Life.DRAINING
+            self._go_on_ending()
         self.schedule()
 
     def hook_over(self, hook: Hook, error: BaseException | None) -> None:
         """`on_start` or `on_stop` has ended."""
         self.turn = None
+        completed = error is None
+        failure = self._failure_of(hook, error)
         if hook.name == "on_stop":
-            if error is not None:
-                _log.error("on_stop of actor %r failed", self.name, exc_info=error)
+            if failure is not None:
+                _log.error("on_stop of actor %r failed", self.name, exc_info=failure)
             return self._life_over()
-        if error is None and self.ending is None:
+        if completed and self.ending is None:
             return self._started()
+        if not completed:
+            self.let_go()  # what has not started is not stopped
         if self.ending is not None:
+            if failure is not None:
+                _log.error("on_start of actor %r failed while it was ending", self.name, exc_info=failure)
             return self._go_on_ending()
-        assert error is not None
-        self.let_go()
-        self._end(ExitReason("failed", error), returns=self.born)
+        assert failure is not None
+        self._end(ExitReason("failed", failure), returns=self.born and self.leaving is None)
+
+    def _failure_of(self, hook: Hook, error: BaseException | None) -> BaseException | None:
+        """What went wrong in a hook; None for nothing, or for a cancellation by the end of its actor."""
+        failure = None if error is None else without_cancellation(error, self.kernel.cancelled)
+        if failure is None and error is not None and not self.killed and self.ending is None:
+            failure = TaskCancelled(f"{hook.title} ended with a cancellation that nobody asked for")
+            failure.__cause__ = error
+        return failure
 
     @handles(Start)
     def _start(self, message: Start, out: Outbox) -> None:
         if self.life != Life.DOWN:
             return
+        self.recalled = True
         try:
             self.begin_life()
-        except Exception as error:
+        except BaseException as error:
             self.let_go()
             self._end(ExitReason("failed", error), returns=True)
 
@@ -552,32 +629,44 @@ class ActorCell(Waiter):
     def fail(self, error: BaseException) -> None:
         """The present life ends with a failure; the supervisor decides what follows."""
         if self.ending is None:
-            self._end(ExitReason("failed", error), returns=True)
-            self._fail_links(error, self, (self,))
+            self._end(ExitReason("failed", error), returns=self.born and self.leaving is None)
+            self._fail_links(error, self, {self})
 
     @handles(Stop)
     def _stop(self, message: Stop, out: Outbox) -> None:
+        if self.life == Life.STOPPED:
+            return
         if message.restart:
-            if self.ending is None:
+            if self.ending is None and self.leaving is None:
                 self._end(message.reason, returns=True)
             return
-        if self.life == Life.DOWN:
-            self.ending = message.reason
-            self.returns = False
-            return self._life_over()
-        self.returns = False
-        if self.life == Life.RUNNING:
-            self.life = Life.DRAINING
-        elif self.life == Life.STARTING and self.ending is None:
-            return self._end(message.reason, returns=False)
-        if self.life == Life.DRAINING:
+        if self.leaving is None:
             self.leaving = message.reason
-            self._go_on_ending()
+        match self.life:
+            case Life.RUNNING:
+                self.life = Life.DRAINING
+                self._go_on_ending()
+            case Life.ENDING:
+                self._end_for_good()
+            case Life.DOWN:
+                self.ending, self.returns = message.reason, False
+                self._life_over()
+            case _:  # STARTING goes on to drain when it has started; DRAINING does already
+                pass
+
+    def _end_for_good(self) -> None:
+        """No other life will follow, although one would have."""
+        if self.returns:
+            self.returns = False
+            if self.ending is not None and self.ending.error is None:
+                self.ending = self.leaving
 
     @handles(Kill)
     def _kill(self, message: Kill, out: Outbox) -> None:
         if self.life == Life.STOPPED:
             return
+        if message.restart and (self.leaving is not None or (self.ending is not None and not self.returns)):
+            message = Kill(self.leaving or self.ending or message.reason)  # it goes for good, only sooner
         self.killed = True
         if self.life == Life.DOWN:
             if not message.restart:
@@ -586,9 +675,7 @@ class ActorCell(Waiter):
             return
         self.hook = None
         self._end(message.reason, returns=message.restart)
-        turn = self.turn
-        if turn is not None and turn.ended is None:
-            self.kernel.interrupt(turn)
+        self._interrupt_turn()
 
     def _end(self, reason: ExitReason, *, returns: bool) -> None:
         """The present life is to end: whoever has the turn finishes first, unless it was killed."""
@@ -598,17 +685,20 @@ class ActorCell(Waiter):
         self.life = Life.ENDING
         extras = self.extras
         if extras is not None:
-            for timer in extras.timers.values():
-                timer.cancel()
-            extras.timers.clear()
+            self._drop_timers(extras)
             for call in list(extras.streams):
                 assert call.stream is not None
                 call.stream.cut_off(self.gone(f"the stream {call.handler.name} was cut off"))
                 if self.turn is call and call.ended is None:
                     self.kernel.interrupt(call)
             if extras.supervisor is not None:
-                self.kernel.post(extras.supervisor, Close(_CHILD_PATIENCE, kill=self.killed))
+                patience = _CHILD_PATIENCE if returns else None
+                self.kernel.post(extras.supervisor, Close(patience, kill=self.killed))
         self._go_on_ending()
+
+    def _drop_timers(self, extras: Extras) -> None:
+        for timer in list(extras.timers.values()):
+            timer.cancel()
 
     def _go_on_ending(self) -> None:
         """Take the next step towards the end of this life, if nothing has to be waited for."""
@@ -635,11 +725,13 @@ class ActorCell(Waiter):
         reason = self.ending
         assert reason is not None
         self.let_go()
-        if self.returns:
-            self.life = Life.DOWN
-        else:
+        extras, gone = self.extras, not self.returns
+        known = gone and extras is not None and extras.started is not None
+        if gone:
             self._bury(reason)
-        self.kernel.send(self.supervisor, Exited(self, reason, self.born))
+        else:
+            self.life = Life.DOWN
+        self.kernel.send(self.supervisor, Exited(self, reason, gone, known))
         self.kernel.drain()
 
     def _bury(self, reason: ExitReason) -> None:
@@ -649,9 +741,8 @@ class ActorCell(Waiter):
         extras = self.extras
         if extras is not None:
             for call in extras.room:
-                if not call.dead:
-                    self.kernel.office.sent += 1
-                    self.undeliverable(call, reason.kind)
+                self.kernel.office.sent += 1
+                self.undeliverable(call, reason.kind)
             extras.room.clear()
             for other in extras.links:
                 self.kernel.send(other, Unlink(self))
@@ -675,17 +766,28 @@ class ActorCell(Waiter):
 
     @handles(Closed)
     def _children_gone(self, message: Closed, out: Outbox) -> None:
-        if self.extras is not None:
-            self.extras.supervisor = None
-        self._go_on_ending()
+        if self._forgets(message.supervisor):
+            self._go_on_ending()
+
+    def _forgets(self, supervisor: Behaviour) -> bool:
+        """The supervisor of its children is over; answers whether it still was."""
+        if self.extras is None or self.extras.supervisor is not supervisor:
+            return False
+        self.extras.supervisor = None
+        return True
 
     @handles(Escalated)
     def _children_failed(self, message: Escalated, out: Outbox) -> None:
-        if self.extras is not None:
-            self.extras.supervisor = None
-        if self.ending is None and message.reason.error is not None:
-            self.fail(message.reason.error)
+        error = message.reason.error
+        if not self._forgets(message.supervisor) or error is None:
+            return
+        turn = self.turn
+        if self.ending is None:
+            self.fail(error)
+            if turn is not None and turn.ended is None:
+                self.kernel.interrupt(turn)
         else:
+            _log.error("the children of actor %r failed while it was ending", self.name, exc_info=error)
             self._go_on_ending()
 
     @handles(Watch)
@@ -711,10 +813,11 @@ class ActorCell(Waiter):
         if self.extras is not None:
             self.extras.links.pop(message.other, None)  # type: ignore[call-overload]
 
-    def _fail_links(self, error: BaseException, origin: Behaviour, seen: tuple[Behaviour, ...]) -> None:
+    def _fail_links(self, error: BaseException, origin: Behaviour, seen: set[Behaviour]) -> None:
         if self.extras is not None:
-            for other in self.extras.links:
+            for other in list(self.extras.links):
                 if other not in seen:
+                    seen.add(other)
                     self.kernel.post(other, LinkFailed(origin, error, seen))
 
     @handles(LinkFailed)
@@ -728,11 +831,9 @@ class ActorCell(Waiter):
             reason="failed",
         )
         error.__cause__ = message.error
-        turn = self.turn
-        self._end(ExitReason("failed", error), returns=True)
-        if turn is not None and turn.ended is None:
-            self.kernel.interrupt(turn)
-        self._fail_links(message.error, message.origin, (*message.seen, self))
+        self._end(ExitReason("failed", error), returns=self.born and self.leaving is None)
+        self._interrupt_turn()
+        self._fail_links(message.error, message.origin, message.seen)
 
     # ------------------------------------------------------------------------- waiting of its own code
 

@@ -51,9 +51,13 @@ class ActorTimerEntry:
         self._entry = kernel.call_later(delay, self._fire)
 
     def cancel(self) -> None:
-        """No more messages."""
+        """No more messages. Another timer that has taken the place of this one goes on."""
         if self._entry is not None:
             self._entry.cancel()
+            self._entry = None
+        extras = self._cell.extras
+        if extras is not None and extras.timers.get(self.key) is self:
+            del extras.timers[self.key]
 
     def _fire(self) -> None:
         cell = self._cell
@@ -88,20 +92,15 @@ def set_timer(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     key: object,
-) -> object:
-    """Set a timer, in place of one with the same key; answers with its key."""
+) -> ActorTimerEntry:
+    """Set a timer, in place of one with the same key. In a life that is ending it comes to nothing."""
     timer = ActorTimerEntry(cell, delay if periodic else None, handler, args, kwargs, key)
+    if cell.ending is not None:
+        return timer
     timers = cell.more().timers
     before = timers.get(timer.key)
     if before is not None:
         before.cancel()
     timers[timer.key] = timer
     timer.start(delay)
-    return timer.key
-
-
-def cancel_timer(cell: ActorCell, key: object) -> None:
-    """Cancel the timer with that key, if there is one."""
-    timer = None if cell.extras is None else cell.extras.timers.pop(key, None)
-    if timer is not None:
-        timer.cancel()
+    return timer

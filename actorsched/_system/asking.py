@@ -117,7 +117,7 @@ async def _sent(call: Call) -> None:
     if refusal is Refusal.FULL:
         call.context = None
         owner.kernel.office.refuse()
-        raise owner.full(call)
+        raise owner.full(call.handler)
     admitted = owner.kernel.future()
     owner.wait_for_room(call, admitted)
     result = await admitted

@@ -29,10 +29,44 @@ if TYPE_CHECKING:
     from actorsched._system.waiting import Waiter
 
 
+class Letter(msgspec.Struct, eq=False):
+    """A message that was told: nobody waits for it, and most are handled without ever suspending.
+
+    One that does suspend, fails, or is asked about becomes a `Call` (`ActorCell.present_run`).
+    """
+
+    handler: Handler
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any] | None
+    context: Context
+    """The sender's."""
+    sender: Waiter | None
+    priority: int
+    packed: Any = None
+    """The arguments as they travel to a host process, for an actor there."""
+    dead: bool = False
+    """Not to be handled any more, though it may still be queued."""
+
+    stream: ClassVar[None] = None
+    ended: ClassVar[None] = None
+    deferred: ClassVar[None] = None
+
+    def __repr__(self) -> str:
+        return f"<{self.handler.name}, told>"
+
+    def call(self, owner: ActorCell, context: Context) -> Call:
+        """The same message as a call that is being handled."""
+        kwargs = self.kwargs or {}
+        call = Call(owner, self.handler, self.args, kwargs, context, self.sender, self.priority, self.packed)
+        call.begun = True
+        return call
+
+
 class Call(CodeRun, msgspec.Struct, eq=False):
     """One message, and the run of its handler."""
 
     attempt: ClassVar[int] = 1
+    role: ClassVar[str] = "actor"
 
     owner: ActorCell
     handler: Handler
@@ -60,14 +94,9 @@ class Call(CodeRun, msgspec.Struct, eq=False):
     """Who waits for room in the mailbox."""
     withdrawn: BaseException | None = None
     """Why its sender no longer wants it."""
-    over_when: Reply | None = None
-    """Who waits for the end of a call that was withdrawn."""
+    over_when: list[Reply] | None = None
+    """Who waits for the end of a call that was withdrawn, or of a stream that was closed."""
     timer: Timer | None = None
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether nobody waits for anything of it: it was told, and deferred nothing."""
-        return self.reply is self.deferred is self.stream is self.over_when is None
 
     def __repr__(self) -> str:
         return f"<{self.handler.name} to {self.owner.name!r}>"
@@ -87,6 +116,15 @@ class Call(CodeRun, msgspec.Struct, eq=False):
         """Whether it was told to stop."""
         return self.interrupted
 
+    @property
+    def may_wait(self) -> bool:
+        """Whether its actor waits with it: while it runs, and not for what it leaves behind."""
+        return self.context is not None and self.owner.turn is self
+
+    def present_run(self) -> CodeRun:
+        """What `current()` is about."""
+        return self
+
     def again(self) -> ActorCell:
         """Who goes back into the run queue: the actor, which keeps its turn for the deferred calls."""
         return self.owner
@@ -105,10 +143,15 @@ class Call(CodeRun, msgspec.Struct, eq=False):
                 self.stream.end()
         else:
             owner.handler_failed(self, error)
-        if self.over_when is not None:
-            owner.kernel.reply(self.over_when, None)
+        self.tell_over()
         owner.turn_over(self)
         return owner
+
+    def tell_over(self) -> None:
+        """It has ended, one way or another: tell whoever waits for that."""
+        over_when, self.over_when = self.over_when, None
+        for waiting in over_when or ():
+            self.owner.kernel.reply(waiting, None)
 
     def answer(self, error: BaseException) -> None:
         """Tell whoever waits that there is no result."""
@@ -152,6 +195,7 @@ class Hook(CodeRun, msgspec.Struct, eq=False):
     """One run of `on_start` or `on_stop`: like a call, but from the actor itself."""
 
     attempt: ClassVar[int] = 1
+    role: ClassVar[str] = "actor"
     sender: ClassVar[None] = None
 
     owner: ActorCell
@@ -182,10 +226,19 @@ class Hook(CodeRun, msgspec.Struct, eq=False):
         """Whether it was told to stop."""
         return self.interrupted
 
+    @property
+    def may_wait(self) -> bool:
+        """Whether its actor waits with it: while it runs, and not for what it leaves behind."""
+        return self.context is not None and self.owner.turn is self
+
+    def present_run(self) -> CodeRun:
+        """What `current()` is about."""
+        return self
+
     def open(self) -> Coroutine[Any, Any, Any]:
         """Call the hook."""
         assert self.context is not None
-        self.context.run(CURRENT.set, self.owner)
+        self.context.run(CURRENT.set, self)
         coroutine = self.coroutine = self.owner.invoke_hook(self)
         return coroutine
 
