@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
+import msgspec
+
+from actorsched._system.task import REFS
 from actorsched.messages import Cancel, Outcome, SetPriority
 
 if TYPE_CHECKING:
@@ -34,16 +37,13 @@ def cpu_bound(function: F) -> F:
     return function
 
 
-class TaskRef(Generic[T_co]):
+class TaskRef(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
     """A submitted task, from outside. `await ref` gives its result, or raises its error.
 
     Awaiting may be repeated, and done by many. Cancelling an `await` leaves the task alone.
     """
 
-    __slots__ = ("__weakref__", "_task")
-
-    def __init__(self, task: TaskActor) -> None:
-        self._task = task
+    _task: TaskActor
 
     def __repr__(self) -> str:
         return f"<TaskRef {self.name!r} ({self.id}) {self.status.value}>"
@@ -296,3 +296,6 @@ class TaskChain:
 
     def __repr__(self) -> str:
         return f"<TaskChain {' -> '.join(task.name for task in self.tasks)}>"
+
+
+REFS.update((TaskRef, Task))

@@ -19,6 +19,7 @@ from actorsched._kernel.current import CURRENT
 from actorsched._system.code_run import CodeRun, Deferred, without_cancellation
 from actorsched.exceptions import TaskCancelled
 from actorsched.messages import Assign, Finished, Idle, Interrupt, Started, Underway
+from actorsched.options import DEFAULT
 
 if TYPE_CHECKING:
     from actorsched._kernel.activity import Activity
@@ -80,7 +81,7 @@ class LoopWorker(CodeRun, Behaviour):
         self.attempt = task.attempt + 1
         self.rank = task.rank
         self.context = task.context
-        if task.options.retry.attempts > 1 and task.context is not None:
+        if task.options is not DEFAULT and task.options.retry.attempts > 1 and task.context is not None:
             self.context = task.context.copy()  # the next attempt begins where this one did
         out.send(task, Started(self))
         self.kernel.make_ready(self)
@@ -104,7 +105,7 @@ class LoopWorker(CodeRun, Behaviour):
         if self.ended is not None:
             return self.step_deferred()
         self.begun = True
-        if self.task.options.timeout is not None:
+        if self.task.options is not DEFAULT and self.task.options.timeout is not None:
             self.kernel.post(self.task, _UNDERWAY)
         try:
             yielded = context.run(self._first_step)
@@ -144,9 +145,9 @@ class LoopWorker(CodeRun, Behaviour):
         self._tell(Finished(value) if error is None else self._failed(error))
 
     def _tell(self, finished: Finished) -> None:
-        kernel, task = self.kernel, self.task
-        kernel.send(task, finished)
-        kernel.send(self.scheduler, Idle(self, task))
+        mail, task = self.kernel.mail, self.task
+        mail.append((task, finished))
+        mail.append((self.scheduler, Idle(self, task)))
 
     def _failed(self, error: BaseException) -> Finished:
         remaining = without_cancellation(error, self.kernel.cancelled)

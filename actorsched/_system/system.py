@@ -22,15 +22,18 @@ from actorsched._system.host_staff import HostStaff
 from actorsched._system.loop_worker import LoopWorker
 from actorsched._system.scheduler import NewWorkers, Pool, ReusedWorkers, Scheduler
 from actorsched._system.supervisor import Supervisor
-from actorsched._system.task import TaskActor, function_name
+from actorsched._system.task import REFS, TaskActor, function_name
 from actorsched._system.thread_worker import ThreadWorker
 from actorsched.exceptions import RuntimeClosed, shown
 from actorsched.messages import Adopt, ExitReason, Failure, Kill, Submit, Watch
-from actorsched.options import Hosts, Mailbox, Priority, Supervise
+from actorsched.options import DEFAULT, Hosts, Mailbox, Priority, Supervise
 
 if TYPE_CHECKING:
     from actorsched._core.behaviour import Behaviour
+    from contextvars import Context
+
     from actorsched._kernel.kernel import Kernel
+    from actorsched._system.line import Line
     from actorsched._system.nursery import Nursery
     from actorsched._system.waiting import Waiter
     from actorsched.options import ActorOptions, TaskOptions
@@ -94,15 +97,24 @@ class System:
     # ------------------------------------------------------------------------------------------ tasks
 
     def new_task(
-        self, nursery: Nursery, function: Callable[..., Any], args: tuple[Any, ...], options: TaskOptions
+        self,
+        nursery: Nursery | Line,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        options: TaskOptions,
+        context: Context | None = None,
     ) -> TaskActor:
-        """Check, make and submit a task."""
+        """Check, make and submit a task. It runs in a copy of the given context, or of the present one."""
         if self.closing:
             self.check_open(f"task {options.name or function_name(function)!r}")
         kwargs = options.kwargs
-        host = host_of(function, options)
-        check_arguments(function, args, kwargs)
-        injected, upstream = self._upstream(args, kwargs, options)
+        host = options is DEFAULT and obvious_host(function, len(args))
+        if not host:
+            host = host_of(function, options)
+            check_arguments(function, args, kwargs)
+        injected, upstream = False, None
+        if args or kwargs or options.after:
+            injected, upstream = self._upstream(args, kwargs, options)
         if injected:
             args = tuple(map(_unwrapped, args))
             kwargs = {name: _unwrapped(value) for name, value in kwargs.items()}
@@ -115,7 +127,7 @@ class System:
             args=args,
             kwargs=kwargs,  # type: ignore[arg-type]  # never changed
             options=options,
-            context=copy_context(),
+            context=copy_context() if context is None else context.copy(),
             host=host,
             rank=options.priority,
             upstream=upstream,
@@ -134,12 +146,12 @@ class System:
         upstream: dict[Behaviour, None] | None = None
         injected = False
         for value in args:
-            if hasattr(type(value), "_actorsched_task"):
+            if type(value) in REFS:
                 injected = True
                 upstream = self._add(upstream, value)
         if kwargs:
             for value in kwargs.values():
-                if hasattr(type(value), "_actorsched_task"):
+                if type(value) in REFS:
                     injected = True
                     upstream = self._add(upstream, value)
         for value in options.after:
@@ -147,7 +159,7 @@ class System:
         return injected, upstream
 
     def _add(self, upstream: dict[Behaviour, None] | None, ref: Any) -> dict[Behaviour, None]:
-        task: TaskActor | None = ref._actorsched_task() if hasattr(type(ref), "_actorsched_task") else None
+        task: TaskActor | None = ref._actorsched_task() if type(ref) in REFS else None
         if task is None:
             raise TypeError(f"after names {shown(ref)}, which is no submitted task; give refs that spawn returned")
         if task.kernel is not self.kernel:
@@ -254,7 +266,23 @@ def _learn_nothing(system: System) -> None:
 
 
 def _unwrapped(value: Any) -> Any:
-    return value._actorsched_task() if hasattr(type(value), "_actorsched_task") else value
+    return value._actorsched_task() if type(value) in REFS else value
+
+
+def obvious_host(function: Callable[..., Any], given: int) -> str | None:
+    """Where a function runs that is called with so many positional arguments and no options.
+
+    None where it takes a closer look to tell, or to tell what is wrong.
+    """
+    if type(function) is not _FUNCTION or function.__dict__:
+        return None
+    code = function.__code__
+    if code.co_flags & _UNUSUAL or code.co_kwonlyargcount:
+        return None
+    takes = code.co_argcount
+    if given != takes and not takes - len(function.__defaults__ or ()) <= given <= takes:
+        return None
+    return "loop" if code.co_flags & CO_COROUTINE else "thread"
 
 
 def host_of(function: Callable[..., Any], options: TaskOptions) -> str:
@@ -334,3 +362,4 @@ def check_arguments(function: Callable[..., Any], args: tuple[Any, ...], kwargs:
 
 
 _FUNCTION = type(is_async)
+_UNUSUAL = CO_ASYNC_GENERATOR | CO_VARARGS

@@ -56,7 +56,11 @@ if TYPE_CHECKING:
     from actorsched.options import TaskOptions
 
 _NOTHING: dict[str, Any] = {}
+_NOTHING_YET: tuple[float, str | None] = (0.0, None)
+_ALL: tuple[float, str | None] = (1.0, None)
 RETRY = Retry()
+REFS: set[type] = set()
+"""The types that stand for a task among arguments; filled by the layer that defines them."""
 _UNDERWAY = Underway()
 _RUNNING = TaskStatus.RUNNING
 _COMPLETED = TaskStatus.COMPLETED
@@ -88,7 +92,7 @@ class TaskActor(Waiter):
     """Who runs it now."""
     attempt: int = 0
     crashes: int = 0
-    progress: tuple[float, str | None] = (0.0, None)
+    progress: tuple[float, str | None] = _NOTHING_YET
     observed: bool = False
     """Whether somebody has seen how it ended, or is bound to."""
     unheld: bool = False
@@ -308,7 +312,7 @@ class TaskActor(Waiter):
         self.outcome = outcome
         self.status = outcome.status
         if outcome.error is None:
-            self.progress = (1.0, self.progress[1])
+            self.progress = _ALL if self.progress is _NOTHING_YET else (1.0, self.progress[1])
         elif self.unheld and not self.observed and not self.waiters:
             self.log_unobserved(outcome, out)
         if self.timer is not None:
