@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, Literal, ParamSpec, TypeVar
 
-from actorsched._system.asking import ask, close_stream, inside, make_call, next_item, telling
+from actorsched._system.asking import ask, close_stream, ended, inside, make_call, next_item, telling
 from actorsched._system.stream import StreamSource
 from actorsched.durations import Duration, seconds
-from actorsched.messages import ExitReason, Kill, Link, Stop, Unlink, Watch
+from actorsched.messages import ExitReason, Kill, Link, Stop, Unlink
 from actorsched.options import Mailbox, Priority
 
 if TYPE_CHECKING:
@@ -160,34 +160,39 @@ class ActorRef(Generic[A]):
     async def stop(self) -> None:
         """Let the actor handle what is in its mailbox, then end. Returns when it has ended.
 
-        It takes no more messages meanwhile, and is not restarted. Called by the actor itself, it asks, and
-        returns at once.
+        It takes no more messages meanwhile, and is not restarted. Called by the actor itself, or by a child
+        of it, it asks, and returns at once.
+
+        Raises:
+            AskCycle: It waits for the actor that stops it, through asks, so neither would end; it is told to
+                stop all the same.
         """
         cell = self._cell
         cell.kernel.post(cell, Stop(ExitReason("stopped")))
-        await self._ended()
+        if self.alive and not inside(cell):
+            await ended(cell, waits=True)
 
     async def kill(self) -> None:
         """End the actor at once: its handler is cancelled, its messages become dead letters.
 
-        Neither `on_stop` nor a restart follows. Returns when it has ended; called by the actor itself, at
-        once.
+        Neither `on_stop` nor a restart follows. Returns when it has ended; called by the actor itself, or by
+        a child of it, at once.
         """
         cell = self._cell
         cell.kernel.post(cell, Kill(ExitReason("killed")))
-        await self._ended()
-
-    async def _ended(self) -> None:
-        cell = self._cell
-        if not self.alive or inside(cell):
-            return
-        gone = cell.kernel.future()
-        cell.kernel.post(cell, Watch(gone))
-        await gone
+        if self.alive and not inside(cell):
+            await ended(cell)
 
     def link(self, other: ActorRef[Any]) -> None:
-        """From now on, when one of the two fails, the other fails with it, and restarts by its own rule."""
+        """From now on, when one of the two fails, the other fails with it, and restarts by its own rule.
+
+        Raises:
+            ActorStopped: One of them has ended, so it cannot fail any more.
+        """
         mine, theirs = self._cell, other._cell
+        for cell in (mine, theirs):
+            if cell.life.name == "STOPPED":
+                raise cell.gone(f"{mine.name!r} and {theirs.name!r} were not linked")
         mine.kernel.post(mine, Link(theirs))
         mine.kernel.post(theirs, Link(mine))
 
@@ -258,4 +263,7 @@ class Stream(AsyncIterator[Any]):
     def __del__(self) -> None:
         source = self._call.stream
         if source is not None and source.sent and not source.over:
-            self._call.kernel.call_threadsafe(source.close)
+            try:
+                self._call.kernel.call_threadsafe(source.close)
+            except RuntimeError:  # the loop has ended, and the generator with it
+                pass

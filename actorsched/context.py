@@ -182,26 +182,23 @@ class ActorContext(TaskContext):
         first = seconds(delay, field="period" if period is not None else "delay")
         if period is not None and not first:
             raise ValueError(f"period={period!r} is no time at all; give a duration above zero")
-        return ActorTimer(cell, set_timer(cell, first, period is not None, entry, args, kwargs, key))
+        return ActorTimer(set_timer(cell, first, period is not None, entry, args, kwargs, key))
 
 
 class ActorTimer:
     """A timer of an actor. It ends with the actor's present life, or when it is cancelled."""
 
-    __slots__ = ("_cell", "_key")
+    __slots__ = ("_entry",)
 
-    def __init__(self, cell: Any, key: object) -> None:
-        self._cell = cell
-        self._key = key
+    def __init__(self, entry: Any) -> None:
+        self._entry = entry
 
     def __repr__(self) -> str:
-        return f"<timer of {self._cell!r}>"
+        return repr(self._entry)
 
     def cancel(self) -> None:
         """Send no more messages. One that is already in the mailbox stays there."""
-        from actorsched._system.actor_timers import cancel_timer
-
-        cancel_timer(self._cell, self._key)
+        self._entry.cancel()
 
 
 def check_fraction(fraction: float) -> None:

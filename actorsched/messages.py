@@ -328,12 +328,15 @@ class Exited(msgspec.Struct, frozen=True, eq=False):
     """Child to supervisor: a life of mine is over.
 
     Attributes:
-        born: Whether the child had ever started; one that had not is not restarted.
+        gone: Whether it was the last one whatever the supervisor would have decided: somebody stopped or
+            killed it, or its first start has failed.
+        known: Whether somebody has been told of the failure already.
     """
 
     child: Behaviour
     reason: ExitReason
-    born: bool = True
+    gone: bool = False
+    known: bool = False
 
 
 class Start(msgspec.Struct, frozen=True, eq=False):
@@ -434,9 +437,10 @@ class LinkFailed(msgspec.Struct, frozen=True, eq=False):
 
     Attributes:
         origin: Who failed first.
-        seen: Who has failed of this already; it ends there.
+        seen: Who has failed of this already, or is about to; it ends there. One set for all of them, so that
+            nobody fails twice of the same, not even one that has been restarted meanwhile.
     """
 
     origin: Behaviour
     error: BaseException
-    seen: tuple[Behaviour, ...]
+    seen: set[Behaviour]

@@ -480,6 +480,8 @@ class ActorCell(Waiter):
                     await regained
             except self.kernel.cancelled as error:  # asyncio's own, which no shield keeps out
                 cancellation = error
+        if self.killed:  # there is no time for long farewells
+            self.kernel.interrupt(call)
         if cancellation is not None:
             raise cancellation
 
@@ -534,7 +536,9 @@ class ActorCell(Waiter):
             failure = TaskCancelled(f"{call.title} ended with a cancellation that nobody asked for")
             failure.__cause__ = error
         asked = call.reply is not None or call.stream is not None
-        if asked:
+        if call.stream is not None:
+            call.stream.failed(call, failure)
+        elif asked:
             call.answer(failure)
         fatal = getattr(self.actor_class, "fatal", ())
         if not asked or isinstance(failure, tuple(fatal)):

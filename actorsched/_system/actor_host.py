@@ -393,6 +393,11 @@ class _RemoteGenerator:
             raise StopAsyncIteration
         return item
 
+    async def athrow(self, error: BaseException) -> Any:
+        """It was cancelled while nobody wanted an item."""
+        await self.aclose()
+        raise error
+
     async def aclose(self) -> None:
         """Close the generator there, and wait until it is."""
         if self._begun and not self._over:

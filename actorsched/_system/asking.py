@@ -17,7 +17,7 @@ from actorsched._core.mailbox import Refusal
 from actorsched._kernel.current import CURRENT
 from actorsched._system.call import Call
 from actorsched.exceptions import TaskCancelled
-from actorsched.messages import EndWait, Failure, Unwatch, Wait, Watch
+from actorsched.messages import EndWait, ExitReason, Failure, Unwatch, Wait, Watch
 
 if TYPE_CHECKING:
     from actorsched._core.behaviour import Reply
@@ -48,9 +48,13 @@ def waiter_of(target: Waiter) -> Waiter | None:
 
 
 def inside(target: Waiter) -> bool:
-    """Whether the code that runs now is that task's, or that actor's, own."""
-    subject = CURRENT.get()
-    return subject is not None and getattr(subject, "owner", None) is target
+    """Whether the code that runs now is that task's or actor's own, or that of a child, however deep."""
+    owner = getattr(CURRENT.get(), "owner", None)
+    while owner is not None:
+        if owner is target:
+            return True
+        owner = getattr(getattr(owner, "supervisor", None), "owner", None)
+    return False
 
 
 async def ask(call: Call, timeout: float | None) -> Any:
@@ -72,7 +76,9 @@ async def ask(call: Call, timeout: float | None) -> Any:
     if waiter is not None:
         kernel.post(waiter, Wait(owner, reply))
     try:
-        if not reply.done():
+        if reply.done():  # refused: it would never be answered
+            call.context = None
+        else:
             await _sent(call)
         result = await reply
     except BaseException:
@@ -84,13 +90,18 @@ async def ask(call: Call, timeout: float | None) -> Any:
         if call.timer is not None:
             call.timer.cancel()
     if waiter is not None:
-        await _go_on(waiter, owner, reply)
+        await go_on(waiter, owner, reply)
     if type(result) is Failure:
-        raise result.error
+        if call.context is not None:  # refused when it was in the mailbox already
+            await _taken_back(call)
+        try:
+            raise result.error
+        finally:  # the error refers to this frame: nothing here may refer back
+            del call, reply, result
     return result
 
 
-async def _go_on(waiter: Waiter, target: Waiter, answer: Reply) -> None:
+async def go_on(waiter: Waiter, target: Waiter, answer: Reply) -> None:
     """The wait is over; a task that lent its slot goes on when it has one again."""
     kernel = target.kernel
     resumed = kernel.future()
@@ -100,40 +111,96 @@ async def _go_on(waiter: Waiter, target: Waiter, answer: Reply) -> None:
 
 
 async def telling(call: Call) -> None:
-    """Send a call and wait until it is in the mailbox."""
+    """Send a call and wait until it is in the mailbox.
+
+    Raises:
+        AskCycle: There is no room, and the receiver waits, through others, for the sender.
+    """
+    owner = call.owner
+    if _offered(call):
+        return
+    kernel, waiter = owner.kernel, waiter_of(owner)
+    admitted = kernel.future()
+    owner.wait_for_room(call, admitted)
+    if waiter is not None:
+        kernel.post(waiter, Wait(owner, admitted))
     try:
-        await _sent(call)
+        result = await admitted
     except BaseException:
-        await _taken_back(call)
+        if not call.begun:
+            await _taken_back(call)
         raise
+    finally:
+        if waiter is not None:
+            kernel.post(waiter, EndWait(owner, admitted, kernel.future()))
+    if type(result) is Failure:
+        await _taken_back(call)
+        raise result.error
+
+
+def _offered(call: Call) -> bool:
+    """Whether a call was taken in, or lost for good; if not, there may be room for it later.
+
+    Raises:
+        MailboxFull: There is no room, and waiting for it is not the rule.
+    """
+    owner = call.owner
+    refusal = owner.offer(call)
+    if refusal is Refusal.FULL:
+        call.context = None
+        call.dead = True
+        owner.kernel.office.refuse()
+        raise owner.full(call)
+    return refusal is None
 
 
 async def _sent(call: Call) -> None:
-    """Put a call into the mailbox; wait for room where that is the rule."""
-    owner = call.owner
-    refusal = owner.offer(call)
-    if refusal is None:
-        return
-    if refusal is Refusal.FULL:
-        call.context = None
-        owner.kernel.office.refuse()
-        raise owner.full(call.handler)
-    admitted = owner.kernel.future()
-    owner.wait_for_room(call, admitted)
-    result = await admitted
-    if type(result) is Failure:
-        raise result.error
+    """Put a call into the mailbox; wait for room where that is the rule. If it never comes, `reply` says so."""
+    if not _offered(call):
+        admitted = call.owner.kernel.future()
+        call.owner.wait_for_room(call, admitted)
+        await admitted
 
 
 async def _taken_back(call: Call) -> None:
     """Whoever waited is gone: see to it that nothing of the call goes on."""
     if call.context is None:  # it is over, or was never taken
         return
-    over = call.over_when = call.kernel.future()
+    over = call.when_over()
     call.withdraw(TaskCancelled(f"the sender of {call.title} was cancelled"))
-    if call.begun and not over.done():
+    if not over.done():
         with CancelScope(shield=True):
             await over
+
+
+async def ended(cell: ActorCell, *, waits: bool = False) -> ExitReason:
+    """Wait until an actor has ended for good, and tell how.
+
+    Args:
+        cell: The actor.
+        waits: Whether it may be waiting for whoever waits here, and would never end then.
+
+    Raises:
+        AskCycle: It does wait, through others, for whoever waits here.
+    """
+    kernel = cell.kernel
+    waiter = waiter_of(cell) if waits else None
+    gone = kernel.future()
+    kernel.post(cell, Watch(gone))
+    if waiter is not None and not gone.done():
+        kernel.post(waiter, Wait(cell, gone))
+    try:
+        reason: ExitReason | Failure = await gone
+    except BaseException:
+        kernel.post(cell, Unwatch(gone))
+        raise
+    finally:
+        if waiter is not None:
+            kernel.post(waiter, EndWait(cell, gone, kernel.future()))
+    if isinstance(reason, Failure):
+        kernel.post(cell, Unwatch(gone))
+        raise reason.error
+    return reason
 
 
 async def settled(task: TaskActor) -> None:
@@ -171,45 +238,78 @@ async def next_item(call: Call, timeout: float | None) -> Any:
 
     Raises:
         StopAsyncIteration: The stream has ended.
+        RuntimeError: Somebody else is waiting for an item of it.
         BaseException: As for `ask`.
     """
     owner, source = call.owner, call.stream
-    kernel = owner.kernel
     assert source is not None
-    waiter = waiter_of(owner)
+    if source.over:
+        return source.take()
+    kernel, waiter, timer = owner.kernel, waiter_of(owner), None
     answer = kernel.future()
-    timer = None if timeout is None else kernel.call_later(timeout, call.expire, timeout)
-    source.want()
-    if waiter is not None:
-        kernel.post(waiter, Wait(owner, answer))
-        if answer.done():
-            raise (await answer).error
+    source.want(answer)
     try:
-        if not source.sent:
-            source.sent = True
-            await _sent(call)
-        return await source.get()
+        if waiter is not None:
+            kernel.post(waiter, Wait(owner, answer))
+        if not answer.done():
+            if timeout is not None:
+                timer = kernel.call_later(timeout, source.expire, call, timeout)
+            if not source.sent:
+                source.sent = True
+                await _sent(call)
+        refused = await answer
+        if waiter is not None:
+            await go_on(waiter, owner, answer)
     except BaseException:
-        if not source.over:
-            source.close()
-        raise
-    finally:
-        if timer is not None:
-            timer.cancel()
         if waiter is not None:
             kernel.post(waiter, EndWait(owner, answer, kernel.future()))
+        source.close()
+        await _stopped(call)
+        raise
+    finally:
+        source.reader_gone()
+        if timer is not None:
+            timer.cancel()
+    if type(refused) is Failure:
+        source.close()
+        raise refused.error
+    if source.over:
+        await _stopped(call)
+    return source.take()
+
+
+async def _stopped(call: Call) -> None:
+    """If a generator was stopped where it ran, wait until it has. One without its turn ends when it has that."""
+    source = call.stream
+    assert source is not None
+    if call.context is not None and call.owner.turn is call and source.closing:
+        over = call.when_over()
+        with CancelScope(shield=True):
+            await over
+        source.raise_trouble()
 
 
 async def close_stream(call: Call) -> None:
-    """Have a stream closed, and wait until its generator is."""
-    source = call.stream
+    """Have a stream closed, and wait until its generator is, unless that waits for whoever closes it.
+
+    Raises:
+        BaseException: What the generator raised as it was closed.
+    """
+    source, owner = call.stream, call.owner
     assert source is not None
     if call.context is None or not source.sent:
-        call.context = None
-        source.end()
+        source.close()
         return
-    over = call.over_when = call.kernel.future()
+    kernel, waiter = owner.kernel, waiter_of(owner)
+    over = call.when_over()
+    if waiter is not None:
+        kernel.post(waiter, Wait(owner, over))
     source.close()
-    if not over.done():
-        with CancelScope(shield=True):
-            await over
+    try:
+        if not over.done():
+            with CancelScope(shield=True):
+                await over
+    finally:
+        if waiter is not None:
+            kernel.post(waiter, EndWait(owner, over, kernel.future()))
+    source.raise_trouble()

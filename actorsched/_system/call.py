@@ -21,6 +21,7 @@ from actorsched.messages import DeadLetter, Failure
 if TYPE_CHECKING:
     from actorsched._core.behaviour import Reply, Timer
     from actorsched._kernel.activity import Activity
+    from actorsched._kernel.backend import Future
     from actorsched._kernel.carrier import Carrier
     from actorsched._kernel.kernel import Kernel
     from actorsched._system.actor_cell import ActorCell
@@ -143,9 +144,18 @@ class Call(CodeRun, msgspec.Struct, eq=False):
                 self.stream.end()
         else:
             owner.handler_failed(self, error)
+        self.reply = None  # it may hold the error, whose traceback holds what holds this
         self.tell_over()
         owner.turn_over(self)
         return owner
+
+    def when_over(self) -> Future:
+        """Answered when it has ended, one way or another. Ask while it has not."""
+        over = self.owner.kernel.future()
+        if self.over_when is None:
+            self.over_when = []
+        self.over_when.append(over)
+        return over
 
     def tell_over(self) -> None:
         """It has ended, one way or another: tell whoever waits for that."""

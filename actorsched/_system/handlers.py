@@ -108,10 +108,10 @@ class HandlerTable:
         return handler
 
     def of(self, function: Callable[..., Any], actor: type) -> Handler:
-        """The handler that a function of the class, or of a class that it extends, stands for.
+        """The handler that a function of the class, or of a class that it extends, stands for; to be told.
 
         Raises:
-            TypeError: It is no handler of this class.
+            TypeError: It is no handler of this class, or it streams its reply to whoever asks.
         """
         handler = self.by_function.get(function)
         if handler is not None:
@@ -126,6 +126,11 @@ class HandlerTable:
             handler = self.find(name)
         except AttributeError as error:
             raise TypeError(str(error)) from None
+        if handler.streams:
+            raise TypeError(
+                f"{self.owner}.{name} streams its reply, so it cannot be told; "
+                f"iterate over it: async for item in ref.ask.{name}(...)"
+            )
         self.by_function[function] = handler
         return handler
 

@@ -4,14 +4,21 @@ What to do about a child that has ended is decided by `_core.supervision`; the s
 it stops those that have to go, the last started first, waits until they have, and starts those that are
 to come back, each when the one before it is up. It answers to an owner: the runtime, a scope, or the actor
 whose children these are.
+
+A child may end for good by itself, at any moment: stopped or killed by somebody, or because its first start
+has failed. It then says so (`Exited.gone`), nothing is decided about it, and whatever waited for it goes on.
+
+A failure that is answered with a restart, or that comes too late to be answered, is written to the log. One
+that escalates goes to the owner instead.
 """
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
-from actorsched._core.behaviour import Behaviour, Outbox, handles
-from actorsched._core.supervision import Escalate, Forget, Restart, Supervision
+from actorsched._core.behaviour import Behaviour, Outbox, Timer, handles
+from actorsched._core.supervision import Escalate, Expected, Forget, Restart, Supervision
 from actorsched.messages import (
     Adopt,
     Close,
@@ -33,24 +40,33 @@ if TYPE_CHECKING:
 
 _START = Start()
 _DISCARD = Discard()
-_RESTART = ExitReason("shutdown")
+_SHUTDOWN = ExitReason("shutdown")
 PATIENCE = 5.0
-"""Seconds that a sibling has to stop before it is killed, when it must restart with a failed one."""
+"""Seconds that a child has to stop before it is killed, when it must restart with a failed sibling, or go
+because its supervisor has given up."""
 
 
 class Plan:
     """One restart under way: whom to wait for, and whom to start then."""
 
-    __slots__ = ("delayed", "start", "starting", "stopping")
+    __slots__ = ("back_off", "deadline", "start", "starting", "stopping")
 
     def __init__(self, restart: Restart[Behaviour]) -> None:
         self.stopping: list[Behaviour] = list(restart.stop)  # the first is being stopped
         self.start: list[Behaviour] = list(restart.start)
         self.starting: Behaviour | None = None
-        self.delayed = restart.delay > 0
+        self.back_off: Timer | None = None
+        self.deadline: Timer | None = None
 
     def __repr__(self) -> str:
-        return f"<plan: stop {self.stopping}, start {self.start}{', later' if self.delayed else ''}>"
+        return f"<plan: stop {self.stopping}, start {self.start}{', later' if self.back_off else ''}>"
+
+    def drop_timers(self) -> None:
+        """It is off, or done."""
+        for timer in (self.back_off, self.deadline):
+            if timer is not None:
+                timer.cancel()
+        self.back_off = self.deadline = None
 
 
 class Supervisor(Behaviour):
@@ -60,8 +76,11 @@ class Supervisor(Behaviour):
     children: Supervision[Behaviour]
     plans: list[Plan] = []
     closing: list[Behaviour] | None = None
-    """Who is still to be stopped, the first being stopped now; None while open."""
+    """Who is still to be stopped, the last being stopped now; None while open."""
+    over: bool = False
+    """Whether the owner has been told that no child is left."""
     kill: bool = False
+    deadline: Timer | None = None
     failure: ExitReason | None = None
 
     def __repr__(self) -> str:
@@ -70,9 +89,10 @@ class Supervisor(Behaviour):
     @handles(Adopt)
     def _adopt(self, message: Adopt, out: Outbox) -> None:
         if self.closing is None:
-            self.children.add(message.child, message.restart)
-        else:
-            out.send(message.child, Kill(ExitReason("shutdown")))
+            return self.children.add(message.child, message.restart)
+        if not self.over:
+            self.closing.append(message.child)
+        out.send(message.child, Kill(_SHUTDOWN))
 
     @handles(Up)
     def _up(self, message: Up, out: Outbox) -> None:
@@ -84,22 +104,37 @@ class Supervisor(Behaviour):
     @handles(Exited)
     def _exited(self, message: Exited, out: Outbox) -> None:
         child = message.child
-        if child not in self.children:
-            return self._next_to_close(child, out)
-        if not message.born:
-            self.children.remove(child)
-            out.send(child, _DISCARD)
-            return self._next_to_close(child, out)
-        decision = self.children.decide(child, message.reason.kind, out.now)
-        if isinstance(decision, Restart):
-            return self._restart(decision, out)
-        if isinstance(decision, Escalate):
-            out.send(child, _DISCARD)
-            return self._escalate(decision, message.reason, out)
-        if isinstance(decision, Forget):
-            out.send(child, _DISCARD)
-        self._stopped(child, out)
+        if child in self.children:
+            if message.gone:
+                self.children.remove(child)
+                self._report(message, "and has ended", out)
+                self._ended_in_plans(child, out)
+            else:
+                self._decide(message, out)
         self._next_to_close(child, out)
+
+    def _decide(self, message: Exited, out: Outbox) -> None:
+        child = message.child
+        match self.children.decide(child, message.reason.kind, out.now):
+            case Restart() as decision:
+                self._report(message, "and is restarted", out)
+                self._restart(decision, out)
+            case Escalate() as decision:
+                out.send(child, _DISCARD)
+                self._escalate(decision, message.reason, out)
+            case Forget():
+                self._report(message, "and has ended", out)
+                out.send(child, _DISCARD)
+                self._ended_in_plans(child, out)
+            case Expected():
+                self._report(message, "and is restarted with its siblings", out)
+                self._ended_in_plans(child, out)
+
+    def _report(self, message: Exited, outcome: str, out: Outbox) -> None:
+        """No failure passes unseen."""
+        error = message.reason.error
+        if error is not None and not message.known:
+            out.report(logging.ERROR, f"{message.child!r} failed {outcome}", error)
 
     # --------------------------------------------------------------------------------------- restarts
 
@@ -113,45 +148,56 @@ class Supervisor(Behaviour):
             self._advance(plan, out)
         plan = Plan(decision)
         self.plans.append(plan)
-        if plan.delayed:
-            out.later(decision.delay, self, StartNow(plan))
-        if plan.stopping:
-            self._stop_next(plan.stopping[0], PATIENCE, out)
+        if decision.delay > 0:
+            plan.back_off = out.later(decision.delay, self, StartNow(plan))
+        self._stop_next(plan, out)
         self._advance(plan, out)
 
-    def _stop_next(self, child: Behaviour, patience: float, out: Outbox) -> None:
-        out.send(child, Stop(_RESTART, restart=True))
-        out.later(patience, self, StopDeadline(child))
+    def _stop_next(self, plan: Plan, out: Outbox) -> None:
+        if plan.deadline is not None:
+            plan.deadline.cancel()
+            plan.deadline = None
+        if plan.stopping:
+            child = plan.stopping[0]
+            out.send(child, Stop(_SHUTDOWN, restart=True))
+            plan.deadline = out.later(PATIENCE, self, StopDeadline(child))
 
-    def _stopped(self, child: Behaviour, out: Outbox) -> None:
+    def _ended_in_plans(self, child: Behaviour, out: Outbox) -> None:
+        """A child that plans may wait for has ended, or will never be up."""
         for plan in list(self.plans):
-            if child in plan.stopping:
+            if plan.starting is child:
+                plan.starting = None
+            elif child in plan.stopping:
+                first = plan.stopping[0] is child
                 plan.stopping.remove(child)
-                if child not in self.children and child in plan.start:
-                    plan.start.remove(child)
-                if plan.stopping:
-                    self._stop_next(plan.stopping[0], PATIENCE, out)
-                self._advance(plan, out)
+                if first:
+                    self._stop_next(plan, out)
+            self._advance(plan, out)
 
     @handles(StartNow)
     def _start_now(self, message: StartNow, out: Outbox) -> None:
         for plan in self.plans:
             if plan is message.plan:
-                plan.delayed = False
+                plan.back_off = None
                 return self._advance(plan, out)
 
     def _advance(self, plan: Plan, out: Outbox) -> None:
         """Start the next child of a plan, if nothing has to be waited for."""
-        if plan.delayed or plan.stopping or plan.starting is not None or plan not in self.plans:
+        if plan.stopping or plan.starting is not None:
             return
         while plan.start:
-            child = plan.start.pop(0)
+            child = plan.start[0]
             if child in self.children:
-                self.children.starting(child)
-                plan.starting = child
-                out.send(child, _START)
+                if plan.back_off is None:
+                    del plan.start[0]
+                    self.children.starting(child)
+                    plan.starting = child
+                    out.send(child, _START)
                 return
-        self.plans.remove(plan)
+            del plan.start[0]
+        if plan in self.plans:
+            self.plans.remove(plan)
+        plan.drop_timers()
 
     # ---------------------------------------------------------------------------------------- the end
 
@@ -162,56 +208,59 @@ class Supervisor(Behaviour):
                 f"its supervisor gave up after {decision.restarts} restarts within the period that it bears"
             )
         self.failure = reason
+        self.deadline = out.later(PATIENCE, self, StopDeadline(None))
         self._stop_all(decision.stop, out)
 
     @handles(Close)
     def _close(self, message: Close, out: Outbox) -> None:
+        if self.over:
+            return
         if message.kill:
             self.kill = True
             if self.closing is not None:
                 return self._kill_rest(out)
-        if message.patience is not None:
-            out.later(message.patience, self, StopDeadline(None))
+        if message.patience is not None and self.deadline is None:
+            self.deadline = out.later(message.patience, self, StopDeadline(None))
         if self.closing is None:
             self._stop_all(self.children.close(), out)
 
     def _stop_all(self, children: Sequence[Behaviour], out: Outbox) -> None:
+        for plan in self.plans:
+            plan.drop_timers()
         self.plans.clear()
         self.closing = list(reversed(children))
         if self.kill:
-            return self._kill_rest(out)
-        self._stop_last(out)
+            self._kill_rest(out)
+        else:
+            self._stop_last(out)
 
     def _kill_rest(self, out: Outbox) -> None:
         if not self.closing:
             return self._closed(out)
         for child in reversed(self.closing):
-            out.send(child, Kill(ExitReason("shutdown")))
+            out.send(child, Kill(_SHUTDOWN))
 
     def _stop_last(self, out: Outbox) -> None:
         if not self.closing:
             return self._closed(out)
-        out.send(self.closing[-1], Stop(ExitReason("shutdown")))
+        out.send(self.closing[-1], Stop(_SHUTDOWN))
 
     def _next_to_close(self, child: Behaviour, out: Outbox) -> None:
         """A child has ended while all are being stopped."""
         closing = self.closing
-        if not closing:
+        if not closing or child not in closing:
             return
         last = closing[-1] is child
-        if last:
-            closing.pop()
-        elif child in closing:
-            closing.remove(child)
-        else:
-            return
-        if self.kill or not last:
-            if not closing:
-                self._closed(out)
-        else:
+        closing.remove(child)
+        if last and not self.kill:
             self._stop_last(out)
+        elif not closing:
+            self._closed(out)
 
     def _closed(self, out: Outbox) -> None:
+        self.over = True
+        if self.deadline is not None:
+            self.deadline.cancel()
         if self.failure is not None:
             out.send(self.owner, Escalated(self, self.failure))
         else:
@@ -220,8 +269,8 @@ class Supervisor(Behaviour):
     @handles(StopDeadline)
     def _deadline(self, message: StopDeadline, out: Outbox) -> None:
         if message.child is None:
-            if self.closing:
+            if not self.over:
                 self.kill = True
                 self._kill_rest(out)
-        elif any(message.child in plan.stopping for plan in self.plans):
-            out.send(message.child, Kill(_RESTART, restart=True))
+        elif any(plan.stopping and plan.stopping[0] is message.child for plan in self.plans):
+            out.send(message.child, Kill(_SHUTDOWN, restart=True))
