@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import ChainMap
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import cloudpickle
 
@@ -21,20 +21,24 @@ if TYPE_CHECKING:
     from pickle import PickleBuffer
 
 
-class _ByValue(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
-    dispatch_table: Any = ChainMap(REDUCERS, cloudpickle.Pickler.dispatch_table)
+_cloudpickle: Any = cloudpickle
+"""It has hardly any types."""
+
+
+class _ByValue(_cloudpickle.Pickler):  # type: ignore[misc]
+    dispatch_table: ClassVar[Any] = ChainMap(REDUCERS, _cloudpickle.Pickler.dispatch_table)
 
 
 def pickled(value: object, protocol: int, *, buffer_callback: Callable[[PickleBuffer], bool]) -> bytes:
     """The pickle of the value, with whatever a host cannot import written out in it."""
     file = BytesIO()
-    declared = cloudpickle.list_registry_pickle_by_value()
+    declared: set[str] = _cloudpickle.list_registry_pickle_by_value()
     ours = [module for module in strangers() if module.__name__ not in declared]
     for module in ours:
-        cloudpickle.register_pickle_by_value(module)
+        _cloudpickle.register_pickle_by_value(module)
     try:
         _ByValue(file, protocol, buffer_callback).dump(value)
     finally:
         for module in ours:
-            cloudpickle.unregister_pickle_by_value(module)
+            _cloudpickle.unregister_pickle_by_value(module)
     return file.getvalue()

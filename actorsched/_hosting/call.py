@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from types import AsyncGeneratorType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from anyio import CancelScope
 
@@ -25,7 +25,7 @@ from actorsched._kernel.current import CURRENT
 from actorsched.exceptions import ActorStopped, Interrupted
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from actorsched._hosting.port import Port
     from actorsched._hosting.wire import Call, FromHost, Open
@@ -147,7 +147,7 @@ class HostedCall:
     def __repr__(self) -> str:
         return f"<HostedCall {self.number} of {self._actor!r}>"
 
-    # ------------------------------------------------------------------------------------------- from the parent
+    # ---------------------------------------------------------------------------------------- from the parent
 
     def cancel(self, reason: str | None) -> None:
         """Cancel what runs; close a stream that waits for demand."""
@@ -175,7 +175,7 @@ class HostedCall:
         future.set_result(wanted)
         return True
 
-    # ------------------------------------------------------------------------------------------------- running
+    # ------------------------------------------------------------------------------------------------ running
 
     async def run(self, function: Callable[..., Awaitable[Any]], *args: Any) -> BaseException | None:
         """Run a hook in the actor's turn; answer with what it raised."""
@@ -230,13 +230,14 @@ class HostedCall:
         return Returned(frame.call_id, dumps(value, f"the result of {frame.handler!r}", "result"))
 
     async def _stream(self, actor: HostedActor, frame: Call, generator: Any) -> FromHost:
-        if not isinstance(generator, AsyncGeneratorType):
+        if type(generator) is not AsyncGeneratorType:
             raise TypeError(f"{frame.handler!r} was called as a stream, but is no async generator function")
+        items = cast("AsyncGenerator[Any]", generator)
         try:
             while await self._is_wanted():
                 async with actor.turn:
                     try:
-                        item = await anext(generator)
+                        item = await anext(items)
                     except StopAsyncIteration:
                         break
                 self._demand -= 1
@@ -245,7 +246,7 @@ class HostedCall:
         finally:
             with CancelScope(shield=True):
                 async with actor.turn:
-                    await generator.aclose()
+                    await items.aclose()
         return Ended(frame.call_id)
 
     async def _is_wanted(self) -> bool:

@@ -52,7 +52,7 @@ def main(handed: Handover) -> None:
 
 
 def _unbuffer_output() -> None:
-    """What user code prints appears line by line, also where the output is no terminal, also before a crash."""
+    """What user code prints appears line by line: also where no terminal is, also before a crash."""
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:

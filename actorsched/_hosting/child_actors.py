@@ -101,7 +101,7 @@ class ActorHost:
         watch.close()
         self._port.urge = self._port.nudge = self._port.flush
 
-    # ----------------------------------------------------------------------------------------- saying, hearing
+    # ---------------------------------------------------------------------------------------- saying, hearing
 
     def _say(self, frame: FromHost) -> None:
         self._port.say(frame)
@@ -138,7 +138,7 @@ class ActorHost:
         self._tasks += 1
         self._backend.start_task(run, name=name)
 
-    # --------------------------------------------------------------------------------------------- definitions
+    # -------------------------------------------------------------------------------------------- definitions
 
     def _define(self, define: Define) -> None:
         self._classes[define.fn_id] = define.body
@@ -153,7 +153,7 @@ class ActorHost:
             self._loaded[number] = loads(self._classes.pop(number), "the class of the actor")
         return self._loaded[number]
 
-    # -------------------------------------------------------------------------------------------------- actors
+    # ------------------------------------------------------------------------------------------------- actors
 
     def _open(self, opened: Open) -> None:
         actor = HostedActor(opened, Turn(self._backend))
@@ -204,7 +204,7 @@ class ActorHost:
         what = f"the exception of actor {name!r}"
         self._say(Closed(number, None if error is None else pack_error(error, what)))
 
-    # --------------------------------------------------------------------------------------------------- calls
+    # -------------------------------------------------------------------------------------------------- calls
 
     def _call(self, frame: Call) -> None:
         actor = self._actors.get(frame.actor_id)
@@ -227,7 +227,7 @@ class ActorHost:
         if call is not None:
             call.want(demand.n)
 
-    # ----------------------------------------------------------------------------------------------------- end
+    # ---------------------------------------------------------------------------------------------------- end
 
     def _stop(self, _: Stop) -> None:
         self._stopping = True

@@ -31,7 +31,7 @@ class HostedContext:
         origin: The number of the task or call.
         name: The name of the task or actor.
         cancel_requested: Whether the runtime wants it to stop.
-        preempt_requested: Whether the runtime wants it to make way. A host is suspended instead: always False.
+        preempt_requested: Whether the runtime wants it to make way; always False, as a host is suspended.
         deadline: Until when it should be done, on the machine's monotonic clock in seconds; None if open.
         attempt: Which attempt this is, counted from 1.
     """
@@ -75,9 +75,10 @@ class HostedContext:
         Raises:
             ValueError: The fraction is no number from 0 to 1.
         """
-        from actorsched.context import check_fraction
-
-        check_fraction(fraction)
+        if not isinstance(fraction, (int, float)) or isinstance(fraction, bool) or not 0 <= fraction <= 1:
+            raise ValueError(
+                f"fraction={fraction!r} is no number from 0 to 1; report how much of the task is done"
+            )
         self._port.say(Progress(self.origin, float(fraction), message))
         self._port.urge_gently()
 
@@ -117,7 +118,7 @@ class HostedContext:
         """The same in async code."""
         for callback, args in self.take_deferred():
             try:
-                result = callback(*args)
+                result: Any = callback(*args)
                 if hasattr(result, "__await__"):
                     await result
             except Exception:
@@ -125,7 +126,7 @@ class HostedContext:
 
     def deferred_failed(self, callback: Callable[..., object]) -> None:
         """Log the failure of a deferred call, which is being handled."""
-        self.log.exception("%r, deferred by %r, failed", callback, self.name)
+        self.log.exception("%r, deferred by %r, failed", callback, self.name)  # noqa: LOG004
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
@@ -204,7 +205,7 @@ class CallContext(HostedContext):
         return await _request("spawn_child", (target, args, options))
 
     def after(self, delay: Any, handler: Any, /, *args: Any, **kwargs: Any) -> HostedTimer:
-        """Send this actor a message after a delay; `key=` names the timer, and replaces one of the same key."""
+        """Send this actor a message after a delay; `key=` names it, and replaces the one of that key."""
         return _set_timer("after", delay, handler, args, kwargs)
 
     def every(self, period: Any, handler: Any, /, *args: Any, **kwargs: Any) -> HostedTimer:
@@ -225,7 +226,7 @@ class HostedTimer:
 
     def cancel(self) -> None:
         """Send no more messages. One that is already in the mailbox stays there."""
-        _tell("cancel_timer", self._key)
+        _tell("cancel_timer", (self._key,))
 
 
 _timers = count(1)
@@ -237,7 +238,8 @@ def _set_timer(
     key = kwargs.pop("key", None)
     if key is None:
         key = "actorsched: timer without a key", os.getpid(), next(_timers)
-    _tell(verb, (delay, _handler_name(handler), args, kwargs, key))
+    body = (delay, _handler_name(handler), args, key)
+    _tell(verb, (*body, kwargs) if kwargs else body)
     return HostedTimer(key)
 
 

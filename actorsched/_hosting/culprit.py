@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from functools import partial
 from types import FunctionType, MethodType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from actorsched.exceptions import shown
 
@@ -63,14 +63,14 @@ def _text(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-# ---------------------------------------------------------------------------------------------------- parts
+# ------------------------------------------------------------------------------------------------------ parts
 
 
 def _arguments(call: Any) -> Iterator[Part]:
     args, kwargs = call
-    for index, arg in enumerate(args):
+    for index, arg in enumerate(args or ()):
         yield f"args[{index}]", arg
-    for name, arg in kwargs.items():
+    for name, arg in kwargs.items() if kwargs else ():
         yield f"kwargs[{name!r}]", arg
 
 
@@ -83,29 +83,39 @@ def _parts(whole: object) -> Iterator[Part]:
 
 
 def _known_parts(whole: Any) -> Iterator[Part]:
-    match whole:
-        case dict():
-            for key, value in whole.items():
-                yield f"[{shown(key, 40)}]", value
-                yield f".keys()[{shown(key, 40)}]", key
-        case list() | tuple() | set() | frozenset():
-            for index, item in enumerate(whole):
-                yield f"[{index}]", item
-        case FunctionType():
-            yield from _parts_of_function(whole)
-        case MethodType():
-            yield ".__self__", whole.__self__
-        case partial():
-            yield ".func", whole.func
-            for index, arg in enumerate(whole.args):
-                yield f".args[{index}]", arg
-            for name, arg in whole.keywords.items():
-                yield f".keywords[{name!r}]", arg
-        case type():
-            for name, value in vars(whole).items():
-                yield f".{name}", value
-        case _:
-            yield from _parts_of_object(whole)
+    if isinstance(whole, dict):
+        yield from _parts_of_dict(whole)
+    elif isinstance(whole, (list, tuple, set, frozenset)):
+        yield from _parts_of_sequence(whole)
+    elif isinstance(whole, FunctionType):
+        yield from _parts_of_function(whole)
+    elif isinstance(whole, MethodType):
+        yield ".__self__", whole.__self__
+    elif isinstance(whole, partial):
+        yield from _parts_of_partial(cast("Any", whole))
+    elif isinstance(whole, type):
+        yield from [(f".{name}", value) for name, value in vars(whole).items()]
+    else:
+        yield from _parts_of_object(whole)
+
+
+def _parts_of_dict(whole: Any) -> Iterator[Part]:
+    for key, value in whole.items():
+        yield f"[{shown(key, 40)}]", value
+        yield f".keys()[{shown(key, 40)}]", key
+
+
+def _parts_of_sequence(whole: Any) -> Iterator[Part]:
+    for index, item in enumerate(whole):
+        yield f"[{index}]", item
+
+
+def _parts_of_partial(whole: Any) -> Iterator[Part]:
+    yield ".func", whole.func
+    for index, arg in enumerate(whole.args):
+        yield f".args[{index}]", arg
+    for name, arg in whole.keywords.items():
+        yield f".keywords[{name!r}]", arg
 
 
 def _parts_of_function(function: FunctionType) -> Iterator[Part]:
@@ -132,18 +142,17 @@ def _global_names(code: Any) -> Iterator[str]:
 
 
 def _parts_of_object(whole: Any) -> Iterator[Part]:
-    attributes = getattr(whole, "__dict__", None)
+    attributes: Any = getattr(whole, "__dict__", None)
     if isinstance(attributes, dict):
-        for name, value in attributes.items():
-            yield f".{name}", value
+        yield from [(f".{name}", value) for name, value in cast("dict[str, Any]", attributes).items()]
     for cls in type(whole).__mro__:
         slots = cls.__dict__.get("__slots__", ())
         for name in (slots,) if isinstance(slots, str) else slots:
             if hasattr(whole, name):
                 yield f".{name}", getattr(whole, name)
-    reduced = whole.__reduce_ex__(5)
+    reduced: Any = whole.__reduce_ex__(5)
     if isinstance(reduced, tuple):
-        for index, arg in enumerate(reduced[1]):
-            yield f".__reduce__()[1][{index}]", arg
-        if len(reduced) > 2 and reduced[2] is not attributes:
-            yield ".__getstate__()", reduced[2]
+        _, args, *rest = cast("Any", reduced)
+        yield from [(f".__reduce__()[1][{index}]", arg) for index, arg in enumerate(args)]
+        if rest and rest[0] is not attributes:
+            yield ".__getstate__()", rest[0]

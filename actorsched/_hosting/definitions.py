@@ -19,7 +19,7 @@ from functools import partial
 from itertools import count
 from operator import is_not
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from actorsched._hosting.transfer import dump_call, dumps
 from actorsched._hosting.wire import Bulky
@@ -117,10 +117,10 @@ class Definitions:
         Raises:
             NotTransferable: The callable or an argument cannot cross.
         """
-        while type(function) is partial:
-            args = (*function.args, *args)
-            kwargs = {**function.keywords, **(kwargs or {})}
-            function = function.func
+        while isinstance(function, partial):
+            bound = cast("partial[object]", function)
+            args, kwargs = (*bound.args, *args), {**bound.keywords, **(kwargs or {})}
+            function = bound.func
         if not _is_definite(function):
             args = (function, *args)
             function = _call

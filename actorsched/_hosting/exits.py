@@ -104,7 +104,7 @@ _CRASH_HINTS: dict[int, str] = {
 
 
 def memory_kills() -> int:
-    """How many processes the system has killed for lack of memory, here and in this container; 0 if unknown."""
+    """How many processes the system has killed for lack of memory, here or in this container."""
     total = 0
     for path, key in (("/proc/vmstat", b"oom_kill "), ("/sys/fs/cgroup/memory.events", b"oom_kill ")):
         try:

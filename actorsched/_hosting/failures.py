@@ -26,7 +26,7 @@ _LONGEST_CHAIN = 20
 _RUNNERS = ("actorsched._", "asyncio.", "contextvars", "trio._core.", "uvloop")
 
 Link = tuple[BaseException, int, int, bool]
-"""An exception, the places of its cause and its context in the chain (-1: none), and whether to suppress it."""
+"""An exception, the places of its cause and its context in the chain or -1, whether that is suppressed."""
 
 
 def pack_error(error: BaseException, what: str = "an exception") -> Error:
@@ -172,7 +172,7 @@ def _traceback(error: BaseException) -> str:
 
 
 def _beginning(traceback: TracebackType | None) -> TracebackType | None:
-    """Where the traceback leaves what runs it: our own modules, and those of the loop. All of it if it never does."""
+    """Where the traceback leaves our own modules and those of the loop; all of it if it never does."""
     place = traceback
     while place is not None:
         if not str(place.tb_frame.f_globals.get("__name__", "")).startswith(_RUNNERS):

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 Handover = dict[str, Any]
 
+Filter = tuple[str, str | None, str, str | None, int]
+"""A filter of warnings: action, pattern of the message, module and name of the category, pattern of the
+module, line."""
+
 BOOT = """
 import marshal, os, sys
 def read(size):
@@ -104,11 +108,12 @@ def handover(kind: str, backend: str, descriptors: dict[str, int | None]) -> Han
     }
 
 
-def _warning_filters() -> list[tuple[str, str | None, str, str | None, int]] | None:
-    """The filters that are in force, as text; None while they are what the interpreter started with."""
+def _warning_filters() -> list[Filter]:
+    """The filters that are in force, as text."""
     import warnings
 
-    filters: list[tuple[str, str | None, str, str | None, int]] = []
+    filters: list[Filter] = []
+    category: Any  # the stubs say that it may be a tuple, but that is only so when it is added
     for action, message, category, module, line in warnings.filters:
         name = f"{category.__module__}:{category.__qualname__}"
         filters.append((action, _pattern(message), name, _pattern(module), line))
@@ -141,7 +146,7 @@ def take_over(handed: Handover) -> None:
     _take_warning_filters(handed["warnings"])
 
 
-def _take_warning_filters(filters: list[tuple[str, str | None, str, str | None, int]]) -> None:
+def _take_warning_filters(filters: list[Filter]) -> None:
     import warnings
 
     warnings.resetwarnings()

@@ -28,10 +28,7 @@ def names_stranger(pickle: bytes) -> bool:
     """Whether the pickle may refer to a module that a host cannot import."""
     if len(sys.modules) != _count:
         _look()
-    for name in _strangers.values():
-        if name in pickle:
-            return True
-    return False
+    return any(name in pickle for name in _strangers.values())
 
 
 def strangers() -> list[ModuleType]:
@@ -49,7 +46,7 @@ def can_import(name: str) -> bool:
 
 
 def _look() -> None:
-    global _count  # noqa: PLW0603
+    global _count  # noqa: PLW0603  # what this process has seen
     for name in sys.modules.keys() - _seen:
         if name not in _strangers and not _found_again(name):
             _strangers[name] = name.encode()

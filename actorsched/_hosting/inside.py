@@ -95,6 +95,6 @@ doorway: Doorway | None = None
 
 def open_doorway(port: Port) -> Doorway:
     """This process is a host from now on."""
-    global doorway  # noqa: PLW0603
+    global doorway  # noqa: PLW0603  # a process is one host or none
     doorway = Doorway(port)
     return doorway

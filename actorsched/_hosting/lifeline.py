@@ -27,7 +27,7 @@ _registered = False
 
 def new_lifeline() -> tuple[int, int]:
     """The read end, for the host to inherit, and the write end, to be kept until the host has gone."""
-    global _registered  # noqa: PLW0603
+    global _registered  # noqa: PLW0603  # once per process
     if not _registered:
         os.register_at_fork(after_in_child=_close_all)
         _registered = True

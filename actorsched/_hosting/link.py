@@ -59,8 +59,8 @@ _FLUSH_AT = 512
 """How many frames may gather before they go out without waiting for the end of the turn."""
 
 _ALONE = 20e-6
-"""A frame that comes so many seconds after the last flush goes out at once: a call for the end of the turn can cost
-as much as the rest of the way to the host. One that comes sooner is taken for one of many."""
+"""A frame that comes so many seconds after the last flush goes out at once: a call for the end of the turn
+can cost as much as the rest of the way to the host. One that comes sooner is taken for one of many."""
 
 _LINGER = 5.0
 """How many seconds a host may take to end after it has said `Bye` or has closed its socket."""
@@ -141,7 +141,7 @@ class HostLink:
         state = self.exited.detail if self.exited else "ready" if self.ready else "starting"
         return f"<HostLink {self.name!r} to the {self.kind} host {self.pid}: {state}>"
 
-    # ------------------------------------------------------------------------------------------------- sending
+    # ------------------------------------------------------------------------------------------------ sending
 
     def send(self, frame: ToHost) -> None:
         """Send a frame: at once if it comes alone, else with the others of this turn.
@@ -235,7 +235,7 @@ class HostLink:
             except ProcessLookupError:  # it is a zombie, and alone
                 pass
 
-    # ------------------------------------------------------------------------------------- releasing shared memory
+    # -------------------------------------------------------------------------------- releasing shared memory
 
     def _on_release(self, offset: int) -> None:
         """From any thread, even from within the garbage collector."""
@@ -247,7 +247,7 @@ class HostLink:
             except RuntimeError:  # the loop has ended, and the host with it
                 pass
 
-    # ----------------------------------------------------------------------------------------------- receiving
+    # ---------------------------------------------------------------------------------------------- receiving
 
     def _readable(self) -> None:
         data = self._read()
@@ -297,7 +297,7 @@ class HostLink:
             self._set_timer(None)
             self._on_frame(frame)
 
-    # ------------------------------------------------------------------------------------------------- the end
+    # ------------------------------------------------------------------------------------------------ the end
 
     def _not_ready(self, timeout: float) -> None:
         self._kill_for("never started", f"was not ready within {timeout:g} s, and was killed")
@@ -347,7 +347,7 @@ class HostLink:
         self._on_exit(self.exited)
 
     def _read_the_rest(self) -> None:
-        """What it wrote before its end is in the socket. Not until its end of file: a child of it may hold it open."""
+        """What it wrote before its end is in the socket; perhaps no end of file, if a child has it too."""
         while self._reading is not None and (data := self._read()):
             self._take(data)
 
@@ -383,7 +383,7 @@ class _Outlet:
         self.unsent = 0
 
     def write(self, data: bytes | bytearray) -> None:
-        """Write, now if possible. What a vanished reader does not take is dropped: its end is told elsewhere."""
+        """Write. What a vanished reader does not take is dropped: its end is told elsewhere."""
         if self._backlog:
             sent = 0
         else:

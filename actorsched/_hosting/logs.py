@@ -28,9 +28,12 @@ if TYPE_CHECKING:
     from actorsched._hosting.port import Port
 
 _STANDARD = frozenset(
-    "args asctime created exc_info exc_text filename funcName levelname levelno lineno message module msecs msg name "
-    "pathname process processName relativeCreated stack_info taskName thread threadName".split()
-)
+    {
+        "args", "asctime", "created", "exc_info", "exc_text", "filename", "funcName", "levelname", "levelno",
+        "lineno", "message", "module", "msecs", "msg", "name", "pathname", "process", "processName",
+        "relativeCreated", "stack_info", "taskName", "thread", "threadName",
+    }
+)  # fmt: skip
 
 
 def record_of(frame: Log, pid: int, host: str) -> logging.LogRecord:
@@ -148,7 +151,7 @@ class _LoggingFinder:
             return None
         from importlib.machinery import PathFinder
 
-        sys.meta_path.remove(self)  # type: ignore[arg-type]
+        sys.meta_path.remove(self)
         spec = PathFinder.find_spec(name)
         if spec is not None and spec.loader is not None:
             load: Any = spec.loader.exec_module

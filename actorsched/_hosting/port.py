@@ -55,7 +55,9 @@ class Port:
 
     def __init__(self, socket: int, to_host: int | None, from_host: int | None) -> None:
         self.socket = socket
-        self._view = memoryview(bytearray(_READ))  # a buffer of this size for each read would be a new mapping each time
+        self._view = memoryview(
+            bytearray(_READ)
+        )  # a buffer of this size for each read would be a new mapping each time
         self._buffers = [self._view]
         self._lock = allocate_lock()
         self._said: list[FromHost] = []
@@ -77,7 +79,7 @@ class Port:
         return len(self._said)
 
     def read(self) -> memoryview:
-        """Wait for what the parent says; good until the next call. Ends this process when the parent has gone."""
+        """Wait for what the parent says; good until the next call. When the parent has gone, so has this."""
         count = os.readv(self.socket, self._buffers)
         if not count:
             os._exit(0)

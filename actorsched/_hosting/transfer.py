@@ -20,6 +20,9 @@ from __future__ import annotations
 
 import copyreg
 from collections import ChainMap
+from collections.abc import Callable
+from contextlib import contextmanager
+from contextvars import ContextVar
 from io import BytesIO
 from pickle import PickleBuffer, Pickler
 from pickle import dumps as _pickled
@@ -31,8 +34,7 @@ from actorsched._hosting.wire import Bulky, Payload
 from actorsched.exceptions import NotTransferable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Generator, Mapping, Sequence
 
 BIG = 64 * 1024
 """From how many bytes on a buffer travels beside the pickle instead of being copied into it."""
@@ -46,7 +48,7 @@ _STACK_GLOBAL = b"\x93"
 _ATOMS = frozenset({int, float, bool, str, complex})
 
 
-# ---------------------------------------------------------------------------------------------- to payloads
+# ------------------------------------------------------------------------------------------------ to payloads
 
 
 def dumps(value: object, what: str, root: str = "value") -> Payload:
@@ -81,7 +83,7 @@ def dump_call(args: tuple[Any, ...], kwargs: Mapping[str, Any] | None, what: str
         return b""
     for arg in args:
         if type(arg) not in _ATOMS:
-            return _dumped(tuple([_set_aside(arg) for arg in args]), (args, {}), what, "")
+            return _dumped(tuple([_set_aside(arg) for arg in args]), (args, kwargs), what, "")
     return _pickled(args, 5)
 
 
@@ -138,7 +140,7 @@ def _refusal(original: object, what: str, root: str, error: BaseException) -> No
     )
 
 
-# -------------------------------------------------------------------------------------------- from payloads
+# ---------------------------------------------------------------------------------------------- from payloads
 
 
 def loads(payload: Payload, what: str = "a payload") -> Any:
@@ -168,14 +170,13 @@ def load_call(payload: Payload, what: str = "the arguments") -> tuple[tuple[Any,
     """
     if payload == b"":
         return (), {}
-    call = loads(payload, what)
-    if type(call) is tuple:
+    call: tuple[Any, ...] | list[Any] = loads(payload, what)
+    if isinstance(call, tuple):
         return call, {}
-    args, kwargs = call
-    return args, kwargs
+    return call[0], call[1]
 
 
-# ------------------------------------------------------------------------------------------------- reducers
+# --------------------------------------------------------------------------------------------------- reducers
 
 
 class _Aside:
@@ -201,30 +202,23 @@ def _view(buffer: Any, form: str, shape: tuple[int, ...]) -> memoryview:
     return flat.cast(form, shape) if len(shape) > 1 or form != "B" else flat  # type: ignore[call-overload]
 
 
-def _reduce_memoryview(view: memoryview) -> tuple[Callable[..., memoryview], tuple[Any, ...]]:
-    if not view.c_contiguous:
-        return _view, (PickleBuffer(view.tobytes()), view.format, view.shape)
-    return _view, (PickleBuffer(view), view.format, view.shape)
+def _reduce_memoryview(view: memoryview) -> Any:
+    flat = PickleBuffer(view) if view.c_contiguous else PickleBuffer(view.tobytes())
+    return _view, (flat, view.format, view.shape)
 
 
-def _reduce_variable(variable: Any) -> tuple[Callable[..., object], tuple[Any, ...]]:
+def _reduce_variable(variable: ContextVar[Any]) -> Any:
     from actorsched._hosting.variables import handle_of, variable_of
 
     return variable_of, (handle_of(variable),)
 
 
-def _reducers() -> dict[type, Callable[[Any], tuple[Any, ...]]]:
-    from contextvars import ContextVar
-
-    return {memoryview: _reduce_memoryview, ContextVar: _reduce_variable}
-
-
-REDUCERS = _reducers()
+REDUCERS: dict[type, Callable[[Any], Any]] = {memoryview: _reduce_memoryview, ContextVar: _reduce_variable}
 """How to pickle what pickle refuses although it can cross."""
 
 
 class _Reducing(Pickler):
-    dispatch_table = ChainMap(REDUCERS, copyreg.dispatch_table)
+    dispatch_table: Any = ChainMap(REDUCERS, cast("dict[type, Any]", copyreg.dispatch_table))  # noqa: RUF012
 
 
 def _pickled_with_reducers(value: object, protocol: int, *, buffer_callback: Any) -> bytes:
@@ -233,7 +227,7 @@ def _pickled_with_reducers(value: object, protocol: int, *, buffer_callback: Any
     return file.getvalue()
 
 
-# --------------------------------------------------------------------------------------------------- travel
+# ----------------------------------------------------------------------------------------------------- travel
 
 _link: object | None = None
 
@@ -246,17 +240,12 @@ def current_link() -> object | None:
     return _link
 
 
-def travelling(link: object) -> AbstractContextManager[None]:
+@contextmanager
+def travelling(link: object) -> Generator[None]:
     """While the context lasts, `current_link()` is this one. Only for code that does not wait in it."""
-    from contextlib import contextmanager
-
-    @contextmanager
-    def over() -> Iterator[None]:
-        global _link  # noqa: PLW0603
-        before, _link = _link, link
-        try:
-            yield
-        finally:
-            _link = before
-
-    return over()
+    global _link  # noqa: PLW0603  # read in the depths of a pickle  # of this process, and read at the depths of a pickle
+    before, _link = _link, link
+    try:
+        yield
+    finally:
+        _link = before

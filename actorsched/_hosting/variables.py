@@ -22,16 +22,17 @@ from typing import TYPE_CHECKING, Any
 
 from actorsched._hosting import importable
 from actorsched._hosting.transfer import dumps, loads
-from actorsched._hosting.wire import Payload
 from actorsched.exceptions import NotTransferable
 
 if TYPE_CHECKING:
     from contextvars import Context
 
+    from actorsched._hosting.wire import Payload
+
 Handle = tuple[str, str] | tuple[int, int, str, Any]
 """Module and attribute; or the process where it was made, its number there, its name, and its default."""
 
-_LOCAL = ("actorsched", "anyio", "asyncio", "decimal", "sniffio", "trio", "uvloop")
+_LOCAL = ("actorsched.", "actorsched_", "anyio", "asyncio", "decimal", "sniffio", "trio", "uvloop")
 _UNSET = "actorsched: no default"
 
 _handles: dict[ContextVar[Any], Handle | None] = {}
@@ -77,7 +78,7 @@ def variable_of(handle: Handle) -> ContextVar[Any]:
         found: ContextVar[Any] = attrgetter(handle[1])(import_module(handle[0]))
         return found
     process, number, name, default = handle
-    variable = _variables.get((process, number))
+    variable: ContextVar[Any] | None = _variables.get((process, number))
     if variable is None:
         variable = ContextVar(name) if default == _UNSET else ContextVar(name, default=default)
         _variables[process, number] = variable
@@ -88,13 +89,11 @@ def variable_of(handle: Handle) -> ContextVar[Any]:
 def _decide(variable: ContextVar[Any]) -> Handle | None:
     """The handle of a variable that is met for the first time; None if it stays behind."""
     place = _place(variable)
-    if place is not None and place[0].partition(".")[0] in _LOCAL:
+    home = variable.name if place is None else place[0]
+    if home.startswith(_LOCAL):
         _handles[variable] = None
-    elif place is None and variable.name.startswith(_LOCAL):
-        _handles[variable] = None
-    else:
-        return handle_of(variable)
-    return None
+        return None
+    return handle_of(variable)
 
 
 def _place(variable: ContextVar[Any]) -> tuple[str, str] | None:

@@ -415,8 +415,7 @@ class Packer:
         packet = bytearray(_HEADER.size)
         self._bulky = 0
         self._encode_into(frames, packet, _HEADER.size)
-        bulky = self._bulky if self._bulky < _MANY else _MANY
-        _HEADER.pack_into(packet, 0, _MARK, bulky, len(packet) - _HEADER.size)
+        _HEADER.pack_into(packet, 0, _MARK, min(self._bulky, _MANY), len(packet) - _HEADER.size)
         return packet
 
     def _placed(self, buffer: Any) -> Lent | Buffer:
@@ -446,7 +445,7 @@ class Splitter:
         """Whether the stream ends within a packet."""
         return bool(self._rest)
 
-    def feed(self, data: bytes | memoryview) -> list[Any]:
+    def feed(self, data: bytes | bytearray | memoryview) -> list[Any]:
         """Take what was read; answer with the frames that are complete by it. Keeps nothing of `data` itself.
 
         Raises:

@@ -69,9 +69,7 @@ class Host:
 
     async def frame(self, kind: type[F], matches: Callable[[F], object] = lambda _: True) -> F:
         """Wait for a frame of this kind."""
-        return await self.until(
-            lambda: next((f for f in self.frames if isinstance(f, kind) and matches(f)), None)
-        )
+        return await self.until(lambda: next(filter(matches, self.seen(kind)), None))
 
     async def ended(self) -> HostExit:
         """Wait for the end of the host."""
@@ -81,7 +79,7 @@ class Host:
         """The frames of this kind that have come."""
         return [frame for frame in self.frames if isinstance(frame, kind)]
 
-    # ------------------------------------------------------------------------------------------------- tasks
+    # -------------------------------------------------------------------------------------------------- tasks
 
     def start(self, function: Callable[..., Any], *args: Any, context: Any = b"", **kwargs: Any) -> int:
         """Send a task, and answer with its number."""
@@ -100,7 +98,7 @@ class Host:
                     return frame
             return self.exit
 
-        end = await self.until(over)
+        end: wire.Done | wire.Failed | HostExit = await self.until(over)
         if isinstance(end, wire.Done):
             return loads(end.value)
         if isinstance(end, wire.Failed):
@@ -111,21 +109,19 @@ class Host:
         """Run a function in the host."""
         return await self.result(self.start(function, *args, **kwargs))
 
-    # ------------------------------------------------------------------------------------------------ actors
+    # ------------------------------------------------------------------------------------------------- actors
 
     async def open(self, cls: type, *args: Any) -> int:
         """Open an actor, and answer with its number."""
         number = next(self._numbers)
         definition, payload = self.definitions.call(cls, args, {}, f"actor {cls.__name__!r}")
         self.link.send(wire.Open(number, self.link.define(definition), payload, name=cls.__name__))
-        answer = await self.until(
-            lambda: next(
-                (f for f in self.frames if isinstance(f, (wire.Opened, wire.OpenFailed)) and f.actor_id == number),
-                None,
-            )
+        await self.until(
+            lambda: number in {f.actor_id for f in self.seen(wire.Opened) + self.seen(wire.OpenFailed)}
         )
-        if isinstance(answer, wire.OpenFailed):
-            raise unpack_error(answer.error)
+        for failed in self.seen(wire.OpenFailed):
+            if failed.actor_id == number:
+                raise unpack_error(failed.error)
         return number
 
     def call(self, actor: int, handler: str, *args: Any, stream: bool = False) -> int:

@@ -6,6 +6,7 @@ import gc
 import os
 import resource
 from contextlib import contextmanager
+from pathlib import Path
 from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any
 
@@ -108,9 +109,9 @@ def test_idle_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_very_many_borrowed_buffers_are_copied_and_cost_no_descriptors() -> None:
     with pair() as both:
-        before = len(os.listdir("/proc/self/fd"))
+        before = len(list(Path("/proc/self/fd").iterdir()))
         held = [both.send(bytes([n % 256]) * BIG) for n in range(400)]
-        assert len(os.listdir("/proc/self/fd")) - before <= segments._MOST_MAPPINGS
+        assert len(list(Path("/proc/self/fd").iterdir())) - before <= segments._MOST_MAPPINGS
         assert all(bytes(buffer[:1]) == bytes([n % 256]) for n, buffer in enumerate(held))
         assert len(both.released) >= 400 - segments._MOST_MAPPINGS
 
@@ -123,7 +124,9 @@ def test_what_was_borrowed_outlives_the_link() -> None:
         assert bytes(arrived) == b"a" * MEGABYTE
 
 
-@pytest.mark.parametrize("lent", [wire.Lent(0, 10), wire.Lent(1 << 40, BIG), wire.Lent(4096, 0), wire.Lent(4097, 9)])
+@pytest.mark.parametrize(
+    "lent", [wire.Lent(0, 10), wire.Lent(1 << 40, BIG), wire.Lent(4096, 0), wire.Lent(4097, 9)]
+)
 def test_what_was_never_lent_is_refused(lent: wire.Lent) -> None:
     with pair() as both:
         both.send(b"a" * BIG)
@@ -162,13 +165,13 @@ def test_when_memory_runs_out_buffers_go_inline() -> None:
         assert isinstance(both.lender.place(PickleBuffer(bytes(2 * MEGABYTE))), wire.Lent)
 
 
-# ---------------------------------------------------------------------------------------------- with real hosts
+# -------------------------------------------------------------------------------------------- with real hosts
 
 
 def make_array(size: int) -> Any:
-    import numpy
+    import numpy as np
 
-    return numpy.arange(size, dtype="f8")
+    return np.arange(size, dtype="f8")
 
 
 def change_array(array: Any) -> float:
@@ -205,7 +208,9 @@ async def test_a_host_that_dies_takes_no_borrowed_array_with_it() -> None:
 
 
 @pytest.mark.process
-async def test_big_arrays_cross_inline_where_there_is_no_shared_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_big_arrays_cross_inline_where_there_is_no_shared_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delattr(os, "memfd_create")
     async with hosted() as host:
         array = await host.run(make_array, 1_000_000)

@@ -35,7 +35,10 @@ def alive(pid: int) -> bool:
 def start_orphanage(*states: str) -> tuple[subprocess.Popen[str], list[int]]:
     """The parent, and the processes that have to die with it."""
     parent = subprocess.Popen(
-        [sys.executable, "-m", "tests.hosting.orphanage", *states], stdout=subprocess.PIPE, text=True, cwd=ROOT
+        [sys.executable, "-m", "tests.hosting.orphanage", *states],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
     )
     assert parent.stdout is not None
     pids: list[int] = []
@@ -51,7 +54,7 @@ def gone_within(seconds: float, pids: list[int]) -> list[int]:
     """Those that are still alive after so many seconds."""
     limit = time.monotonic() + seconds
     while any(map(alive, pids)) and time.monotonic() < limit:
-        time.sleep(0.001)  # noqa: ASYNC251
+        time.sleep(0.001)
     return [pid for pid in pids if alive(pid)]
 
 
@@ -88,7 +91,9 @@ def test_a_fork_of_the_parent_does_not_keep_hosts_alive() -> None:
         "    await asyncio.sleep(1000)\n"
         "asyncio.run(main())\n"
     )
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=ROOT) as parent:
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as parent:
         assert parent.stdout is not None
         host, fork = map(int, parent.stdout.readline().split())
         try:
@@ -110,7 +115,11 @@ def test_a_lifeline_without_signals_is_watched_by_a_thread() -> None:
     )
     read, write = os.pipe()
     with subprocess.Popen(
-        [sys.executable, "-c", program, str(read)], stdout=subprocess.PIPE, text=True, cwd=ROOT, pass_fds=[read]
+        [sys.executable, "-c", program, str(read)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        pass_fds=[read],
     ) as child:
         os.close(read)
         assert child.stdout is not None
@@ -129,7 +138,11 @@ def test_a_lifeline_that_is_cut_already_is_noticed_at_once() -> None:
     read, write = os.pipe()
     os.close(write)
     done = subprocess.run(
-        [sys.executable, "-c", program, str(read)], stdout=subprocess.PIPE, cwd=ROOT, pass_fds=[read], check=False
+        [sys.executable, "-c", program, str(read)],
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+        pass_fds=[read],
+        check=False,
     )
     os.close(read)
     assert (done.returncode, done.stdout) == (1, b"")
@@ -182,7 +195,7 @@ async def test_hosts_that_start_and_stop_at_once_leave_nothing() -> None:
     assert [host.exit.cause for host in hosts if host.exit][:3] == ["stopped"] * 3
 
 
-# -------------------------------------------------------------------------------------------- what may be missing
+# ---------------------------------------------------------------------------------------- what may be missing
 
 
 async def test_without_process_descriptors_a_thread_notices_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,7 +228,9 @@ async def test_an_interpreter_that_fails_is_a_host_that_never_started(
     assert "before it was ready" in end.detail
 
 
-async def test_a_path_that_is_relative_is_the_parents(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_a_path_that_is_relative_is_the_parents(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     (tmp_path / "found_by_a_relative_path.py").write_text("def f(): return 'found'\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend("")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pickle import PickleBuffer
 from typing import Any, get_args
 
@@ -18,9 +19,7 @@ small = st.binary(max_size=50)
 lent = st.builds(wire.Lent, offset=numbers, length=numbers)
 bulky = st.builds(wire.Bulky, data=small | lent, buffers=st.lists(small | lent, max_size=3))
 payloads = small | bulky
-errors = st.builds(
-    wire.Error, exception=payloads, type=texts, message=texts, traceback=texts, why=texts
-)
+errors = st.builds(wire.Error, exception=payloads, type=texts, message=texts, traceback=texts, why=texts)
 floats = st.floats(allow_nan=False)
 BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     int: numbers,
@@ -57,7 +56,7 @@ def splitter(kinds: object = wire.FromHost) -> wire.Splitter:
 def fed(splitter: wire.Splitter, data: bytes, cuts: list[int]) -> list[Any]:
     places = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
     frames: list[Any] = []
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in pairwise(places):
         frames += splitter.feed(data[start:end])
     return frames
 
@@ -85,7 +84,9 @@ def test_what_only_the_other_side_may_say_is_an_error(frame: Any) -> None:
 
 
 @given(st.lists(from_host, min_size=1, max_size=3), st.binary(min_size=8, max_size=40))
-def test_garbage_is_an_error_for_good_but_what_came_before_it_counts(frames: list[Any], garbage: bytes) -> None:
+def test_garbage_is_an_error_for_good_but_what_came_before_it_counts(
+    frames: list[Any], garbage: bytes
+) -> None:
     if garbage[:2] == b"as":
         return
     receiver = splitter()

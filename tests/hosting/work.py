@@ -103,8 +103,9 @@ def close_everything() -> None:
 def wait_for(path: str) -> str:
     """Wait until there is such a file."""
     import time
+    from pathlib import Path
 
-    while not os.path.exists(path):  # noqa: PTH110
+    while not Path(path).exists():
         time.sleep(0.001)
     return path
 
@@ -165,7 +166,9 @@ def report_and_defer(path: str) -> tuple[str, int]:
 
 
 def _append(path: str, text: str) -> None:
-    with open(path, "a") as file:  # noqa: PTH123
+    from pathlib import Path
+
+    with Path(path).open("a") as file:
         file.write(text + "\n")
 
 
@@ -190,6 +193,7 @@ def state_of_the_process() -> dict[str, Any]:
     import signal
     import sys
     import warnings
+    from pathlib import Path
 
     return {
         "path": list(sys.path),
@@ -197,16 +201,16 @@ def state_of_the_process() -> dict[str, Any]:
         "modules": sorted(sys.modules),
         "sigint": signal.getsignal(signal.SIGINT) is signal.SIG_IGN,
         "group": os.getpgrp(),
-        "filters": [(f[0], f[2].__name__) for f in warnings.filters],
-        "descriptors": len(os.listdir("/proc/self/fd")),
+        "filters": [(f[0], str(f[2])) for f in warnings.filters],
+        "descriptors": len(list(Path("/proc/self/fd").iterdir())),
     }
 
 
 async def add_in_a_loop(a: int, b: int) -> int:
     """An async function that waits."""
-    import anyio
+    import anyio.lowlevel
 
-    await anyio.sleep(0)
+    await anyio.lowlevel.checkpoint()
     return a + b
 
 
@@ -249,11 +253,11 @@ class Counter:
 
     async def add_slowly(self, k: int) -> int:
         """Add, with a wait in between, and notice whether somebody else runs meanwhile."""
-        import anyio
+        import anyio.lowlevel
 
         self._running += 1
         assert self._running == 1
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         self._running -= 1
         self._n += k
         return self._n
@@ -274,14 +278,14 @@ class Counter:
 
     async def count(self, until: int) -> AsyncIterator[int]:
         """A stream."""
-        import anyio
+        import anyio.lowlevel
 
         try:
             for number in range(until):
                 yield number
         finally:
             with anyio.CancelScope(shield=True):
-                await anyio.sleep(0)
+                await anyio.lowlevel.checkpoint()
             if self._log is not None:
                 _append(self._log, "closed")
 
