@@ -11,10 +11,12 @@ from anyio import CancelScope
 from actorsched._kernel.choose import running_backend
 from actorsched._kernel.clock import Clock, RealClock
 from actorsched._kernel.kernel import Kernel
+from actorsched._system.carrying import Lender
 from actorsched._system.system import System
 from actorsched.actor import ActorRef
 from actorsched.durations import Duration, seconds
-from actorsched.messages import ExitReason, Unwatch, Watch
+from actorsched.flow import Flow, dead_letters
+from actorsched.messages import DeadLetter, ExitReason, Unwatch, Watch
 from actorsched.options import Hosts, Supervise
 from actorsched.scope import Scope
 
@@ -87,6 +89,7 @@ class Runtime(Scope):
         backend = running_backend()
         kernel = Kernel(backend, self._clock or RealClock(backend), self._seed)
         kernel.facade = self
+        kernel.lender = Lender(kernel, seeded=kernel.seeded)
         system = System(kernel, self._concurrency, self._hosts, self)
         system.learn_refs = _learn_refs
         super().__init__(system, Supervise(), contains=True)
@@ -118,6 +121,8 @@ class Runtime(Scope):
         kernel = self._system.kernel
         self._nursery.cancel_all("the shutdown deadline of the runtime has come", kernel)
         kernel.drain()
+        for feed in list(self._nursery.feeds):
+            feed.force()
         self._system.leave_threads_behind()
         self._system.staff.kill()
 
@@ -162,6 +167,21 @@ class Runtime(Scope):
             cell.kernel.post(cell, Unwatch(gone))
             raise
         return reason
+
+    def dead_letters(self) -> Flow[DeadLetter]:
+        """Iterate over what could not be delivered, from now on until the runtime is left.
+
+        Messages to actors that have ended, those that a full mailbox dropped, those whose sender took them
+        back, and items that a stage of a pipeline skips. Of letters that are not read, the latest 1000 are
+        kept.
+
+        Returns:
+            An iterator; leaving it early, or cancelling the wait, loses nothing but the letters.
+
+        Raises:
+            RuntimeClosed: The runtime has been left.
+        """
+        return dead_letters(self._system, self._nursery)
 
     async def sleep(self, duration: Duration) -> None:
         """Wait on the runtime's clock."""

@@ -58,12 +58,15 @@ class Kernel:
         self.clock = clock
         self.chance = Random(seed)
         self.ready: RunQueue[Runnable] = RunQueue() if seed is None else ShuffledRunQueue(self.chance)
-        self.burst = _BURST if seed is None else 1
+        self.seeded = seed is not None
+        self.burst = 1 if self.seeded else _BURST
         self.carriers: set[Carrier] = set()
         self.idle: list[Carrier] = []
         self.cancelled = get_cancelled_exc_class()
         self.thread = get_ident()
         self.office = PostOffice()
+        self.lender: Any = None
+        """Lets runs be carried by those who wait for them; set by the layer that knows how."""
         self.facade: object = None
         """The runtime, as users hold it."""
         self.closed = False

@@ -410,6 +410,24 @@ class ActorCell(Waiter):
                 break
         return None
 
+    @property
+    def free(self) -> bool:
+        """Whether whoever asks now may carry the handler: nothing else has a turn, or waits for one."""
+        if self.turn is not None or self.scheduled or self.life != _RUNNING or self.lane:
+            return False
+        return self.extras is None and self.kernel.lender.ready
+
+    def begin_call(self, call: Call) -> tuple[Context, Coroutine[Any, Any, Any]]:
+        """Give the turn to a call that its asker carries."""
+        self.kernel.office.sent += 1
+        self.turn = call
+        call.begun = True
+        context = call.context
+        assert context is not None
+        context.run(CURRENT.set, call)
+        coroutine = call.coroutine = self.invoke(call)
+        return context, coroutine
+
     def _as_call(self, message: Call | Letter, context: Context, coroutine: Coroutine[Any, Any, Any] | None) -> Call:
         """The message as a run of its own: it has suspended or ended, and something follows from that."""
         call = message
@@ -570,9 +588,18 @@ class ActorCell(Waiter):
         self.instance = context.run(self.actor_class, *self.args, **self.kwargs)
         if self.table.has_start:
             self.hook = Hook(self, "on_start", context)
-            self.schedule()
         else:
             self._started()
+
+    def begin_first_life(self) -> Hook | None:
+        """Begin the life in which it is spawned. Answers with `on_start`, if its spawner is to carry that."""
+        self.begin_life()
+        hook = self.hook
+        if hook is None or not self.kernel.lender.ready:
+            self.schedule()
+            return None
+        self.turn, self.hook = hook, None
+        return hook
 
     def _started(self) -> None:
         self.life = Life.RUNNING
@@ -624,6 +651,7 @@ class ActorCell(Waiter):
         self.recalled = True
         try:
             self.begin_life()
+            self.schedule()
         except BaseException as error:
             self.let_go()
             self._end(ExitReason("failed", error), returns=True)

@@ -271,7 +271,6 @@ class HostedCell(ActorCell, kw_only=True):
             self.packed = dump_call(self.args, self.kwargs, f"the arguments of actor {self.name!r}")
             self.staff.definitions.of(self.actor_class, f"the class of actor {self.name!r}")
         self.hook = Hook(self, "on_start", self.context.copy())
-        self.schedule()
 
     def invoke_hook(self, hook: Hook) -> Coroutine[Any, Any, Any]:
         """Have a hook run in the host."""

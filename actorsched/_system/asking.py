@@ -16,6 +16,7 @@ from anyio import CancelScope
 from actorsched._core.mailbox import Refusal
 from actorsched._kernel.current import CURRENT
 from actorsched._system.call import Call
+from actorsched._system.carrying import Slot
 from actorsched.exceptions import TaskCancelled
 from actorsched.messages import EndWait, ExitReason, Failure, Unwatch, Wait, Watch
 
@@ -68,6 +69,8 @@ async def ask(call: Call, timeout: float | None) -> Any:
         BaseException: What the handler raised.
     """
     owner = call.owner
+    if timeout is None and owner.free:
+        return await _carried(call)
     kernel = owner.kernel
     reply = call.reply = kernel.future()
     waiter = None if call.sender is None else waiter_of(owner)
@@ -98,6 +101,37 @@ async def ask(call: Call, timeout: float | None) -> Any:
             raise result.error
         finally:  # the error refers to this frame: nothing here may refer back
             del call, reply, result
+    return result
+
+
+async def _carried(call: Call) -> Any:
+    """The same for an idle actor, whose handler runs in the task of whoever asks."""
+    owner = call.owner
+    kernel = owner.kernel
+    slot = call.reply = Slot()
+    waiter = None if call.sender is None else waiter_of(owner)
+    if waiter is not None:
+        kernel.post(waiter, Wait(owner, slot))
+    try:
+        if slot.done():  # refused: it would never be answered
+            call.context = None
+        else:
+            await kernel.lender.carry(call, *owner.begin_call(call))
+        if not slot.done():  # what it deferred is still to be called
+            call.reply = kernel.future()
+            slot.set_result(await call.reply)
+    except BaseException:
+        if waiter is not None:
+            kernel.post(waiter, EndWait(owner, slot, Slot()))
+        raise
+    if waiter is not None:
+        await go_on(waiter, owner, slot)
+    result = slot.value
+    if type(result) is Failure:
+        try:
+            raise result.error
+        finally:  # the error refers to this frame: nothing here may refer back
+            del call, slot, result
     return result
 
 

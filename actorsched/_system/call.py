@@ -252,6 +252,12 @@ class Hook(CodeRun, msgspec.Struct, eq=False):
         coroutine = self.coroutine = self.owner.invoke_hook(self)
         return coroutine
 
+    def opened(self) -> tuple[Context, Coroutine[Any, Any, Any]]:
+        """The hook, called, and where to step it."""
+        coroutine = self.open()
+        assert self.context is not None
+        return self.context, coroutine
+
     def step(self) -> tuple[Activity, object] | None:
         """Take the first step, in a carrier."""
         context = self.context

@@ -8,10 +8,14 @@ Its supervisor, if it has actors, tells it when none is left, or that they faile
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from actorsched._core.behaviour import Behaviour, Outbox, Reply, handles
-from actorsched.status import TaskStatus
 from actorsched.messages import Cancel, Closed, Escalated, Outcome, Settled
+from actorsched.status import TaskStatus
+
+if TYPE_CHECKING:
+    from actorsched._system.feed import Feed
 
 
 class Nursery(Behaviour):
@@ -25,6 +29,10 @@ class Nursery(Behaviour):
     """Tasks that have not settled, in the order in which they were spawned."""
     errors: list[BaseException] = []
     cancelling: bool = False
+    feeds: dict[Feed, None] = {}
+    """Iterators that have begun and are not over: they are closed when the scope is left."""
+    left: bool = False
+    """Whether the scope was left, and nothing may begin in it any more."""
     supervisors_gone: Reply | None = None
     escalated: bool = False
 
@@ -40,7 +48,7 @@ class Nursery(Behaviour):
         message.task.observed = True  # type: ignore[attr-defined]  # it leaves in the scope's group
         self._fail(outcome, out)
 
-    def _fail(self, outcome: Outcome, out: Outbox) -> None:
+    def _fail(self, outcome: Outcome[Any], out: Outbox) -> None:
         assert outcome.error is not None
         self.errors.append(outcome.error)
         if not self.cancelling:

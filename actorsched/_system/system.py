@@ -184,12 +184,14 @@ class System:
         """Make an actor, and wait until it has started."""
         cell = self._cell(supervisor, actor_class, base, args, options)
         kernel = self.kernel
-        cell.begin_life()
+        hook = cell.begin_first_life()
         if options.name is not None:
             self.names[options.name] = cell
         kernel.post(supervisor, Adopt(cell, options.restart))
+        if hook is not None:
+            await kernel.lender.carry(hook, *hook.opened())
         if cell.life is not Life.STARTING:
-            return cell
+            return started_well(cell)
         started = cell.more().started = kernel.future()
         try:
             result = await started
@@ -259,6 +261,13 @@ class System:
             if thread is not None:
                 thread.join()
         await self.kernel.aclose()
+
+
+def started_well(cell: ActorCell) -> ActorCell:
+    """The cell, if it has started; otherwise what kept it from that is raised."""
+    if not cell.born and cell.ending is not None:
+        raise cell.ending.error or cell.gone("it was not started")
+    return cell
 
 
 def _learn_nothing(system: System) -> None:

@@ -1,0 +1,178 @@
+"""Carried by whoever waits: an asker whose actor is idle runs the handler in its own task.
+
+Who asks an actor waits for the answer anyway. When the actor is free, its task can carry the handler as
+well as any carrier of the kernel: the current task is one and the same from the first step to the last,
+a cancellation of the asker reaches the handler where it waits, and two turns of the loop are saved, which
+are nearly the whole price of an ask. The same holds for `on_start`, which the spawner waits for.
+
+It is done on asyncio only. There a borrowed task can be told to stop by `Task.cancel`, and the request be
+taken back with `uncancel`, at no cost for the many that never suspend; trio would need a cancel scope around
+each. With a seed it is not done either, because the run queue has to decide. Asks within asks are carried a
+few levels deep only, for the stack's sake, and now and then the loop gets its turn.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+from actorsched.exceptions import TaskCancelled
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Coroutine
+    from contextvars import Context
+    from types import TracebackType
+
+    from actorsched._kernel.kernel import Kernel
+    from actorsched._system.call import Call, Hook
+    from actorsched._system.code_run import CodeRun
+
+_DEEPEST = 8
+"""How many runs may be carried within one another."""
+_BREATHER = 128
+"""After how many of them the loop gets its turn."""
+
+
+class Slot:
+    """Where a carried handler puts its answer: a future that nobody has to wait for."""
+
+    __slots__ = ("_done", "value")
+
+    def __init__(self) -> None:
+        self._done = False
+        self.value: Any = None
+
+    def __repr__(self) -> str:
+        return f"<slot {self.value!r}>" if self._done else "<empty slot>"
+
+    def done(self) -> bool:
+        """Whether there is an answer."""
+        return self._done
+
+    def set_result(self, value: Any, /) -> None:
+        """This is the answer."""
+        self._done = True
+        self.value = value
+
+
+class Loan:
+    """The task of an asker, while it stays with a handler that has suspended: the run's carrier."""
+
+    __slots__ = ("_interrupted", "_task", "scope", "subject", "thrown")
+
+    def __init__(self, task: asyncio.Task[Any]) -> None:
+        self._task = task
+        self._interrupted = False
+        self.thrown: BaseException | None = None
+        """What the loop threw into the task: a cancellation, ours or somebody else's."""
+
+    def __repr__(self) -> str:
+        return f"<loan of {self._task!r}>"
+
+    def interrupt(self) -> None:
+        """Stop the handler, and only that."""
+        if not self._interrupted:
+            self._interrupted = True
+            self._task.cancel()
+
+    def __enter__(self) -> Loan:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        if not self._interrupted:
+            return False
+        return self._task.uncancel() == 0 and error is self.thrown
+
+
+class Lender:
+    """Whether, and how deeply, runs are carried by those who wait for them. One for each kernel."""
+
+    __slots__ = ("_count", "_depth", "_kernel", "_willing")
+
+    def __init__(self, kernel: Kernel, *, seeded: bool) -> None:
+        self._kernel = kernel
+        self._willing = kernel.backend.name == "asyncio" and not seeded
+        self._depth = 0
+        self._count = 0
+
+    def __repr__(self) -> str:
+        return f"<lender, {self._depth} deep>"
+
+    @property
+    def ready(self) -> bool:
+        """Whether one more run may be carried by whoever waits for it."""
+        return self._willing and self._depth < _DEEPEST
+
+    async def carry(self, run: Call | Hook, context: Context, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Run user code to its end in the present task. Its outcome goes where it always goes.
+
+        Raises:
+            BaseException: The present task was cancelled.
+        """
+        self._depth += 1
+        try:
+            yielded = context.run(coroutine.send, None)
+        except StopIteration as stop:
+            self._depth -= 1
+            after = run.returned(stop.value)
+        except BaseException as error:
+            self._depth -= 1
+            after = run.raised(error)
+        else:
+            self._depth -= 1
+            return await self._stay_with(run, yielded)
+        self._kernel.activity_over(after)
+        self._count += 1
+        if self._count >= _BREATHER:
+            self._count = 0
+            await self._kernel.backend.breathe()
+
+    async def _stay_with(self, run: CodeRun, yielded: object) -> None:
+        from asyncio import current_task
+
+        task = current_task()
+        assert task is not None
+        with Loan(task) as loan:
+            run.carrier = loan  # type: ignore[assignment]  # a carrier is what can be interrupted
+            if run.interrupted:
+                loan.interrupt()
+            try:
+                after = run.returned(await _drive(run, yielded, loan))
+            except BaseException as error:
+                after = run.raised(error)
+            self._kernel.activity_over(after)
+            if loan.thrown is not None:
+                raise loan.thrown
+
+
+@types.coroutine
+def _drive(run: CodeRun, yielded: Any, loan: Loan) -> Generator[Any, Any, Any]:
+    """Step suspended code to its end within its own context, passing its traps on to the loop."""
+    context, coroutine = run.context, run.coroutine
+    assert context is not None
+    assert coroutine is not None
+    while True:
+        try:
+            sent = yield yielded
+        except BaseException as error:
+            loan.thrown = error
+            _note_cancellation(run)
+            try:
+                yielded = context.run(coroutine.throw, error)
+            except StopIteration as stop:
+                return stop.value
+        else:
+            try:
+                yielded = context.run(coroutine.send, sent)
+            except StopIteration as stop:
+                return stop.value
+
+
+def _note_cancellation(run: Any) -> None:
+    """The asker is cancelled, unless it was us who stopped the handler."""
+    if not run.interrupted and getattr(run, "withdrawn", run) is None:
+        run.withdrawn = TaskCancelled(f"the sender of {run.title} was cancelled")
