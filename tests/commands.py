@@ -60,6 +60,7 @@ class Command:
     ) -> None:
         self._mark = uuid.uuid4().hex
         self._master: int | None = None
+        self._slave: int | None = None
         program = [sys.executable, *(["-c", code] if code else ["-m", "actorsched"]), *map(str, words)]
         if before:
             program = [
@@ -69,10 +70,10 @@ class Command:
                 *program,
             ]
         stdin: int | None = subprocess.DEVNULL
-        stderr = subprocess.PIPE
+        stderr: int = subprocess.PIPE
         if terminal:
-            self._master, ours = pty.openpty()
-            stdin = stdout = stderr = ours
+            self._master, self._slave = pty.openpty()
+            stdin = stdout = stderr = self._slave
         self.process = subprocess.Popen(
             program,
             stdin=stdin,
@@ -83,8 +84,8 @@ class Command:
             text=True,
             errors="surrogateescape",
         )
-        if terminal:
-            os.close(ours)
+        if self._slave is not None:
+            os.close(self._slave)
 
     def _environment(self, more: dict[str, str]) -> dict[str, str]:
         plain = {

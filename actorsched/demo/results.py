@@ -67,8 +67,8 @@ class Results:
             _refuse_what_is_not_ours(folder, Path(source))
         except FileExistsError:
             raise BadUsage(f"--out {out}: it exists, and is no folder") from None
-        except OSError as error:
-            raise BadUsage(f"{_named(out)}: {error.strerror or error}") from None
+        except (OSError, ValueError) as error:
+            raise BadUsage(f"{_named(out)}: {getattr(error, 'strerror', None) or error}") from None
         return cls(folder, form)
 
     def __enter__(self) -> Self:

@@ -22,7 +22,7 @@ import os
 import stat
 import time
 import zlib
-from typing import TYPE_CHECKING, Concatenate, Literal, NamedTuple, ParamSpec, Protocol, Self, TypeVar
+from typing import IO, TYPE_CHECKING, Concatenate, Literal, NamedTuple, ParamSpec, Protocol, Self, TypeVar
 
 from actorsched.context import checkpoint
 
@@ -329,34 +329,37 @@ def check(stored: Stored, *, settings: Settings) -> Checked:
     """Read back what was written, and see whether it is what was read."""
     began = time.perf_counter()
     try:
-        if _fingerprint_within(stored.part, settings.form) != stored.fingerprint:
-            raise Unfit("what was written is not what was read")
+        _compare(stored, settings.form)
     except BaseException:
         _delete(stored.part)
         raise
     return Checked(stored, Share(os.getpid(), time.perf_counter() - began))
 
 
-def _fingerprint_within(part: str, form: Form) -> str:
+def _compare(stored: Stored, form: Form) -> None:
     from hashlib import sha256
 
     digest = sha256()
     try:
-        with unpacked(part, form) as stream:
-            while piece := stream.read(PIECE):
-                digest.update(piece)
-                checkpoint()
+        with os.fdopen(os.open(stored.part, os.O_RDONLY | os.O_CLOEXEC), "rb") as part:
+            if os.fstat(part.fileno()).st_size != stored.packed_size:
+                raise Unfit("it is not as long as it was written")
+            with unpacked(part, form) as stream:
+                while piece := stream.read(PIECE):
+                    digest.update(piece)
+                    checkpoint()
     except Exception as error:
-        raise Unfit(f"what was written cannot be read back: {reason(error)}") from error
-    return digest.hexdigest()
+        raise Unfit(f"its result cannot be read back: {reason(error)}") from error
+    if digest.hexdigest() != stored.fingerprint:
+        raise Unfit("its result is not what was read")
 
 
-def unpacked(path: str, form: Form) -> GzipFile | LZMAFile:
-    """The contents of a result, decompressed as they are read."""
+def unpacked(packed: IO[bytes], form: Form) -> GzipFile | LZMAFile:
+    """What a result holds, decompressed as it is read."""
     if form == "gz":
         import gzip
 
-        return gzip.open(path)
+        return gzip.GzipFile(fileobj=packed)
     import lzma
 
-    return lzma.open(path)
+    return lzma.LZMAFile(packed)
