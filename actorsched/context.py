@@ -1,7 +1,7 @@
 """What running code can know and say about itself: `current()` and `checkpoint()`.
 
 The same in the loop, in a thread and in a host process; there the host's own context object takes the
-place of those defined here, with the same members.
+place of `Context`, with the same members.
 """
 
 from __future__ import annotations
@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 
 
-class TaskContext:
-    """The running task or handler, seen from inside."""
+class Context:
+    """The running task or handler, seen from inside. Made by `current()`.
+
+    What only a handler of an actor can do or know says so, and raises `RuntimeError` in a task.
+    """
 
     __slots__ = ("_run",)
 
@@ -52,9 +55,10 @@ class TaskContext:
         return requested
 
     @property
-    def runtime(self) -> Any:
+    def runtime(self) -> Runtime:
         """The `Runtime` that it runs in."""
-        return self._run.kernel.facade
+        runtime: Runtime = self._run.kernel.facade
+        return runtime
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
@@ -75,7 +79,7 @@ class TaskContext:
         Raises:
             ValueError: The fraction is no number from 0 to 1.
         """
-        from actorsched.messages import Report
+        from actorsched.messages import Report, check_fraction
 
         check_fraction(fraction)
         run = self._run
@@ -93,25 +97,28 @@ class TaskContext:
             run.deferred = []
         run.deferred.append((callback, args))
 
+    # ------------------------------------------------------------------------------- in a handler only
 
-class ActorContext(TaskContext):
-    """The running handler, seen from inside."""
-
-    __slots__ = ()
+    def _cell(self) -> Any:
+        run = self._run
+        if run.role != "actor":
+            raise RuntimeError(f"{self.name!r} is a task; only a handler of an actor has this")
+        return run.owner
 
     @property
     def ref(self) -> ActorRef[Any]:
-        """The actor itself, as others see it."""
+        """The actor itself, as others see it. In a handler."""
         from actorsched.actor import ActorRef
 
-        return ActorRef(self._run.owner)
+        return ActorRef(self._cell())
 
     @property
-    def sender(self) -> Any:
-        """The ref of the task or actor that sent this message; None when it came from elsewhere."""
+    def sender(self) -> ActorRef[Any] | TaskRef[Any] | None:
+        """The ref of the task or actor that sent this message; None when it came from elsewhere. In a handler."""
         from actorsched.actor import ActorRef
         from actorsched.task import TaskRef
 
+        self._cell()
         sender = self._run.sender
         if sender is None:
             return None
@@ -122,7 +129,7 @@ class ActorContext(TaskContext):
     else:  # what may be called how is said in `signatures`
 
         async def spawn(self, actor: Callable[..., Any], /, *args: Any, **options: Any) -> ActorRef[Any]:
-            """Spawn a child: supervised by this actor, and stopped with it.
+            """Spawn a child: supervised by this actor, and stopped with it. In a handler.
 
             Args:
                 actor: A class of actors.
@@ -131,7 +138,7 @@ class ActorContext(TaskContext):
             """
             from actorsched.spawning import spawn_child
 
-            return await spawn_child(self._run.owner, actor, args, options)
+            return await spawn_child(self._cell(), actor, args, options)
 
     def after(
         self,
@@ -141,7 +148,7 @@ class ActorContext(TaskContext):
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> ActorTimer:
-        """Send this actor a message after a delay.
+        """Send this actor a message after a delay. In a handler.
 
         Args:
             delay: A duration.
@@ -158,7 +165,7 @@ class ActorContext(TaskContext):
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> ActorTimer:
-        """Send this actor a message again and again, first after one period.
+        """Send this actor a message again and again, first after one period. In a handler.
 
         The times do not drift. One that would come while the one before is still queued is left out.
         """
@@ -176,7 +183,7 @@ class ActorContext(TaskContext):
         from actorsched.durations import seconds
 
         key = kwargs.pop("key", None)
-        cell = self._run.owner
+        cell = self._cell()
         entry = cell.table.of(handler, cell.actor_class)
         entry.check(args, kwargs)
         first = seconds(delay, field="period" if period is not None else "delay")
@@ -201,16 +208,8 @@ class ActorTimer:
         self._entry.cancel()
 
 
-def check_fraction(fraction: float) -> None:
-    """Refuse what is no fraction."""
-    if not isinstance(fraction, (int, float)) or isinstance(fraction, bool) or not 0 <= fraction <= 1:
-        raise ValueError(
-            f"fraction={fraction!r} is no number from 0 to 1; report how much of the task is done"
-        )
-
-
-def current() -> Any:
-    """The context of the task or handler that is running here: a `TaskContext` or an `ActorContext`.
+def current() -> Context:
+    """The context of the task or handler that is running here.
 
     Raises:
         RuntimeError: No task or handler of a runtime is running here.
@@ -220,11 +219,12 @@ def current() -> Any:
         raise RuntimeError("current() was called where no task or handler of a Runtime is running")
     match getattr(run, "role", "host"):
         case "task":
-            return TaskContext(run)
+            return Context(run)
         case "actor":
-            return ActorContext(run.present_run())
+            return Context(run.present_run())
         case _:
-            return run
+            context: Context = run  # the host's own, with the same members
+            return context
 
 
 def checkpoint() -> None:

@@ -262,6 +262,16 @@ class GraceOver(msgspec.Struct, frozen=True, eq=False):
     task: Behaviour
 
 
+def check_fraction(fraction: float) -> None:
+    """Refuse what is no fraction.
+
+    Raises:
+        ValueError: It is no number from 0 to 1.
+    """
+    if not isinstance(fraction, (int, float)) or isinstance(fraction, bool) or not 0 <= fraction <= 1:
+        raise ValueError(f"fraction={fraction!r} is no number from 0 to 1; report how much of the task is done")
+
+
 class Report(msgspec.Struct, frozen=True, eq=False):
     """User code to its task: how far it is."""
 

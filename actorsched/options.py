@@ -494,7 +494,6 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
     timeout: float | None = None
     """Seconds that one attempt may take."""
     retry: Retry = Retry()
-    tag: str | None = None
     abandon_on_cancel: bool = False
     on_upstream_failure: UpstreamFailure = "fail"
     kwargs: Mapping[str, object] = {}
@@ -524,7 +523,6 @@ _TASK_CHECKS: Final[Mapping[str, _Check]] = {
     "host": _task_host,
     "timeout": _timeout,
     "retry": _retry,
-    "tag": _name,
     "abandon_on_cancel": _flag,
     "on_upstream_failure": _upstream_failure,
     "kwargs": _named_values,

@@ -10,9 +10,12 @@ import signal
 import sys
 import threading
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskStatus
 
 T = TypeVar("T")
 
@@ -35,7 +38,7 @@ async def guarded(main: Callable[..., Awaitable[T]], args: tuple[Any, ...]) -> T
     async with anyio.create_task_group() as group:
         with anyio.open_signal_receiver(*_SIGNALS) as signals:
             with anyio.CancelScope() as scope:
-                group.start_soon(_cancel_on_signal, signals, scope, received)
+                await group.start(_cancel_on_signal, signals, scope, received)
                 try:
                     result.append(await main(*args))
                 except Exception as error:
@@ -48,7 +51,10 @@ async def guarded(main: Callable[..., Awaitable[T]], args: tuple[Any, ...]) -> T
     raise SystemExit(143) if signal.SIGTERM in received else KeyboardInterrupt
 
 
-async def _cancel_on_signal(signals: Any, scope: anyio.CancelScope, received: list[int]) -> None:
+async def _cancel_on_signal(
+    signals: Any, scope: anyio.CancelScope, received: list[int], *, task_status: TaskStatus[None]
+) -> None:
+    task_status.started()
     async for number in signals:
         received.append(number)
         scope.cancel()

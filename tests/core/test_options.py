@@ -186,7 +186,6 @@ def test_all_options_of_a_task_are_kept() -> None:
             "host": "thread",
             "timeout": "5s",
             "retry": 3,
-            "tag": "io",
             "abandon_on_cancel": True,
             "on_upstream_failure": "run",
             "kwargs": {"level": 9},
@@ -202,7 +201,6 @@ def test_all_options_of_a_task_are_kept() -> None:
         host="thread",
         timeout=5.0,
         retry=Retry(attempts=3),
-        tag="io",
         abandon_on_cancel=True,
         on_upstream_failure="run",
         kwargs={"level": 9},
@@ -223,7 +221,7 @@ def test_all_options_of_an_actor_are_kept() -> None:
 
 
 def test_none_is_as_good_as_leaving_an_option_out() -> None:
-    nothing = dict.fromkeys(("name", "description", "host", "timeout", "tag"))
+    nothing = dict.fromkeys(("name", "description", "host", "timeout"))
     assert task_options(nothing) == DEFAULT
     assert actor_options(dict.fromkeys(("name", "host", "mailbox"))) == DEFAULT_ACTOR
 
@@ -266,7 +264,6 @@ WRONG_TASK_OPTIONS: list[tuple[Mapping[str, object], type[Exception], str]] = [
     ({"retry": 0}, ValueError, "retry=0 is less than 1"),
     ({"retry": "3"}, TypeError, "retry='3' is of type str; give the number of attempts, or Retry("),
     ({"retry": True}, TypeError, "retry=True"),
-    ({"tag": ["io"]}, TypeError, "tag=['io']"),
     ({"abandon_on_cancel": None}, TypeError, "abandon_on_cancel=None"),
     ({"abandon_on_cancel": True, "host": "process"}, ValueError, "contradicts host='process'"),
     ({"abandon_on_cancel": True, "host": "loop"}, ValueError, "only a thread can be abandoned"),
