@@ -1,4 +1,4 @@
-"""Running the command line as its users do: in real processes, by pipe or on a terminal."""
+"""Running the command line, and examples, as their users do: in real processes, by pipe or on a terminal."""
 
 from __future__ import annotations
 
@@ -56,12 +56,14 @@ class Command:
         terminal: bool = False,
         environment: dict[str, str] | None = None,
         code: str | None = None,
+        script: pathlib.Path | None = None,
         stdout: int | None = None,
     ) -> None:
         self._mark = uuid.uuid4().hex
         self._master: int | None = None
         self._slave: int | None = None
-        program = [sys.executable, *(["-c", code] if code else ["-m", "actorsched"]), *map(str, words)]
+        what = ["-c", code] if code else [str(script)] if script else ["-m", "actorsched"]
+        program = [sys.executable, *what, *map(str, words)]
         if before:
             program = [
                 sys.executable,
