@@ -513,6 +513,10 @@ DEFAULT: Final = TaskOptions()
 DEFAULT_ACTOR: Final = ActorOptions()
 
 
+_HOSTS: Final[tuple[TaskHost, ...]] = ("loop", "thread", "process")
+_ONLY_HOST: Final[Mapping[str, TaskOptions]] = {host: TaskOptions(host=host) for host in _HOSTS}
+"""What many tasks have for their options; frozen, so one of each serves all."""
+
 _TASK_CHECKS: Final[Mapping[str, _Check]] = {
     "name": _name,
     "description": _text,
@@ -545,6 +549,10 @@ def task_options(mapping: Mapping[str, object]) -> TaskOptions:
     """
     if not mapping:
         return DEFAULT
+    if len(mapping) == 1:
+        host = mapping.get("host")
+        if type(host) is str and host in _ONLY_HOST:
+            return _ONLY_HOST[host]
     options = _built(TaskOptions, _TASK_CHECKS, mapping)
     if options.abandon_on_cancel and options.host not in (None, "thread"):
         raise ValueError(

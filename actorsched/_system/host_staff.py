@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from actorsched._system.waiting import Waiter
 
 
+_MANY = 1 << 30
+
+
 class HostStaff:
     """All host processes of one runtime."""
 
@@ -88,13 +91,15 @@ class HostStaff:
     def hire(self) -> Behaviour | None:
         """A host worker with room: an idle one, a new one, or the one with the most room."""
         best: HostWorker | None = None
+        fewest, serving = _MANY, 0
         for worker in self._workers:
-            if worker.room > 0 and (best is None or len(worker.runs) < len(best.runs)):
-                best = worker
-        if best is not None and not best.runs:
-            return best
-        serving = sum(not worker.retiring for worker in self._workers)
-        if serving < self._system.hosts.max:
+            if worker.retiring:
+                continue
+            serving += 1
+            load = len(worker.runs)
+            if load < worker.window and load < fewest:
+                best, fewest = worker, load
+        if fewest and serving < self._system.hosts.max:
             try:
                 return self._start_worker()
             except OSError as error:

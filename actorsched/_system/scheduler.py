@@ -63,6 +63,8 @@ class Pool:
         self.staff = staff
         self.queue = FixedPriority()
         self.running = 0
+        self.full = False
+        """Whether no worker was to be had, and none has become idle since."""
 
     def __repr__(self) -> str:
         return f"<pool {self.name!r}: {self.running} running, {len(self.queue)} ready>"
@@ -98,13 +100,15 @@ class Scheduler(Behaviour):
 
     def _enlist(self, task: TaskActor, out: Outbox) -> None:
         pool = self.pools[task.host]
-        if pool.queue or not pool.free or not self._assign(pool, task, out):
+        if pool.full or pool.queue or not pool.free or not self._assign(pool, task, out):
             pool.queue.push(task, out.now)
-            self._dispatch(pool, out)
+            if not pool.full:
+                self._dispatch(pool, out)
 
     def _assign(self, pool: Pool, task: TaskActor, out: Outbox) -> bool:
         worker = pool.staff.hire()
         if worker is None:
+            pool.full = True
             return False
         pool.running += 1
         out.send(worker, Assign(task))
@@ -112,15 +116,16 @@ class Scheduler(Behaviour):
 
     def _dispatch(self, pool: Pool, out: Outbox) -> None:
         """Fill free slots from the queue."""
-        while pool.queue and pool.free:
-            task = pool.queue.peek(out.now)
-            if task in self.lent:
+        queue = pool.queue
+        while queue and pool.free:
+            task = queue.peek(out.now)
+            if self.lent and task in self.lent:
                 self.lent.discard(task)
                 pool.running += 1
                 out.send(task, _RESUME)
             elif not self._assign(pool, task, out):
                 return
-            pool.queue.remove(task)
+            queue.remove(task)
 
     @handles(Idle)
     def _idle(self, message: Idle, out: Outbox) -> None:
@@ -132,6 +137,7 @@ class Scheduler(Behaviour):
         else:
             pool.running -= 1
         pool.staff.idle(message.worker)
+        pool.full = False
         if pool.queue:
             self._dispatch(pool, out)
 

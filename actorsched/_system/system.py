@@ -108,8 +108,8 @@ class System:
         if self.closing:
             self.check_open(f"task {options.name or function_name(function)!r}")
         kwargs = options.kwargs
-        host = options is DEFAULT and obvious_host(function, len(args))
-        if not host:
+        host = None if kwargs else obvious_host(function, len(args), options)
+        if host is None:
             host = host_of(function, options)
             check_arguments(function, args, kwargs)
         injected, upstream = False, None
@@ -278,8 +278,8 @@ def _unwrapped(value: Any) -> Any:
     return value._actorsched_task() if type(value) in REFS else value
 
 
-def obvious_host(function: Callable[..., Any], given: int) -> str | None:
-    """Where a function runs that is called with so many positional arguments and no options.
+def obvious_host(function: Callable[..., Any], given: int, options: TaskOptions) -> str | None:
+    """Where a function runs that is called with so many positional arguments, and no others.
 
     None where it takes a closer look to tell, or to tell what is wrong.
     """
@@ -291,7 +291,9 @@ def obvious_host(function: Callable[..., Any], given: int) -> str | None:
     takes = code.co_argcount
     if given != takes and not takes - len(function.__defaults__ or ()) <= given <= takes:
         return None
-    return "loop" if code.co_flags & CO_COROUTINE else "thread"
+    if options is DEFAULT:
+        return "loop" if code.co_flags & CO_COROUTINE else "thread"
+    return "process" if options.host == "process" and not options.abandon_on_cancel else None
 
 
 def host_of(function: Callable[..., Any], options: TaskOptions) -> str:
