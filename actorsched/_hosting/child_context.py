@@ -31,8 +31,6 @@ class HostedContext:
         origin: The number of the task or call.
         name: The name of the task or actor.
         cancel_requested: Whether the runtime wants it to stop.
-        preempt_requested: Whether the runtime wants it to make way; always False, as a host is suspended.
-        deadline: Until when it should be done, on the machine's monotonic clock in seconds; None if open.
         attempt: Which attempt this is, counted from 1.
     """
 
@@ -44,21 +42,17 @@ class HostedContext:
         "_port",
         "attempt",
         "cancel_requested",
-        "deadline",
         "name",
         "origin",
-        "preempt_requested",
         "reason",
     )
 
-    def __init__(self, port: Port, origin: int, name: str, attempt: int, deadline: float | None) -> None:
+    def __init__(self, port: Port, origin: int, name: str, attempt: int) -> None:
         self._port = port
         self.origin = origin
         self.name = name
         self.attempt = attempt
-        self.deadline = deadline
         self.cancel_requested = False
-        self.preempt_requested = False
         self.reason: str | None = None
         self._deferred: list[tuple[Callable[..., object], tuple[Any, ...]]] | None = None
 
@@ -75,10 +69,9 @@ class HostedContext:
         Raises:
             ValueError: The fraction is no number from 0 to 1.
         """
-        if not isinstance(fraction, (int, float)) or isinstance(fraction, bool) or not 0 <= fraction <= 1:
-            raise ValueError(
-                f"fraction={fraction!r} is no number from 0 to 1; report how much of the task is done"
-            )
+        from actorsched.messages import check_fraction
+
+        check_fraction(fraction)
         self._port.say(Progress(self.origin, float(fraction), message))
         self._port.urge_gently()
 
@@ -157,9 +150,13 @@ class TaskContext(HostedContext):
         self.origin = run.task_id
         self.name = run.name
         self.attempt = run.attempt
-        self.deadline = run.deadline
-        self.cancel_requested = self.preempt_requested = False
+        self.cancel_requested = False
         self.reason = self._deferred = self.stop = None
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("ref", "sender", "spawn", "after", "every"):
+            raise RuntimeError(f"{self.name!r} is a task; only a handler of an actor has this")
+        raise AttributeError(name, obj=self, name=name)
 
     def checkpoint(self) -> None:
         """Stop here if the runtime wants it; in async code every `await` does that, and this does nothing.
@@ -196,7 +193,7 @@ class CallContext(HostedContext):
     __slots__ = ("ref", "sender")
 
     def __init__(self, port: Port, opened: Open, ref: Any, origin: int, sender: Any = None) -> None:
-        super().__init__(port, origin, opened.name, 1, None)
+        super().__init__(port, origin, opened.name, 1)
         self.ref = ref
         self.sender = sender
 

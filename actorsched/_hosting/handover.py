@@ -3,9 +3,9 @@
 The law of this module: plain data that `marshal` can carry goes over, and is put in force on the other side;
 nothing of either half needs any library, because there is no `sys.path` yet where it arrives.
 
-How it works: a host starts isolated (`-I`), so nothing in its environment or working directory can get in
-between; its `sys.path` is its parent's, as it is at that moment. Its first bytes from the socket are this
-handover.
+How it works: a host's interpreter starts with its parent's flags and environment, but nothing of the working
+directory can get in between (`-P`); then `sys.path` becomes its parent's, as it is at that moment. The first
+bytes from the socket are this handover.
 """
 
 from __future__ import annotations
@@ -36,10 +36,21 @@ def read(size):
 socket = int(sys.argv[1])
 handover = marshal.loads(read(int.from_bytes(read(4), "little")))
 sys.path[:] = handover["path"]
+sys.modules.setdefault("typing_extensions", None)
+try:
+    import msgspec
+except ImportError:
+    pass
+if sys.modules["typing_extensions"] is None:
+    del sys.modules["typing_extensions"]
 from actorsched._hosting.child import main
 main(handover)
 """
-"""What a host's interpreter is told to run."""
+"""What a host's interpreter is told to run.
+
+msgspec does without `typing_extensions` where there is none, and importing that would take a host longer than
+anything else that it imports. User code can still import it later.
+"""
 
 _FINDERS_OF_THE_INTERPRETER = ("BuiltinImporter", "FrozenImporter", "PathFinder")
 _FINDERS_THAT_HOSTS_CAN_DO_WITHOUT = ("_distutils_hack", "_pytest", "six")
@@ -55,12 +66,14 @@ def command(socket: int) -> list[str]:
         raise RuntimeError(
             "a host process cannot be started: sys.executable does not say which Python runs this"
         )
-    return [sys.executable, "-I", *_flags(), "-c", BOOT, str(socket)]
+    return [sys.executable, "-P", *_flags(), "-c", BOOT, str(socket)]
 
 
 def _flags() -> Iterator[str]:
-    """The parent's own flags, as far as they concern the code that a host runs."""
+    """The parent's own flags, so that its interpreter and the host's are alike."""
     flags = sys.flags
+    if flags.ignore_environment:
+        yield "-E"
     if not _site_matters():
         yield "-S"
     if flags.optimize:
@@ -69,10 +82,8 @@ def _flags() -> Iterator[str]:
         yield "-B"
     for warning in sys.warnoptions:
         yield f"-W{warning}"
-    if flags.dev_mode:
-        yield "-Xdev"
-    if flags.utf8_mode:
-        yield "-Xutf8"
+    for option, value in sys._xoptions.items():
+        yield f"-X{option}" if value is True else f"-X{option}={value}"
 
 
 def _site_matters() -> bool:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import os
 import signal
 import socket as sockets
+import sys
 from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -222,7 +223,7 @@ class HostLink:
             return self.exited.last_started
         if self._from_host is None:
             return (1 << 63) - 1
-        return int.from_bytes(os.pread(self._from_host, 8, 0), "little")
+        return int.from_bytes(os.pread(self._from_host, 8, 0), sys.byteorder)
 
     def _end_of_turn(self) -> None:
         self._holding = False
@@ -232,8 +233,11 @@ class HostLink:
         if self.exited is None:  # not reaped, so nobody else can have its number
             try:
                 os.killpg(self.pid, number)
-            except ProcessLookupError:  # it is a zombie, and alone
-                pass
+            except (
+                ProcessLookupError,
+                PermissionError,
+            ):  # it is a zombie; or something it started is not ours
+                os.kill(self.pid, number)
 
     # -------------------------------------------------------------------------------- releasing shared memory
 

@@ -132,11 +132,7 @@ class Stop(msgspec.Struct, array_like=True, gc=False, tag=5):
 
 
 class Run(msgspec.Struct, array_like=True, gc=False, tag=10):
-    """Run a function. The numbers of tasks grow on each link: either side can tell earlier from later.
-
-    Attributes:
-        deadline: On the machine's monotonic clock, in seconds.
-    """
+    """Run a function. The numbers of tasks grow on each link: either side can tell earlier from later."""
 
     task_id: int
     fn_id: int
@@ -144,7 +140,6 @@ class Run(msgspec.Struct, array_like=True, gc=False, tag=10):
     context: Payload = b""
     attempt: int = 1
     name: str = ""
-    deadline: float | None = None
 
 
 class Cancel(msgspec.Struct, array_like=True, gc=False, tag=11):

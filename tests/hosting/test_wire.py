@@ -30,7 +30,6 @@ BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     wire.Payload: payloads,
     list[int]: st.lists(numbers, max_size=3),
     wire.Error: errors,
-    float | None: st.none() | floats,
     str | None: st.none() | texts,
     wire.Error | None: st.none() | errors,
 }
