@@ -22,7 +22,7 @@ in a third of the time.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
@@ -30,6 +30,10 @@ M = TypeVar("M")
 B = TypeVar("B")
 
 _MARK = "_actorsched_handles"
+
+
+Envelope: TypeAlias = "tuple[Behaviour, object]"
+"""A message, and who it is for."""
 
 
 class Timer(Protocol):
@@ -56,8 +60,11 @@ class Outbox(Protocol):
     def now(self) -> float:
         """The present time in seconds, by the runtime's clock."""
 
-    def send(self, to: Behaviour, message: object, /) -> None:
-        """Send a message to an actor; order is kept per sender."""
+    def send(self, envelope: Envelope, /) -> None:
+        """Send a message to an actor: `out.send((to, message))`. Order is kept per sender.
+
+        A pair rather than two arguments: in the runtime this is the method of a queue, and nothing is cheaper.
+        """
 
     def later(self, delay: float, to: Behaviour, message: object, /) -> Timer:
         """Send a message after a delay in seconds."""

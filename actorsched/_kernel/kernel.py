@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from anyio import get_cancelled_exc_class
 
-from actorsched._core.behaviour import Behaviour
+from actorsched._core.behaviour import Behaviour, Envelope
 from actorsched._core.post_office import PostOffice
 from actorsched._core.run_queue import RunQueue, ShuffledRunQueue
 from actorsched._core.timers import TimerEntry, Timers
@@ -72,8 +72,9 @@ class Kernel:
         self.closed = False
         self.panic: BaseException | None = None
         self.on_panic: Callable[[BaseException], None] | None = None
-        self.mail: deque[tuple[Behaviour, object]] = deque()
+        self.mail: deque[Envelope] = deque()
         """What is in transit between the system's actors, in the order of sending."""
+        self.send = self.mail.append
         self._draining = False
         self._pumped = False  # a carrier holds the pump
         self._called = False  # a carrier was called to the pump and has not come yet
@@ -95,10 +96,6 @@ class Kernel:
     def now(self) -> float:
         """The present time of the runtime's clock, in seconds."""
         return self.clock.now()
-
-    def send(self, to: Behaviour, message: object, /) -> None:
-        """Send a message to a system actor. `drain` delivers it."""
-        self.mail.append((to, message))
 
     def later(self, delay: float, to: Behaviour, message: object, /) -> TimerEntry:
         """Send a message after `delay` seconds."""

@@ -605,7 +605,7 @@ class ActorCell(Waiter):
         self.life = Life.RUNNING
         if self.recalled:
             self.recalled = False
-            self.kernel.send(self.supervisor, Up(self))
+            self.kernel.send((self.supervisor, Up(self)))
         self.born = True
         extras = self.extras
         if extras is not None and extras.started is not None:
@@ -763,7 +763,7 @@ class ActorCell(Waiter):
             self._bury(reason)
         else:
             self.life = Life.DOWN
-        self.kernel.send(self.supervisor, Exited(self, reason, gone, known))
+        self.kernel.send((self.supervisor, Exited(self, reason, gone, known)))
         self.kernel.drain()
 
     def _bury(self, reason: ExitReason) -> None:
@@ -777,7 +777,7 @@ class ActorCell(Waiter):
                 self.undeliverable(call, reason.kind)
             extras.room.clear()
             for other in extras.links:
-                self.kernel.send(other, Unlink(self))
+                self.kernel.send((other, Unlink(self)))
             if extras.started is not None:
                 error = reason.error or self.gone("it was not started")
                 self.kernel.reply(extras.started, Failure(error))

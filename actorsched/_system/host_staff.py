@@ -217,9 +217,9 @@ class NoHost(Behaviour, kw_only=True):
             cause="never started",
         )
         error.__cause__ = self.reason
-        out.send(task, Started(self, begun=True))
-        out.send(task, Finished(error=error, crashed=True))
-        out.send(self.scheduler, Idle(self, task))
+        out.send((task, Started(self, begun=True)))
+        out.send((task, Finished(error=error, crashed=True)))
+        out.send((self.scheduler, Idle(self, task)))
 
     @handles(Interrupt)
     def _interrupt(self, message: Interrupt, out: Outbox) -> None:

@@ -100,7 +100,7 @@ class HostWorker(Behaviour, kw_only=True):
         number = next(_run_numbers)
         attempt = task.attempt + 1
         self.runs[number] = HostRun(task, attempt, self)
-        out.send(task, Started(self, begun=True))
+        out.send((task, Started(self, begun=True)))
         context = contextvars_out(task.context)
         link.send(wire.Run(number, link.define(definition), arguments, context, attempt, task.name))
 
@@ -147,8 +147,8 @@ class HostWorker(Behaviour, kw_only=True):
         for number in frame.task_ids:
             run = self.runs.pop(number, None)
             if run is not None:
-                self.kernel.send(self.scheduler, Idle(self, run.owner))
-                self.kernel.send(run.owner, GivenBack())
+                self.kernel.send((self.scheduler, Idle(self, run.owner)))
+                self.kernel.send((run.owner, GivenBack()))
                 self._clear_grace(run)
 
     def _done(self, frame: wire.Done) -> None:
@@ -175,7 +175,7 @@ class HostWorker(Behaviour, kw_only=True):
     def _progress(self, frame: wire.Progress) -> None:
         run = self.runs.get(frame.task_id)
         if run is not None:
-            self.kernel.send(run.owner, Report(frame.fraction, frame.message or None))
+            self.kernel.send((run.owner, Report(frame.fraction, frame.message or None)))
 
     def _log(self, frame: wire.Log) -> None:
         from actorsched._hosting.logs import record_of
@@ -207,8 +207,8 @@ class HostWorker(Behaviour, kw_only=True):
 
     def _over(self, run: HostRun, finished: Finished) -> None:
         self._clear_grace(run)
-        self.kernel.send(run.owner, finished)
-        self.kernel.send(self.scheduler, Idle(self, run.owner))
+        self.kernel.send((run.owner, finished))
+        self.kernel.send((self.scheduler, Idle(self, run.owner)))
 
     def _clear_grace(self, run: HostRun) -> None:
         if run.grace is not None:
@@ -225,13 +225,13 @@ class HostWorker(Behaviour, kw_only=True):
         self.on_gone(self)
         for number, run in runs.items():
             self._clear_grace(run)
-            self.kernel.send(self.scheduler, Idle(self, run.owner))
+            self.kernel.send((self.scheduler, Idle(self, run.owner)))
             if number > end.last_started and end.cause != "never started":
-                self.kernel.send(run.owner, GivenBack())
+                self.kernel.send((run.owner, GivenBack()))
             else:
                 error = end.error(f"task {run.owner.name!r}")
                 stopped = run.owner.stopping is not None
-                self.kernel.send(run.owner, Finished(error=error, stopped=stopped, crashed=True))
+                self.kernel.send((run.owner, Finished(error=error, stopped=stopped, crashed=True)))
         self.kernel.drain()
 
 

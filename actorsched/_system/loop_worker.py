@@ -83,7 +83,7 @@ class LoopWorker(CodeRun, Behaviour):
         self.context = task.context
         if task.options is not DEFAULT and task.options.retry.attempts > 1 and task.context is not None:
             self.context = task.context.copy()  # the next attempt begins where this one did
-        out.send(task, Started(self))
+        out.send((task, Started(self)))
         self.kernel.make_ready(self)
 
     @handles(Interrupt)

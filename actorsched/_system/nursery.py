@@ -60,7 +60,7 @@ class Nursery(Behaviour):
         self.cancelling = True
         cancel = Cancel(reason)
         for task in reversed(self.live):
-            out.send(task, cancel)
+            out.send((task, cancel))
 
     @handles(Closed)
     def _closed(self, message: Closed, out: Outbox) -> None:

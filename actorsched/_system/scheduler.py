@@ -92,7 +92,7 @@ class Scheduler(Behaviour):
             task.admitted()
             self._enlist(task, out)
         else:
-            out.send(task, _BEGIN)
+            out.send((task, _BEGIN))
 
     @handles(Ready)
     def _ready(self, message: Ready, out: Outbox) -> None:
@@ -111,7 +111,7 @@ class Scheduler(Behaviour):
             pool.full = True
             return False
         pool.running += 1
-        out.send(worker, Assign(task))
+        out.send((worker, Assign(task)))
         return True
 
     def _dispatch(self, pool: Pool, out: Outbox) -> None:
@@ -122,7 +122,7 @@ class Scheduler(Behaviour):
             if self.lent and task in self.lent:
                 self.lent.discard(task)
                 pool.running += 1
-                out.send(task, _RESUME)
+                out.send((task, _RESUME))
             elif not self._assign(pool, task, out):
                 return
             queue.remove(task)
@@ -145,7 +145,7 @@ class Scheduler(Behaviour):
     def _withdraw(self, message: Withdraw, out: Outbox) -> None:
         task: TaskActor = message.task  # type: ignore[assignment]
         if self.pools[task.host].queue.remove(task):
-            out.send(task, _WITHDRAWN)
+            out.send((task, _WITHDRAWN))
 
     @handles(PriorityChanged)
     def _priority_changed(self, message: PriorityChanged, out: Outbox) -> None:

@@ -92,7 +92,7 @@ class Supervisor(Behaviour):
             return self.children.add(message.child, message.restart)
         if not self.over:
             self.closing.append(message.child)
-        out.send(message.child, Kill(_SHUTDOWN))
+        out.send((message.child, Kill(_SHUTDOWN)))
 
     @handles(Up)
     def _up(self, message: Up, out: Outbox) -> None:
@@ -120,11 +120,11 @@ class Supervisor(Behaviour):
                 self._report(message, "and is restarted", out)
                 self._restart(decision, out)
             case Escalate() as decision:
-                out.send(child, _DISCARD)
+                out.send((child, _DISCARD))
                 self._escalate(decision, message.reason, out)
             case Forget():
                 self._report(message, "and has ended", out)
-                out.send(child, _DISCARD)
+                out.send((child, _DISCARD))
                 self._ended_in_plans(child, out)
             case Expected():
                 self._report(message, "and is restarted with its siblings", out)
@@ -159,7 +159,7 @@ class Supervisor(Behaviour):
             plan.deadline = None
         if plan.stopping:
             child = plan.stopping[0]
-            out.send(child, Stop(_SHUTDOWN, restart=True))
+            out.send((child, Stop(_SHUTDOWN, restart=True)))
             plan.deadline = out.later(PATIENCE, self, StopDeadline(child))
 
     def _ended_in_plans(self, child: Behaviour, out: Outbox) -> None:
@@ -192,7 +192,7 @@ class Supervisor(Behaviour):
                     del plan.start[0]
                     self.children.starting(child)
                     plan.starting = child
-                    out.send(child, _START)
+                    out.send((child, _START))
                 return
             del plan.start[0]
         if plan in self.plans:
@@ -238,12 +238,12 @@ class Supervisor(Behaviour):
         if not self.closing:
             return self._closed(out)
         for child in reversed(self.closing):
-            out.send(child, Kill(_SHUTDOWN))
+            out.send((child, Kill(_SHUTDOWN)))
 
     def _stop_last(self, out: Outbox) -> None:
         if not self.closing:
             return self._closed(out)
-        out.send(self.closing[-1], Stop(_SHUTDOWN))
+        out.send((self.closing[-1], Stop(_SHUTDOWN)))
 
     def _next_to_close(self, child: Behaviour, out: Outbox) -> None:
         """A child has ended while all are being stopped."""
@@ -262,9 +262,9 @@ class Supervisor(Behaviour):
         if self.deadline is not None:
             self.deadline.cancel()
         if self.failure is not None:
-            out.send(self.owner, Escalated(self, self.failure))
+            out.send((self.owner, Escalated(self, self.failure)))
         else:
-            out.send(self.owner, Closed(self))
+            out.send((self.owner, Closed(self)))
 
     @handles(StopDeadline)
     def _deadline(self, message: StopDeadline, out: Outbox) -> None:
@@ -273,4 +273,4 @@ class Supervisor(Behaviour):
                 self.kill = True
                 self._kill_rest(out)
         elif any(plan.stopping and plan.stopping[0] is message.child for plan in self.plans):
-            out.send(message.child, Kill(_SHUTDOWN, restart=True))
+            out.send((message.child, Kill(_SHUTDOWN, restart=True)))

@@ -291,7 +291,7 @@ def obvious_host(function: Callable[..., Any], given: int, options: TaskOptions)
     takes = code.co_argcount
     if given != takes and not takes - len(function.__defaults__ or ()) <= given <= takes:
         return None
-    if options is DEFAULT:
+    if options.host is None and not options.abandon_on_cancel:
         return "loop" if code.co_flags & CO_COROUTINE else "thread"
     return "process" if options.host == "process" and not options.abandon_on_cancel else None
 

@@ -130,7 +130,7 @@ class TaskActor(Waiter):
             return self._become_ready(out)
         self.status = TaskStatus.WAITING
         for upstream in self.upstream:
-            out.send(upstream, Await(self))
+            out.send((upstream, Await(self)))
 
     @handles(Settled)
     def _upstream_settled(self, message: Settled, out: Outbox) -> None:
@@ -165,7 +165,7 @@ class TaskActor(Waiter):
     def _become_ready(self, out: Outbox) -> None:
         self.status = TaskStatus.READY
         self.upstream = None
-        out.send(self.scheduler, Ready(self))
+        out.send((self.scheduler, Ready(self)))
 
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """What to call the function with: results stand where upstream tasks stood."""
@@ -184,7 +184,7 @@ class TaskActor(Waiter):
         self.attempt += 1
         self.worker = message.worker
         if self.stopping is not None:  # cancelled while the worker was being told
-            out.send(message.worker, Interrupt(self, self.stopping))
+            out.send((message.worker, Interrupt(self, self.stopping)))
         elif message.begun:
             self._underway(_UNDERWAY, out)
 
@@ -205,7 +205,7 @@ class TaskActor(Waiter):
             task=self.name,
             timeout=timeout,
         )
-        out.send(self.worker, Interrupt(self, self.stopping))
+        out.send((self.worker, Interrupt(self, self.stopping)))
 
     @handles(Finished)
     def _finished(self, message: Finished, out: Outbox) -> None:
@@ -289,10 +289,10 @@ class TaskActor(Waiter):
         """Take it out of the queue, or have its worker stop it."""
         self.stopping = reason
         if self.worker is not None:
-            out.send(self.worker, Interrupt(self, reason))
+            out.send((self.worker, Interrupt(self, reason)))
         else:
             assert self.scheduler is not None
-            out.send(self.scheduler, Withdraw(self))
+            out.send((self.scheduler, Withdraw(self)))
 
     @handles(Withdrawn)
     def _withdrawn(self, message: Withdrawn, out: Outbox) -> None:
@@ -318,10 +318,10 @@ class TaskActor(Waiter):
         if self.timer is not None:
             self._clear_timer()
         settled = Settled(self, outcome)
-        out.send(self.owner, settled)
+        out.send((self.owner, settled))
         if self.waiters is not None:
             for waiter in self.waiters:
-                out.send(waiter, settled)
+                out.send((waiter, settled))
             self.waiters = None
         if self.answers is not None:
             for answer in self.answers:
@@ -329,7 +329,7 @@ class TaskActor(Waiter):
             self.answers = None
         if self.upstream:
             for upstream in self.upstream:
-                out.send(upstream, Forget(self))
+                out.send((upstream, Forget(self)))
         self.label = function_name(self.function)
         self.function = self.context = self.packed = self.upstream = None
         self.args, self.kwargs = (), _NOTHING
@@ -349,7 +349,7 @@ class TaskActor(Waiter):
     def _await(self, message: Await, out: Outbox) -> None:
         self.observed = True
         if self.outcome is not None:
-            out.send(message.waiter, Settled(self, self.outcome))
+            out.send((message.waiter, Settled(self, self.outcome)))
         elif self.waiters is None:
             self.waiters = [message.waiter]
         else:
@@ -405,7 +405,7 @@ class TaskActor(Waiter):
     def _set_priority(self, message: SetPriority, out: Outbox) -> None:
         if self.outcome is None:
             self.rank = message.priority
-            out.send(self.scheduler, PriorityChanged(self))
+            out.send((self.scheduler, PriorityChanged(self)))
 
 
 def function_name(function: Callable[..., Any] | None) -> str:

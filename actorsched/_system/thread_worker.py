@@ -122,7 +122,7 @@ class ThreadWorker(Behaviour):
         self.run = ThreadRun(
             self, task, task.attempt + 1, task.context.copy(), task.function, args, dict(kwargs)
         )
-        out.send(task, Started(self, begun=True))
+        out.send((task, Started(self, begun=True)))
         if self.thread is None:
             self.jobs = SimpleQueue()
             self.thread = Thread(
@@ -167,8 +167,8 @@ class ThreadWorker(Behaviour):
         if self.run is not run:
             return
         self.run = None
-        self.kernel.send(run.owner, finished)
-        self.kernel.send(self.scheduler, Idle(self, run.owner))
+        self.kernel.send((run.owner, finished))
+        self.kernel.send((self.scheduler, Idle(self, run.owner)))
         self.kernel.drain()
 
     def retire(self) -> Thread | None:

@@ -66,10 +66,10 @@ class Waits:
         self._open.append((target, answer))
         if owner.scheduler is not None and not self._lent:
             self._lent = True
-            out.send(owner.scheduler, Lend(owner))
+            out.send((owner.scheduler, Lend(owner)))
         if target.settles:
-            out.send(target, Await(owner))
-        out.send(target, Probe(owner, answer, (owner,)))
+            out.send((target, Await(owner)))
+        out.send((target, Probe(owner, answer, (owner,))))
 
     def end(self, owner: Waiter, target: Waiter, answer: Reply, resumed: Reply, out: Outbox) -> None:
         """The owner's code has what it waited for, or waits no longer; answered when it may go on."""
@@ -77,7 +77,7 @@ class Waits:
             return out.reply(resumed, None)
         self._open.remove((target, answer))
         if target.settles and all(other is not target for other, _ in self._open):
-            out.send(target, Forget(owner))
+            out.send((target, Forget(owner)))
         self._go_on(owner, resumed, out)
 
     def settled(self, owner: Waiter, target: Waiter, out: Outbox) -> bool:
@@ -94,7 +94,7 @@ class Waits:
             return
         if not self._resuming:
             assert owner.scheduler is not None
-            out.send(owner.scheduler, Reclaim(owner))
+            out.send((owner.scheduler, Reclaim(owner)))
         self._resuming.append(answer)
 
     def resumed(self, out: Outbox) -> None:
@@ -108,7 +108,7 @@ class Waits:
         """The code is over; so are its waits."""
         for target, _ in self._open:
             if target.settles:
-                out.send(target, Forget(owner))
+                out.send((target, Forget(owner)))
         self._open.clear()
 
     def pass_on(self, owner: Waiter, probe: Probe, out: Outbox) -> None:
@@ -123,7 +123,7 @@ def pass_probe(owner: Waiter, target: Waiter, probe: Probe, out: Outbox) -> None
     if target is probe.initiator:
         out.reply(probe.answer, Failure(_circle(path)))
     elif target not in path:
-        out.send(target, Probe(probe.initiator, probe.answer, path))
+        out.send((target, Probe(probe.initiator, probe.answer, path)))
 
 
 def _circle(path: tuple[Waiter, ...]) -> DeadlockError | AskCycle:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from actorsched._core.behaviour import Behaviour
+from actorsched._core.behaviour import Behaviour, Envelope
 from actorsched._core.supervision import Supervision
 from actorsched._core.timers import TimerEntry, Timers
 from actorsched._system.supervisor import PATIENCE, Supervisor
@@ -55,7 +55,8 @@ class Recorder:
         self.reports: list[str] = []
         self.timers = Timers()
 
-    def send(self, to: Behaviour, message: object, /) -> None:
+    def send(self, envelope: Envelope, /) -> None:
+        to, message = envelope
         self.sent.append((to, message))
 
     def later(self, delay: float, to: Behaviour, message: object, /) -> TimerEntry:
