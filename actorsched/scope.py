@@ -9,6 +9,7 @@ from anyio import CancelScope
 
 from actorsched._system.asking import settled
 from actorsched._system.nursery import Nursery
+from actorsched.exceptions import RuntimeClosed
 from actorsched.messages import Close
 from actorsched.options import Supervise
 from actorsched.spawning import Spawner
@@ -70,10 +71,21 @@ class Scope(Spawner):
             if error is not None:
                 self._cancel_tasks(error)
                 await self._wait_for_tasks()
+            await self._close_feeds(late=False)
             await self._stop_actors(patience)
             while self._nursery.live:  # spawned by actors on their way out
                 await self._wait_for_tasks()
+            self._nursery.left = True
+            await self._close_feeds(late=True)
         return error
+
+    async def _close_feeds(self, *, late: bool) -> None:
+        """End the iterators that nobody will read on; those that actors read, after the actors."""
+        feeds = [feed for feed in self._nursery.feeds if late or not feed.late]
+        for feed in feeds:
+            feed.close(RuntimeClosed(f"{feed.title} was closed, because its scope was left"))
+        for feed in feeds:
+            await feed.ended()
 
     async def _wait_for_tasks(self) -> BaseException | None:
         """Wait until every task has settled; answers with what cut the waiting short."""

@@ -16,11 +16,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, Required, TypedDict, TypeVar, TypeVarTuple, overload
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
     from typing import TypeAlias, Unpack
 
     from actorsched.actor import Actor, ActorRef
     from actorsched.durations import Duration
+    from actorsched.flow import Flow
     from actorsched.options import ActorHost, Mailbox, Restart, Retry, TaskHost, UpstreamFailure
     from actorsched.task import Task, TaskRef
 
@@ -52,7 +53,6 @@ class PreparedKeywords(TypedDict, total=False):
     host: TaskHost | None
     timeout: Duration | None
     retry: Retry | int
-    tag: str | None
     abandon_on_cancel: bool
     on_upstream_failure: UpstreamFailure
 
@@ -372,3 +372,48 @@ class Run(Protocol):
     async def __call__(
         self, fn: Callable[..., T], /, *args: Any, **options: Unpack[TaskKeywordsWithArguments]
     ) -> T: ...
+
+
+class Map(Protocol):
+    """Runs a task for each item: a function of one argument, the items, and options."""
+
+    @overload
+    def __call__(
+        self,
+        fn: Callable[[A1], Awaitable[T]],
+        items: Iterable[OrRef[A1]] | AsyncIterable[OrRef[A1]],
+        *,
+        limit: int | None = None,
+        ordered: bool = True,
+        **options: Unpack[TaskKeywords],
+    ) -> Flow[T]: ...
+    @overload
+    def __call__(
+        self,
+        fn: Callable[[A1], T],
+        items: Iterable[OrRef[A1]] | AsyncIterable[OrRef[A1]],
+        *,
+        limit: int | None = None,
+        ordered: bool = True,
+        **options: Unpack[TaskKeywords],
+    ) -> Flow[T]: ...
+    @overload
+    def __call__(
+        self,
+        fn: Callable[..., Awaitable[T]],
+        items: Iterable[Any] | AsyncIterable[Any],
+        *,
+        limit: int | None = None,
+        ordered: bool = True,
+        **options: Unpack[TaskKeywordsWithArguments],
+    ) -> Flow[T]: ...
+    @overload
+    def __call__(
+        self,
+        fn: Callable[..., T],
+        items: Iterable[Any] | AsyncIterable[Any],
+        *,
+        limit: int | None = None,
+        ordered: bool = True,
+        **options: Unpack[TaskKeywordsWithArguments],
+    ) -> Flow[T]: ...

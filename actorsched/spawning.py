@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from actorsched._system.asking import settled
 from actorsched.actor import Actor, ActorRef
 from actorsched.exceptions import TaskCancelled
+from actorsched.flow import Flow, completed, mapped
 from actorsched.messages import Cancel
 from actorsched.options import Supervise, actor_options, task_options
 from actorsched.submission import submission
 from actorsched.task import Task, TaskChain, TaskRef
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterable, Callable, Iterable
 
     from actorsched._system.actor_cell import ActorCell
     from actorsched._system.nursery import Nursery
     from actorsched._system.supervisor import Supervisor
     from actorsched._system.system import System
-    from actorsched.signatures import Run, Spawn
+    from actorsched.signatures import Map, Run, Spawn
 
 T = TypeVar("T")
 
@@ -112,6 +113,61 @@ class Spawner:
         assert ref is not None
         return ref
 
+    if TYPE_CHECKING:
+        map: Map
+    else:
+
+        def map(
+            self,
+            fn: Callable[[Any], Any],
+            items: Iterable[Any] | AsyncIterable[Any],
+            *,
+            limit: int | None = None,
+            ordered: bool = True,
+            **options: object,
+        ) -> Flow[Any]:
+            """Run a task for each item, several at a time, and iterate over the results.
+
+            Nothing begins before the first result is asked for. Items are taken from the source while there
+            is room, and never more than `limit` of them are between the source and the reader. When one
+            fails, the results before it still come; then, when the others have stopped, its error is raised.
+            The source is closed at the end, if it is a generator or has an `aclose`. Cancelling the wait for
+            a result ends all of it too.
+
+            Args:
+                fn: A function of one argument, async or plain.
+                items: An iterable or async iterable, also an endless one.
+                limit: How many items may be in flight. By default twice as many as can run at once where
+                    `fn` runs: in the loop twice the runtime's `concurrency`, and at least 16.
+                ordered: Whether results come in the order of the items, or as soon as they are there.
+                options: Those of each task. Keyword arguments of `fn` go into `kwargs={...}`.
+
+            Returns:
+                An iterator; see `Flow`.
+
+            Raises:
+                TypeError: An argument or option does not exist, or has the wrong type.
+                ValueError: One has a wrong value.
+            """
+            return mapped(
+                self._system, self._nursery, fn, items, limit=limit, ordered=ordered, options=options
+            )
+
+    def as_completed(self, refs: Iterable[TaskRef[T]]) -> Flow[TaskRef[T]]:
+        """Iterate over tasks in the order in which they settle.
+
+        Args:
+            refs: Tasks of this runtime. Those that have settled come first; none comes twice.
+
+        Returns:
+            An iterator over the refs. Leaving it early, or cancelling the wait, leaves the tasks alone.
+
+        Raises:
+            TypeError: Something is no `TaskRef`.
+            ValueError: A task belongs to another runtime.
+        """
+        return completed(self._system, refs)
+
     async def _spawn_actor(self, actor: Any, args: tuple[Any, ...], options: dict[str, Any]) -> ActorRef[Any]:
         if self._supervisor is None:
             self._supervisor = self._system.supervisor(self._nursery, self._supervise)
@@ -138,6 +194,10 @@ async def spawn_child(
 ) -> ActorRef[Any]:
     """Spawn an actor under the supervisor of its parent's children."""
     system: System = parent.kernel.facade._system  # type: ignore[attr-defined]
+    if not (isinstance(actor, type) and issubclass(actor, Actor)):
+        raise TypeError(f"{actor!r} is no class of actors, so it cannot be a child; spawn tasks with the runtime")
+    if parent.ending is not None:
+        raise parent.gone(f"no child of class {actor.__qualname__} was started")
     extras = parent.more()
     if extras.supervisor is None:
         extras.supervisor = system.supervisor(parent, Supervise())

@@ -5,7 +5,6 @@ Always: sent = handled + rejected + dead-lettered + those that are queued or bei
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -17,6 +16,14 @@ class Undeliverable(Protocol):
 
     def letter(self, reason: str, /) -> DeadLetter:
         """What readers of dead letters get to see."""
+        ...
+
+
+class Subscriber(Protocol):
+    """A reader of dead letters."""
+
+    def append(self, letter: DeadLetter, /) -> None:
+        """Here is one more."""
 
 
 class PostOffice:
@@ -29,7 +36,7 @@ class PostOffice:
         self.handled = 0
         self.rejected = 0
         self.dead_lettered = 0
-        self._readers: list[deque[DeadLetter]] = []
+        self._readers: list[Subscriber] = []
 
     def __repr__(self) -> str:
         return (
@@ -37,11 +44,16 @@ class PostOffice:
             f"{self.dead_lettered} dead letters>"
         )
 
-    def subscribe(self, reader: deque[DeadLetter]) -> None:
-        """Put every dead letter from now on into a queue, bounded as its maker likes."""
+    @property
+    def has_readers(self) -> bool:
+        """Whether anybody reads dead letters."""
+        return bool(self._readers)
+
+    def subscribe(self, reader: Subscriber) -> None:
+        """Give every dead letter from now on to a reader, such as a bounded queue."""
         self._readers.append(reader)
 
-    def unsubscribe(self, reader: deque[DeadLetter]) -> None:
+    def unsubscribe(self, reader: Subscriber) -> None:
         """No more letters for this one."""
         self._readers = [other for other in self._readers if other is not reader]
 
@@ -60,8 +72,11 @@ class PostOffice:
         self.dead_lettered += 1
         self._show(message, reason)
 
+    def show(self, letter: DeadLetter) -> None:
+        """Show what never was a message to an actor, and is not counted as one."""
+        for reader in self._readers:
+            reader.append(letter)
+
     def _show(self, message: Undeliverable, reason: str) -> None:
         if self._readers:
-            letter = message.letter(reason)
-            for reader in self._readers:
-                reader.append(letter)
+            self.show(message.letter(reason))

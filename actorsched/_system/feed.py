@@ -1,0 +1,165 @@
+"""Feeds: what the iterators that users hold read from, and how code waits for one.
+
+A feed belongs to the runtime, the iterator to the user: the iterator refers to the feed and never the other
+way round. So an iterator that is dropped, by `break` or by an exception, is gone at once, and tells its feed.
+
+Whoever waits for a feed lends its slot, like whoever awaits a task, and probes for circles of waiting pass
+through it to what the next item depends on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from anyio import CancelScope
+
+from actorsched._core.behaviour import Outbox, handles
+from actorsched._system.asking import waiter_of
+from actorsched._system.waiting import Waiter, pass_probe
+from actorsched.messages import EndWait, Failure, Probe, Wait
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from actorsched._core.behaviour import Reply
+    from actorsched._kernel.backend import Future
+
+
+class Gate(Waiter, kw_only=True):
+    """Something of the runtime's, neither task nor user's actor, that code may wait for."""
+
+    title: str
+
+    @property
+    def name(self) -> str:
+        """What it is called in a circle of waiting."""
+        return self.title
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__.lower()} {self.title!r}>"
+
+    def blockers(self) -> Iterable[Waiter]:
+        """Whom it waits for itself: without any of them it will not go on."""
+        return ()
+
+    @handles(Probe)
+    def _probe(self, message: Probe, out: Outbox) -> None:
+        for blocker in self.blockers():
+            pass_probe(self, blocker, message, out)
+
+
+async def awaited(gate: Gate, answer: Future) -> None:
+    """Wait for an answer of a gate; a task whose code this is lends its slot meanwhile.
+
+    Raises:
+        DeadlockError: The gate waits, through others, for whoever waits here.
+    """
+    kernel = gate.kernel
+    waiter = waiter_of(gate)
+    if waiter is None:
+        await answer
+        return
+    kernel.post(waiter, Wait(gate, answer))
+    try:
+        result = await answer
+    except BaseException:
+        kernel.post(waiter, EndWait(gate, answer, kernel.future()))
+        raise
+    resumed = kernel.future()
+    kernel.post(waiter, EndWait(gate, answer, resumed))
+    if not resumed.done():
+        await resumed
+    if type(result) is Failure:
+        raise result.error
+
+
+class Feed(Gate, kw_only=True):
+    """The far end of an iterator. All of it runs on the runtime's thread, but for `dropped`."""
+
+    over: bool = False
+    """Whether no more items will come, and nothing of it is left."""
+    reader: Reply | None = None
+    """Who waits for the next item."""
+    late: bool = False
+    """Whether it may go on until the actors of its scope have stopped, because one of them reads it."""
+    enders: list[Reply] = msgspec.field(default_factory=list)
+    """Who waits until it is over."""
+    ending: Gate | None = None
+
+    async def next(self) -> Any:
+        """The next item.
+
+        Raises:
+            StopAsyncIteration: There are no more.
+        """
+        raise NotImplementedError
+
+    def close(self, reason: BaseException | None = None) -> None:
+        """No more items are wanted. It is over when what is in progress has stopped.
+
+        Args:
+            reason: What somebody who still reads is told; None for an orderly end.
+        """
+        raise NotImplementedError
+
+    def force(self) -> None:
+        """Be over as soon as possible: the runtime's shutdown deadline has come."""
+
+    async def aclose(self) -> None:
+        """Close it, and return when it is over, whoever is cancelled meanwhile."""
+        self.close()
+        await self.ended()
+
+    async def ended(self) -> None:
+        """Wait, shielded, until it is over."""
+        while not self.over:
+            if self.ending is None:
+                self.ending = Gate(kernel=self.kernel, title=f"the end of {self.title}")
+            answer = self.kernel.future()
+            self.enders.append(answer)
+            with CancelScope(shield=True):
+                await awaited(self.ending, answer)
+
+    def dropped(self) -> None:
+        """Its iterator is gone. May be called anywhere, in any thread, at any moment."""
+        if not self.over:
+            try:
+                self.kernel.call_threadsafe(self.close)
+            except RuntimeError:  # the loop is closed, and everything with it
+                pass
+
+    def wake(self) -> None:
+        """Whoever reads should look again."""
+        if self.reader is not None:
+            self.kernel.reply(self.reader, None)
+
+    def note_reader(self) -> None:
+        """It will be read by whoever runs now: by an actor, perhaps."""
+        reader = waiter_of(self)
+        self.late = reader is not None and not reader.settles
+
+    def check_reader(self) -> None:
+        """Refuse a second reader.
+
+        Raises:
+            RuntimeError: Somebody waits for the next item.
+        """
+        if self.reader is not None:
+            raise RuntimeError(f"{self.title} is being read elsewhere; let one loop read it, or make another")
+
+    async def wait(self) -> None:
+        """Wait, as the reader, until there is something new to see."""
+        answer = self.reader = self.kernel.future()
+        try:
+            await awaited(self, answer)
+        finally:
+            self.reader = None
+
+    def finish(self) -> None:
+        """It is over: tell everybody."""
+        self.over = True
+        self.wake()
+        enders, self.enders = self.enders, []
+        for ender in enders:
+            self.kernel.reply(ender, None)
