@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from actorsched.actor import ActorRef
+    from actorsched.runtime import Runtime
+    from actorsched.task import TaskRef
     from actorsched.durations import Duration
     from actorsched.signatures import SpawnActor
 
@@ -116,13 +118,13 @@ class Context:
     def sender(self) -> ActorRef[Any] | TaskRef[Any] | None:
         """The ref of the task or actor that sent this message; None when it came from elsewhere. In a handler."""
         from actorsched.actor import ActorRef
-        from actorsched.task import TaskRef
+        from actorsched.task import another_ref
 
         self._cell()
         sender = self._run.sender
         if sender is None:
             return None
-        return TaskRef(sender) if sender.settles else ActorRef(sender)
+        return another_ref(sender) if sender.settles else ActorRef(sender)
 
     if TYPE_CHECKING:
         spawn: SpawnActor

@@ -17,9 +17,10 @@ from actorsched.status import TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from types import TracebackType
 
     from actorsched._core.behaviour import Behaviour, Reply
-    from actorsched._system.waiting import Waiter
+    from actorsched._system.waiting import Step, Waiter
 
 T = TypeVar("T")
 
@@ -33,11 +34,13 @@ class Outcome(msgspec.Struct, Generic[T], frozen=True, eq=False):
         status: The final status.
         value: What the task returned; None unless it completed.
         error: Why there is no value; None when it completed.
+        origin: Where the error comes from: its traceback before anybody raised it again.
     """
 
     status: TaskStatus
     value: T | None = None
     error: BaseException | None = None
+    origin: TracebackType | None = None
 
     @property
     def ok(self) -> bool:
@@ -50,8 +53,8 @@ class Outcome(msgspec.Struct, Generic[T], frozen=True, eq=False):
         Raises:
             BaseException: The error, where the task has no value.
         """
-        if self.error is not None:
-            raise self.error
+        if self.error is not None:  # raised as it came: else it would gather the frames of all who look
+            raise self.error.with_traceback(self.origin)
         return cast("T", self.value)
 
 
@@ -131,9 +134,14 @@ class Withdrawn(msgspec.Struct, frozen=True, eq=False):
 
 
 class Await(msgspec.Struct, frozen=True, eq=False):
-    """Anyone to task: tell me how you end."""
+    """Anyone to task: tell me how you end.
+
+    Attributes:
+        probed: Whether a probe along this wait follows, so that nobody else has to send one.
+    """
 
     waiter: Behaviour
+    probed: bool = False
 
 
 class Forget(msgspec.Struct, frozen=True, eq=False):
@@ -283,10 +291,15 @@ class Report(msgspec.Struct, frozen=True, eq=False):
 
 
 class Wait(msgspec.Struct, frozen=True, eq=False):
-    """User code to its own task: I am going to wait for this actor; answer when it has settled."""
+    """User code to its own task: I am going to wait for this actor; answer when it has settled.
+
+    Attributes:
+        certain: Whether it cannot be refused: when it closes a circle, another wait in the circle is.
+    """
 
     target: Waiter
     answer: Reply
+    certain: bool = False
 
 
 class EndWait(msgspec.Struct, frozen=True, eq=False):
@@ -309,13 +322,27 @@ class Probe(msgspec.Struct, frozen=True, eq=False):
 
     Attributes:
         initiator: Who started to wait.
-        answer: What it waits on, so that exactly that wait can be refused.
-        path: Who passed the probe on, the initiator first.
+        target: For whom.
+        answer: On what, so that exactly that wait can be refused.
+        certain: Whether that wait cannot be refused.
+        way: Who passed the probe on, the initiator first.
+        seen: Whom it has visited, or is on its way to, along whatever edges: all its copies share this.
     """
 
     initiator: Waiter
+    target: Waiter
     answer: Reply
-    path: tuple[Waiter, ...]
+    certain: bool
+    way: Step
+    seen: set[Waiter]
+
+
+class Refused(msgspec.Struct, frozen=True, eq=False):
+    """Whoever closed a circle with a wait learns it: the wait will never end, and does so now, with an error."""
+
+    target: Waiter
+    answer: Reply
+    error: BaseException
 
 
 # --------------------------------------------------------------------------------------- supervision

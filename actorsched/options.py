@@ -498,6 +498,10 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
     on_upstream_failure: UpstreamFailure = "fail"
     kwargs: Mapping[str, object] = {}
 
+    def replace(self, **changes: Any) -> TaskOptions:
+        """Return a copy with some fields changed, unchecked."""
+        return msgspec.structs.replace(self, **changes)
+
 
 class ActorOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The options of one actor, checked. Made by `actor_options`; None leaves a choice to its class."""

@@ -21,7 +21,7 @@ from actorsched.actor import Actor, ActorRef, Stream
 from actorsched.durations import Duration, seconds
 from actorsched.exceptions import ActorStopped
 from actorsched.options import Priority
-from actorsched.task import TaskRef
+from actorsched.task import TaskRef, another_ref
 
 if TYPE_CHECKING:
     from actorsched._system.actor_cell import ActorCell
@@ -80,12 +80,12 @@ def revive_task(number: int, name: str) -> Any:
     task = _tasks.get(number)
     if task is None:
         raise LookupError(f"the ref of task {name!r} is no longer known: {_REMEMBERED:,} others have travelled since")
-    return TaskRef(task)
+    return another_ref(task)
 
 
 def make_ref(waiter: Waiter) -> Any:
     """The ref of a task or an actor of this process."""
-    return TaskRef(waiter) if waiter.settles else ActorRef(waiter)  # type: ignore[arg-type]
+    return another_ref(waiter) if waiter.settles else ActorRef(waiter)  # type: ignore[arg-type]
 
 
 # ------------------------------------------------------------------------------------------ in a host

@@ -10,7 +10,9 @@ from anyio import CancelScope
 
 from actorsched._kernel.choose import running_backend
 from actorsched._kernel.clock import Clock, RealClock
+from actorsched._kernel.current import CURRENT
 from actorsched._kernel.kernel import Kernel
+from actorsched._system.asking import inside_of
 from actorsched._system.carrying import Lender
 from actorsched._system.system import System
 from actorsched.actor import ActorRef
@@ -21,6 +23,8 @@ from actorsched.options import Hosts, Supervise
 from actorsched.scope import Scope
 
 if TYPE_CHECKING:
+    from actorsched._core.timers import TimerEntry
+    from actorsched._kernel.backend import Future
     from actorsched._system.actor_cell import ActorCell
 
 T = TypeVar("T")
@@ -32,7 +36,7 @@ class Runtime(Scope):
 
     Leaving it waits until every task has settled, stops every actor, the last started first, and ends every
     host process. An exception of the body leaves as itself, after the tasks are cancelled and the actors
-    stopped.
+    stopped; only when something else failed too is it an `ExceptionGroup`.
 
     Args:
         policy: How ready tasks are ordered: "priority".
@@ -41,8 +45,8 @@ class Runtime(Scope):
         clock: Where its time comes from; None for the event loop's.
         seed: Take ready actors of equal rank in a random order that this seed repeats.
         name: Its name, for people.
-        shutdown_timeout: How long actors may work off their mailboxes, and threads may run on, when the
-            runtime is left; after that they are killed, or left behind.
+        shutdown_timeout: When the runtime is left, and everything was told to stop: how long actors may work
+            off their mailboxes, and threads may run on. After that they are killed, or left behind.
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -70,8 +74,14 @@ class Runtime(Scope):
             raise ValueError(f"concurrency={concurrency} leaves no task to run; give 1 or more, or None")
         if hosts is not None and not isinstance(hosts, Hosts):
             raise TypeError(f"hosts={hosts!r} is no Hosts; give for example Hosts(max=2)")
-        if seed is not None and not isinstance(seed, int):
+        if clock is not None and not (hasattr(clock, "now") and hasattr(clock, "call_at")):
+            raise TypeError(
+                f"clock={clock!r} is no Clock; give an object with now() and call_at(when, function)"
+            )
+        if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool)):
             raise TypeError(f"seed={seed!r} is no int; give an int, or None for no shuffling")
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"name={name!r} is no str; give a name for people, or leave it out")
         self.name = name or "runtime"
         self._concurrency = concurrency
         self._hosts = Hosts() if hosts is None else hosts
@@ -79,9 +89,20 @@ class Runtime(Scope):
         self._seed = seed
         self._patience = seconds(shutdown_timeout, field="shutdown_timeout")
         self._entered = False
+        self._deadline: TimerEntry | None = None
+        self._ending = False  # somebody has begun to close it
+        self._ended = False
+        self._waiting: list[Future] = []  # who waits until it is closed
 
     def __repr__(self) -> str:
         return f"<Runtime {self.name!r}>"
+
+    if not TYPE_CHECKING:  # or checkers would believe that every attribute exists
+
+        def __getattr__(self, name: str) -> object:
+            if name in {"_system", "_nursery"}:
+                raise RuntimeError("this Runtime is not entered; use it within `async with Runtime() as rt:`")
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     async def __aenter__(self) -> Self:
         if self._entered:
@@ -89,59 +110,159 @@ class Runtime(Scope):
         backend = running_backend()
         kernel = Kernel(backend, self._clock or RealClock(backend), self._seed)
         kernel.facade = self
+        kernel.on_panic = self._panic
         kernel.lender = Lender(kernel, seeded=kernel.seeded)
         system = System(kernel, self._concurrency, self._hosts, self)
+        system.patience = self._patience
         system.learn_refs = _learn_refs
         super().__init__(system, Supervise(), contains=True)
         return await super().__aenter__()
 
+    def _panic(self, error: BaseException) -> None:
+        """The system has failed. What is left of it ends as well as it can, and the error leaves the runtime."""
+        self._nursery.fail(error, "the runtime itself has failed", self._system.kernel)
+
+    # ------------------------------------------------------------------------------------------ the end
+
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
-        error = await self._close(error)
-        self._scope.__exit__(None if error is None else type(error), error, traceback)
-        return self._raise(error)
+        end = await self._leave(error)
+        self._system.closing = True
+        with CancelScope(shield=True):
+            await self._wait_until_ended(certain=True)
+        self._closed()
+        return self._raise(error, end)
 
-    async def _close(self, error: BaseException | None) -> BaseException | None:
-        """Let everything end, in order. Answers with what ends the body."""
-        system = self._system
-        deadline = system.kernel.call_later(self._patience, self._force)
-        try:
-            error = await self._leave(error, self._patience)
-        finally:
-            deadline.cancel()
-            self._left = True
-            system.closing = True
-            with CancelScope(shield=True):
-                await system.aclose(self._patience)
-        return error
+    async def end_all(self, why: str, patience: float, *, kill: bool = False) -> None:
+        """The same as for a scope, but with a deadline for everything."""
+        self._set_deadline(patience)
+        await super().end_all(why, patience, kill=kill)
+
+    async def _stop_actors(self, patience: float | None, *, kill: bool) -> None:
+        if self._supervisor is not None:
+            patience = self._patience if patience is None else patience
+            self._set_deadline(patience)
+            await super()._stop_actors(patience, kill=kill)
+
+    def _set_deadline(self, patience: float) -> None:
+        """After so many seconds nothing is waited for any longer."""
+        when = self._system.kernel.now + patience
+        if self._deadline is None or when < self._deadline.when:
+            self._drop_deadline()
+            self._deadline = self._system.kernel.call_later(patience, self._force)
+
+    def _drop_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
     def _force(self) -> None:
-        """The shutdown deadline has come, and something has not stopped."""
-        kernel = self._system.kernel
-        self._nursery.cancel_all("the shutdown deadline of the runtime has come", kernel)
-        kernel.drain()
-        for feed in list(self._nursery.feeds):
-            feed.force()
+        """The shutdown deadline has come, and something has not stopped. What begins now has as long again."""
+        self._deadline = None
+        self._set_deadline(self._patience)
+        self._cancel_scopes("the shutdown deadline of the runtime has come")
+        for scope in list(self._system.scopes):
+            scope.force_feeds()
         self._system.leave_threads_behind()
         self._system.staff.kill()
 
-    def _raise(self, error: BaseException | None) -> bool | None:
-        others = self._nursery.errors
+    def _cancel_scopes(self, why: str) -> None:
+        """Cancel all tasks and kill all actors, in scopes too."""
+        kernel = self._system.kernel
+        for scope in reversed(self._system.scopes):
+            scope.cancel_all(why)
+        kernel.drain()
+
+    async def shutdown(self, drain: bool = True, timeout: Duration | None = None) -> None:
+        """Take no more work, let everything come to its end, and close.
+
+        From now on spawning raises `RuntimeClosed`, wherever it is done. Tasks are waited for, and actors work
+        off their mailboxes and stop, those of scopes too; then hosts and threads end. The body of the runtime
+        goes on, and may still look at what there was.
+
+        Called from inside a task or an actor of this runtime it asks, and returns at once.
+
+        Args:
+            drain: Whether to wait for tasks and mailboxes; otherwise tasks are cancelled and actors killed.
+            timeout: How long to wait before what is left is cancelled and killed, as a duration; None for as
+                long as the tasks take, and then `shutdown_timeout` for the actors.
+
+        Raises:
+            TypeError: `drain` is no bool.
+            ValueError: The timeout is no duration.
+        """
+        if not isinstance(drain, bool):
+            raise TypeError(f"drain={drain!r} is of type {type(drain).__name__}; give True or False")
+        patience = None if timeout is None else seconds(timeout, field="timeout")
+        if self._ended:
+            return
+        self._system.closing = True
+        if not drain:
+            self._cancel_scopes("the runtime is shut down")
+            self._set_deadline(self._patience if patience is None else patience)
+        elif patience is not None:
+            self._set_deadline(patience)
+        self._begin_to_end()
+        if not inside_of(self._system.kernel):
+            await self._wait_until_ended()
+
+    def _begin_to_end(self) -> None:
+        if not self._ending:
+            self._ending = True
+            self._system.kernel.backend.start_task(self._end, name="actorsched shutdown")
+
+    async def _wait_until_ended(self, *, certain: bool = False) -> None:
+        """Wait until it is closed; `certain` where no cancellation may cut that short."""
+        self._begin_to_end()
+        kernel = self._system.kernel
+        while not self._ended:
+            ended = kernel.future()
+            self._waiting.append(ended)
+            try:
+                await ended
+            except kernel.cancelled:
+                if not certain:  # else asyncio delivers it in spite of the shield, and it was noted before
+                    raise
+
+    async def _end(self) -> None:
+        """Wait until nothing is left in any scope, then end hosts, threads and kernel; in a task of its own."""
+        CURRENT.set(None)  # not in the name of whoever asked for it
+        system = self._system
+        try:
+            while any(scope.busy for scope in system.scopes):
+                for scope in reversed(list(system.scopes)):
+                    await scope.end(self._patience)
+            self._nursery.log_unseen(system.kernel)
+            self._drop_deadline()
+            await system.aclose(self._patience)
+        except BaseException as error:  # else nobody would hear of it, and the body would wait for ever
+            self._nursery.fail(error, "the runtime could not be closed in order", system.kernel)
+        self._ended = True
+        for waiting in self._waiting:
+            system.kernel.reply(waiting, None)
+
+    def _error(self, end: BaseException | None, failure: BaseException | None) -> BaseException | None:
+        others = [error for error in self._nursery.errors if error is not failure]
         if not others:
-            return None
-        if error is None or isinstance(error, self._system.kernel.cancelled):
-            if len(others) == 1:
-                raise others[0]
-            raise BaseExceptionGroup("in a runtime", others)
-        raise BaseExceptionGroup("in a runtime", [error, *others])
+            return end
+        if failure is not None:
+            others.insert(0, failure)
+        return others[0] if len(others) == 1 else BaseExceptionGroup("in a runtime", others)
 
     def scope(self, supervise: Supervise | None = None) -> Scope:
         """A nursery within the runtime.
 
         Args:
             supervise: How its actors are supervised.
+
+        Raises:
+            TypeError: `supervise` is no `Supervise`.
         """
+        if supervise is not None and not isinstance(supervise, Supervise):
+            raise TypeError(
+                f"supervise={supervise!r} is no Supervise; give for example Supervise('one_for_all')"
+            )
         return Scope(self._system, supervise or Supervise())
 
     def lookup(self, name: str) -> ActorRef[Any]:

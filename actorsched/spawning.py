@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from anyio import CancelScope
+
 from actorsched._system.asking import settled
+from actorsched._system.task import function_name
 from actorsched.actor import Actor, ActorRef
-from actorsched.exceptions import TaskCancelled
+from actorsched.exceptions import DeadlockError
 from actorsched.flow import Flow, completed, mapped
 from actorsched.messages import Cancel
 from actorsched.options import Supervise, actor_options, task_options
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from actorsched._system.nursery import Nursery
     from actorsched._system.supervisor import Supervisor
     from actorsched._system.system import System
+    from actorsched._system.task import TaskActor
+    from actorsched.options import TaskOptions
     from actorsched.signatures import Map, Run, Spawn
 
 T = TypeVar("T")
@@ -60,8 +65,7 @@ class Spawner:
             """
             if isinstance(target, type) and issubclass(target, Actor):
                 return await self._spawn_actor(target, args, options)
-            task = self._system.new_task(self._nursery, target, args, task_options(options))
-            return TaskRef(task)
+            return TaskRef(self._new_task(target, args, task_options(options)))
 
         async def run(self, target: Callable[..., Any], /, *args: Any, **options: object) -> Any:
             """Spawn a task and wait for its result.
@@ -80,14 +84,17 @@ class Spawner:
                 TaskCancelled: Somebody else cancelled the task.
                 BaseException: What the task raised, or what `spawn` does.
             """
-            task = self._system.new_task(self._nursery, target, args, task_options(options))
-            task.observed = True
+            if isinstance(target, type) and issubclass(target, Actor):
+                raise TypeError(f"{target.__qualname__} is a class of actors, which has no result; use spawn")
+            task = self._new_task(target, args, task_options(options))
             try:
                 await settled(task)
-            except BaseException:
-                await cancel_and_wait(task, "the one who ran it was cancelled")
+            except BaseException as error:
+                await _cancel_and_wait(task, error)
+                task.held_no_more(task.kernel)
                 raise
             assert task.outcome is not None
+            task.observed = True
             return task.outcome.unwrap()
 
     async def submit(self, prepared: Task[T] | TaskChain, /) -> TaskRef[Any]:
@@ -104,12 +111,12 @@ class Spawner:
             ValueError: It was submitted before, or depends on a task of another runtime.
             RuntimeClosed: The runtime takes no more work.
         """
-        order = submission(prepared)
-        for link in order:
-            options = task_options({**link.task.options, "name": link.task.name, "kwargs": link.kwargs()})
-            made = self._system.new_task(self._nursery, link.task.fn, link.args(), options)
-            link.task.ref = TaskRef(made)
-        ref = order[-1].task.ref
+        links = submission(prepared)
+        for link in links:  # all are right, or none is submitted
+            self._system.check_task(self._nursery, link.task.fn, link.args(), link.options())
+        for link in links:
+            link.task.ref = TaskRef(self._new_task(link.task.fn, link.args(), link.options()))
+        ref = links[-1].task.ref
         assert ref is not None
         return ref
 
@@ -168,25 +175,36 @@ class Spawner:
         """
         return completed(self._system, refs)
 
+    def _new_task(self, function: Callable[..., Any], args: tuple[Any, ...], options: TaskOptions) -> TaskActor:
+        nursery = self._nursery
+        if not nursery.open:
+            self._system.check_open(f"task {options.name or function_name(function)!r}", nursery)
+        task = self._system.new_task(nursery, function, args, options)
+        if nursery.cancelling:
+            task.kernel.post(task, Cancel("everything in its scope is cancelled"))
+        return task
+
     async def _spawn_actor(self, actor: Any, args: tuple[Any, ...], options: dict[str, Any]) -> ActorRef[Any]:
+        self._system.check_open(f"actor {options.get('name') or actor.__qualname__!r}", self._nursery)
         if self._supervisor is None:
             self._supervisor = self._system.supervisor(self._nursery, self._supervise)
         cell = await self._system.new_actor(self._supervisor, actor, Actor, args, actor_options(options))
         return ActorRef(cell)
 
 
-async def cancel_and_wait(task: Any, reason: str) -> None:
-    """Cancel a task on behalf of someone who is being cancelled, and wait, shielded, until it has stopped."""
-    from anyio import CancelScope
-
+async def _cancel_and_wait(task: TaskActor, why: BaseException) -> None:
+    """Whoever ran a task cannot wait for it any longer: cancel it, and wait until it has stopped."""
     kernel = task.kernel
-    kernel.post(task, Cancel(reason))
+    cancelled = isinstance(why, kernel.cancelled)
+    kernel.post(
+        task, Cancel("whoever ran it was cancelled" if cancelled else f"its result is not awaited: {why}")
+    )
     with CancelScope(shield=True):
-        while task.outcome is None:
+        while task.outcome is None and not isinstance(why, GeneratorExit):
             try:
-                await settled(task)
-            except TaskCancelled:
-                break
+                await settled(task, certain=True)
+            except (DeadlockError, kernel.cancelled):
+                pass  # asyncio delivers a cancellation also where it is shielded from; one is being raised
 
 
 async def spawn_child(

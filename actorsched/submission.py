@@ -7,10 +7,15 @@ or refused together when they form a circle.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from actorsched._core.dependencies import submission_order
 from actorsched.task import Task, TaskChain
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from actorsched.options import TaskOptions
 
 
 class Link:
@@ -28,7 +33,7 @@ class Link:
     def upstream(self) -> list[Task[Any]]:
         """The prepared tasks that it depends on and that are not submitted yet."""
         task = self.task
-        named = [*task.args, *task.kwargs.values(), *task.options.get("after", ())]
+        named = [*task.args, *task.kwargs.values(), *task.options.after]
         if self.before is not None:
             named.append(self.before)
         return [other for other in named if isinstance(other, Task) and other.ref is None]
@@ -39,11 +44,17 @@ class Link:
             return self.task.args
         return (self.before, *self.task.args)
 
-    def kwargs(self) -> dict[str, Any]:
+    def kwargs(self) -> Mapping[str, object]:
         """Its keyword arguments, the named result of the task before it among them."""
         if self.before is None or not self.task.arg_deps:
             return self.task.kwargs
         return {**self.task.kwargs, self.task.arg_deps[0]: self.before}
+
+    def options(self) -> TaskOptions:
+        """What it is spawned with."""
+        kwargs = self.kwargs()
+        options = self.task.options
+        return options if kwargs is options.kwargs else options.replace(kwargs=kwargs)
 
 
 def submission(prepared: Task[Any] | TaskChain) -> list[Link]:
@@ -59,7 +70,9 @@ def submission(prepared: Task[Any] | TaskChain) -> list[Link]:
     elif isinstance(prepared, TaskChain):
         tasks = prepared.tasks
     else:
-        raise TypeError(f"{prepared!r} is neither a Task nor a TaskChain; functions are spawned, not submitted")
+        raise TypeError(
+            f"{prepared!r} is neither a Task nor a TaskChain; functions are spawned, not submitted"
+        )
     links = {id(task): Link(task, before) for task, before in zip(tasks, (None, *tasks), strict=False)}
     for task in tasks:
         if task.ref is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
 import msgspec
 
@@ -40,7 +40,8 @@ def cpu_bound(function: F) -> F:
 class TaskRef(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
     """A submitted task, from outside. `await ref` gives its result, or raises its error.
 
-    Awaiting may be repeated, and done by many. Cancelling an `await` leaves the task alone.
+    Awaiting may be repeated, and done by many. Cancelling an `await` leaves the task alone. Refs are equal when
+    they mean the same task.
     """
 
     _task: TaskActor
@@ -50,21 +51,32 @@ class TaskRef(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
 
     def __await__(self) -> Generator[Any, Any, T_co]:
         task = self._task
-        task.observed = True
         if task.outcome is None:
             from actorsched._system.asking import settled
 
             yield from settled(task).__await__()
+        task.observed = True
         outcome = task.outcome
         assert outcome is not None
         result: T_co = outcome.unwrap()
         return result
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TaskRef) and other._task is self._task
+
+    def __hash__(self) -> int:
+        return hash(self._task)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
     def __del__(self) -> None:
-        task = self._task
-        task.unheld = True
-        if task.outcome is not None and task.outcome.error is not None and not task.observed:
-            task.log_unobserved(task.outcome, task.kernel)
+        task: TaskActor | None = getattr(self, "_task", None)
+        if task is not None:
+            task.held_no_more(task.kernel)
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         from actorsched.remote import reduce_task
@@ -130,8 +142,9 @@ class TaskRef(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
             RuntimeError: It has not settled.
             BaseException: Its error.
         """
+        outcome = self._settled()
         self._task.observed = True
-        result: T_co = self._settled().unwrap()
+        result: T_co = outcome.unwrap()
         return result
 
     def exception(self) -> BaseException | None:
@@ -140,8 +153,9 @@ class TaskRef(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
         Raises:
             RuntimeError: It has not settled.
         """
+        outcome = self._settled()
         self._task.observed = True
-        return self._settled().error
+        return outcome.error
 
     def _settled(self) -> Outcome[T_co]:
         outcome = self._task.outcome
@@ -155,10 +169,11 @@ class TaskRef(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
         """How it ended, once it has; never raises what the task raised."""
         from actorsched._system.asking import settled
 
-        self._task.observed = True
-        await settled(self._task)
-        assert self._task.outcome is not None
-        return self._task.outcome
+        task = self._task
+        await settled(task)
+        task.observed = True
+        assert task.outcome is not None
+        return task.outcome
 
     async def cancel(self, reason: str | None = None) -> None:
         """Stop the task, and return when it has really stopped.
@@ -169,16 +184,22 @@ class TaskRef(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
 
         Args:
             reason: Why; whoever awaits the task reads it in `TaskCancelled`.
+
+        Raises:
+            TypeError: The reason is no text.
         """
         from actorsched._system.asking import inside, settled
 
+        if reason is not None and not isinstance(reason, str):
+            raise TypeError(
+                f"reason={reason!r} is of type {type(reason).__name__}; say why as a str, or leave it out"
+            )
         task = self._task
         if task.outcome is not None:
             return
-        task.observed = True
         task.kernel.post(task, Cancel(reason))
         if not inside(task):
-            await settled(task)
+            await settled(task, certain=True)
 
     async def set_priority(self, priority: int) -> None:
         """Change its base priority, and with it its place in the queue.
@@ -194,6 +215,12 @@ class TaskRef(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
                 f"priority={priority!r} is of type {type(priority).__name__}; give a Priority or an int"
             )
         self._task.kernel.post(self._task, SetPriority(priority))
+
+
+def another_ref(task: TaskActor) -> TaskRef[Any]:
+    """One more ref of a task; the first goes to whoever had it made."""
+    task.holders += 1
+    return TaskRef(task)
 
 
 class Task(Generic[T]):
@@ -253,14 +280,26 @@ class Task(Generic[T]):
             raise TypeError(f"fn={fn!r} of task {name!r} cannot be called; give an async or a plain function")
         if isinstance(arg_deps, str) or not all(isinstance(item, str) for item in arg_deps):
             raise TypeError(f"arg_deps={arg_deps!r} of task {name!r} must be a list of parameter names")
-        task_options({**options, "name": name, "kwargs": dict(kwargs or {})})
+        if len(arg_deps) > 1:
+            raise ValueError(
+                f"arg_deps={arg_deps!r} of task {name!r} names more than one parameter; a chain has one result"
+            )
+        if not isinstance(args, (tuple, list)):
+            raise TypeError(
+                f"args={args!r} of task {name!r} is no tuple; give its positional arguments as one"
+            )
+        self.options = task_options({**options, "name": name, "kwargs": {} if kwargs is None else kwargs})
         self.name = name
         self.fn = fn
         self.args = tuple(args)
-        self.kwargs = dict(kwargs or {})
+        self.kwargs = self.options.kwargs
         self.arg_deps = tuple(arg_deps)
-        self.options = options
         self.ref: TaskRef[Any] | None = None
+        for parameter in self.arg_deps:
+            if parameter in self.kwargs:
+                raise ValueError(
+                    f"arg_deps={arg_deps!r} of task {name!r} names {parameter!r}, which kwargs gives already"
+                )
 
     def _actorsched_task(self) -> TaskActor | None:
         return None if self.ref is None else self.ref._task

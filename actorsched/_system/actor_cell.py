@@ -32,13 +32,12 @@ from actorsched._core.mailbox import Refusal, UserLane
 from actorsched._kernel.current import CURRENT
 from actorsched._system.call import Call, Hook, Letter
 from actorsched._system.code_run import CodeRun, without_cancellation
-from actorsched._system.waiting import Waiter, Waits
+from actorsched._system.waiting import Waiter
 from actorsched.exceptions import ActorStopped, MailboxFull, TaskCancelled
 from actorsched.messages import (
     Close,
     Closed,
     Discard,
-    EndWait,
     Escalated,
     Exited,
     ExitReason,
@@ -46,13 +45,11 @@ from actorsched.messages import (
     Kill,
     Link,
     LinkFailed,
-    Probe,
     Start,
     Stop,
     Unlink,
     Unwatch,
     Up,
-    Wait,
     Watch,
 )
 from actorsched.options import Priority
@@ -866,23 +863,3 @@ class ActorCell(Waiter):
         self._end(ExitReason("failed", error), returns=self.born and self.leaving is None)
         self._interrupt_turn()
         self._fail_links(message.error, message.origin, message.seen)
-
-    # ------------------------------------------------------------------------- waiting of its own code
-
-    @handles(Wait)
-    def _wait(self, message: Wait, out: Outbox) -> None:
-        if self.waits is None:
-            self.waits = Waits()
-        self.waits.begin(self, message.target, message.answer, out)
-
-    @handles(EndWait)
-    def _end_wait(self, message: EndWait, out: Outbox) -> None:
-        if self.waits is not None:
-            self.waits.end(self, message.target, message.answer, message.resumed, out)
-        else:
-            out.reply(message.resumed, None)
-
-    @handles(Probe)
-    def _probe(self, message: Probe, out: Outbox) -> None:
-        if self.waits is not None:
-            self.waits.pass_on(self, message, out)

@@ -2,7 +2,8 @@
 
 Whoever waits here may be cancelled at any await. A message that has not begun is then taken back; one
 whose handler is running has its handler cancelled, and the cancelled asker waits, shielded, until the
-handler has really ended.
+handler has really ended. A task that has lent its slot gets one back before it goes on, cancelled or not,
+unless it was told to stop.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from actorsched.messages import EndWait, ExitReason, Failure, Unwatch, Wait, Wat
 
 if TYPE_CHECKING:
     from actorsched._core.behaviour import Reply
+    from actorsched._kernel.kernel import Kernel
     from actorsched._system.actor_cell import ActorCell
     from actorsched._system.handlers import Handler
     from actorsched._system.task import TaskActor
@@ -58,6 +60,12 @@ def inside(target: Waiter) -> bool:
     return False
 
 
+def inside_of(kernel: Kernel) -> bool:
+    """Whether the code that runs now is that of a task or an actor of this kernel."""
+    owner: Waiter | None = getattr(CURRENT.get(), "owner", None)
+    return owner is not None and owner.kernel is kernel
+
+
 async def ask(call: Call, timeout: float | None) -> Any:
     """Send a call and wait for its result.
 
@@ -84,10 +92,13 @@ async def ask(call: Call, timeout: float | None) -> Any:
         else:
             await _sent(call)
         result = await reply
-    except BaseException:
-        if waiter is not None:
-            kernel.post(waiter, EndWait(owner, reply, kernel.future()))
-        await _taken_back(call)
+    except BaseException as error:
+        try:
+            if not isinstance(error, GeneratorExit):
+                await _taken_back(call)
+        finally:
+            if waiter is not None:
+                await go_on(waiter, owner, reply, error)
         raise
     finally:
         if call.timer is not None:
@@ -120,9 +131,9 @@ async def _carried(call: Call) -> Any:
         if not slot.done():  # what it deferred is still to be called
             call.reply = kernel.future()
             slot.set_result(await call.reply)
-    except BaseException:
+    except BaseException as error:
         if waiter is not None:
-            kernel.post(waiter, EndWait(owner, slot, Slot()))
+            await go_on(waiter, owner, slot, error)
         raise
     if waiter is not None:
         await go_on(waiter, owner, slot)
@@ -135,13 +146,18 @@ async def _carried(call: Call) -> Any:
     return result
 
 
-async def go_on(waiter: Waiter, target: Waiter, answer: Reply) -> None:
-    """The wait is over; a task that lent its slot goes on when it has one again."""
+async def go_on(waiter: Waiter, target: Waiter, answer: Reply, error: BaseException | None = None) -> None:
+    """The wait is over, or was cut short; a task that lent its slot goes on when it has one again.
+
+    Shielded: what has been received must not get lost, and whoever gives up waiting has no slot either. A task
+    that was told to stop is let through at once.
+    """
     kernel = target.kernel
     resumed = kernel.future()
     kernel.post(waiter, EndWait(target, answer, resumed))
-    if not resumed.done():
-        await resumed
+    if not resumed.done() and not isinstance(error, GeneratorExit):
+        with CancelScope(shield=True):
+            await resumed
 
 
 async def telling(call: Call) -> None:
@@ -160,13 +176,14 @@ async def telling(call: Call) -> None:
         kernel.post(waiter, Wait(owner, admitted))
     try:
         result = await admitted
-    except BaseException:
-        if not call.begun:
+    except BaseException as error:
+        if not call.begun and not isinstance(error, GeneratorExit):
             await _taken_back(call)
-        raise
-    finally:
         if waiter is not None:
-            kernel.post(waiter, EndWait(owner, admitted, kernel.future()))
+            await go_on(waiter, owner, admitted, error)
+        raise
+    if waiter is not None:
+        await go_on(waiter, owner, admitted)
     if type(result) is Failure:
         await _taken_back(call)
         raise result.error
@@ -225,20 +242,25 @@ async def ended(cell: ActorCell, *, waits: bool = False) -> ExitReason:
         kernel.post(waiter, Wait(cell, gone))
     try:
         reason: ExitReason | Failure = await gone
-    except BaseException:
+    except BaseException as error:
         kernel.post(cell, Unwatch(gone))
-        raise
-    finally:
         if waiter is not None:
-            kernel.post(waiter, EndWait(cell, gone, kernel.future()))
+            await go_on(waiter, cell, gone, error)
+        raise
+    if waiter is not None:
+        await go_on(waiter, cell, gone)
     if isinstance(reason, Failure):
         kernel.post(cell, Unwatch(gone))
         raise reason.error
     return reason
 
 
-async def settled(task: TaskActor) -> None:
+async def settled(task: TaskActor, *, certain: bool = False) -> None:
     """Wait until a task has settled.
+
+    Args:
+        task: The task.
+        certain: Whether the wait cannot be given up: should it close a circle, another one in it ends.
 
     Raises:
         DeadlockError: The task waits, through others, for whoever waits here.
@@ -248,22 +270,18 @@ async def settled(task: TaskActor) -> None:
     kernel = task.kernel
     answer = kernel.future()
     waiter = waiter_of(task)
-    if waiter is None:
-        kernel.post(task, Watch(answer))
-        try:
-            await answer
-        except BaseException:
-            kernel.post(task, Unwatch(answer))
-            raise
-        return
-    kernel.post(waiter, Wait(task, answer))
+    kernel.post(waiter or task, Watch(answer) if waiter is None else Wait(task, answer, certain))
     try:
         result = await answer
-    except BaseException:
-        kernel.post(waiter, EndWait(task, answer, kernel.future()))
+    except BaseException as error:
+        if waiter is None:
+            kernel.post(task, Unwatch(answer))
+        else:
+            await go_on(waiter, task, answer, error)
         raise
     if type(result) is Failure:
-        kernel.post(waiter, EndWait(task, answer, kernel.future()))
+        if waiter is not None:
+            await go_on(waiter, task, answer)
         raise result.error
 
 
@@ -294,11 +312,14 @@ async def next_item(call: Call, timeout: float | None) -> Any:
         refused = await answer
         if waiter is not None:
             await go_on(waiter, owner, answer)
-    except BaseException:
-        if waiter is not None:
-            kernel.post(waiter, EndWait(owner, answer, kernel.future()))
+    except BaseException as error:
         source.close()
-        await _stopped(call)
+        try:
+            if not isinstance(error, GeneratorExit):
+                await _stopped(call)
+        finally:
+            if waiter is not None:
+                await go_on(waiter, owner, answer, error)
         raise
     finally:
         source.reader_gone()
@@ -345,5 +366,5 @@ async def close_stream(call: Call) -> None:
                 await over
     finally:
         if waiter is not None:
-            kernel.post(waiter, EndWait(owner, over, kernel.future()))
+            await go_on(waiter, owner, over)
     source.raise_trouble()

@@ -21,10 +21,13 @@ if TYPE_CHECKING:
 Deferred = list[tuple[Callable[..., object], tuple[Any, ...]]]
 
 
+_NO_SLOTS: tuple[str, ...] = ()
+
+
 class CodeRun:
     """User code on its way from its first step to its end. The fields are those of the classes that extend it."""
 
-    __slots__ = ()
+    __slots__ = _NO_SLOTS
 
     if TYPE_CHECKING:
         context: Context | None
@@ -76,14 +79,14 @@ class CodeRun:
         return self._end(None, error)
 
     def _end(self, value: Any, error: BaseException | None) -> Runnable | None:
-        if self.deferred and self.ended is None:
-            self.ended = (value, error)
+        ended = self.ended or (value, error)
+        self.carrier = None
+        if self.deferred:  # those of the code, or what they have deferred themselves
+            self.ended = ended
             self.interrupted = False
-            self.carrier = None
             return self.again()
-        value, error = self.ended or (value, error)
-        self.context = self.coroutine = self.carrier = None
-        return self.over(value, error)
+        self.context = self.coroutine = None
+        return self.over(*ended)
 
 
 async def unwind(title: str, deferred: Deferred) -> None:
@@ -94,7 +97,9 @@ async def unwind(title: str, deferred: Deferred) -> None:
             result = function(*args)
             if isawaitable(result):
                 await result
-        except Exception:
+        except GeneratorExit:
+            raise
+        except BaseException:  # nobody else would hear of it, whatever it is
             logging.getLogger("actorsched.task").exception("deferred call %r of %s failed", function, title)
 
 

@@ -122,11 +122,14 @@ class LoopWorker(CodeRun, Behaviour):
         task = self.owner
         assert task is not None
         assert task.function is not None
-        if task.injected:
-            args, kwargs = task.arguments()
-            result = task.function(*args, **kwargs)
-        else:
-            result = task.function(*task.args, **task.kwargs)
+        try:
+            if task.injected:
+                args, kwargs = task.arguments()
+                result = task.function(*args, **kwargs)
+            else:
+                result = task.function(*task.args, **task.kwargs)
+        except StopIteration as error:  # it would look like a result; coroutines turn it into this, too
+            raise RuntimeError(f"{task.name!r} raised StopIteration") from error
         if type(result) is not CoroutineType and not isinstance(result, Coroutine):
             raise StopIteration(result)  # a plain function, run in the loop because it was asked for
         self.coroutine = result

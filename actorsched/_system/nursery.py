@@ -1,21 +1,26 @@
 """The Nursery actor: the tasks and actors of one scope, and of the runtime, which is the outermost.
 
 Every task tells its nursery how it ended. A nursery that contains failures, like the runtime's, leaves it
-at that. Any other cancels the siblings of a failed task, and its scope's body, and collects the errors.
-Its supervisor, if it has actors, tells it when none is left, or that they failed too often.
+at that, and sees to it only that no failure stays unseen. Any other cancels the siblings of a failed task,
+and its scope's body, and collects the errors. Its supervisor, if it has actors, tells it when none is left,
+or that they failed too often.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+from weakref import WeakSet
+
+import msgspec
 
 from actorsched._core.behaviour import Behaviour, Outbox, Reply, handles
-from actorsched.messages import Cancel, Closed, Escalated, Outcome, Settled
+from actorsched.messages import Cancel, Closed, Escalated, Settled
 from actorsched.status import TaskStatus
 
 if TYPE_CHECKING:
     from actorsched._system.feed import Feed
+    from actorsched._system.task import TaskActor
 
 
 class Nursery(Behaviour):
@@ -25,16 +30,26 @@ class Nursery(Behaviour):
     """Whether the failure of a task stays with the task."""
     on_failure: Callable[[], object]
     """Ends the body of the scope."""
+    open: bool = False
+    """Whether the scope is entered and not yet left: nothing can be spawned into it otherwise."""
     live: dict[Behaviour, None] = {}
     """Tasks that have not settled, in the order in which they were spawned."""
-    errors: list[BaseException] = []
-    cancelling: bool = False
     feeds: dict[Feed, None] = {}
     """Iterators that have begun and are not over: they are closed when the scope is left."""
-    left: bool = False
-    """Whether the scope was left, and nothing may begin in it any more."""
-    supervisors_gone: Reply | None = None
-    escalated: bool = False
+    unseen: WeakSet[TaskActor] = msgspec.field(default_factory=WeakSet)
+    """Tasks whose failure was contained, and that somebody can still look at."""
+    errors: list[BaseException] = []
+    cancelling: bool = False
+    """Whether all its tasks are cancelled, also those that are spawned from now on."""
+    gone: Behaviour | None = None
+    """The supervisor that has none left."""
+    waiting: list[Reply] = []
+    """Who waits for that."""
+
+    @property
+    def left(self) -> bool:
+        """Whether nothing may begin in it."""
+        return not self.open
 
     def __repr__(self) -> str:
         return f"<nursery of {len(self.live)} tasks>"
@@ -42,17 +57,24 @@ class Nursery(Behaviour):
     @handles(Settled)
     def _settled(self, message: Settled, out: Outbox) -> None:
         self.live.pop(message.task, None)
-        outcome = message.outcome
-        if self.contains or outcome.status is not TaskStatus.FAILED:
+        if message.outcome.status is not TaskStatus.FAILED:
             return
-        message.task.observed = True  # type: ignore[attr-defined]  # it leaves in the scope's group
-        self._fail(outcome, out)
+        task: TaskActor = message.task  # type: ignore[assignment]
+        if not self.contains:
+            task.observed = True  # it leaves in the scope's group
+            assert message.outcome.error is not None
+            self.fail(message.outcome.error, "a sibling failed", out)
+        elif task.holders > 0:
+            self.unseen.add(task)
+        else:
+            task.log_unobserved(message.outcome, out)
 
-    def _fail(self, outcome: Outcome[Any], out: Outbox) -> None:
-        assert outcome.error is not None
-        self.errors.append(outcome.error)
+    def fail(self, error: BaseException, what: str, out: Outbox) -> None:
+        """End everything with an error."""
+        if all(error is not other for other in self.errors):  # it may have passed through several tasks
+            self.errors.append(error)
         if not self.cancelling:
-            self.cancel_all(f"a sibling failed: {type(outcome.error).__name__}", out)
+            self.cancel_all(f"{what}: {type(error).__name__}", out)
             self.on_failure()
 
     def cancel_all(self, reason: str, out: Outbox) -> None:
@@ -62,19 +84,25 @@ class Nursery(Behaviour):
         for task in reversed(self.live):
             out.send((task, cancel))
 
+    def log_unseen(self, out: Outbox) -> None:
+        """Report every failure that nobody has looked at, before the runtime is gone."""
+        for task in sorted(self.unseen, key=lambda task: task.number):
+            assert task.outcome is not None
+            task.log_unobserved(task.outcome, out)
+        self.unseen.clear()
+
     @handles(Closed)
     def _closed(self, message: Closed, out: Outbox) -> None:
-        self._no_actors_left(out)
+        self._no_actors_left(message.supervisor, out)
 
     @handles(Escalated)
     def _escalated(self, message: Escalated, out: Outbox) -> None:
-        self.escalated = True
         if message.reason.error is not None:
-            self.errors.append(message.reason.error)
-        self.cancel_all("the supervisor of the scope has given up", out)
-        self.on_failure()
-        self._no_actors_left(out)
+            self.fail(message.reason.error, "the supervisor has given up", out)
+        self._no_actors_left(message.supervisor, out)
 
-    def _no_actors_left(self, out: Outbox) -> None:
-        if self.supervisors_gone is not None:
-            out.reply(self.supervisors_gone, None)
+    def _no_actors_left(self, supervisor: Behaviour, out: Outbox) -> None:
+        self.gone = supervisor
+        waiting, self.waiting = self.waiting, []
+        for reply in waiting:
+            out.reply(reply, None)

@@ -61,7 +61,7 @@ class Pool:
         self.name = name
         self.limit = limit
         self.staff = staff
-        self.queue = FixedPriority()
+        self.queue: FixedPriority[TaskActor] = FixedPriority()
         self.running = 0
         self.full = False
         """Whether no worker was to be had, and none has become idle since."""
@@ -119,6 +119,7 @@ class Scheduler(Behaviour):
         queue = pool.queue
         while queue and pool.free:
             task = queue.peek(out.now)
+            assert task is not None
             if self.lent and task in self.lent:
                 self.lent.discard(task)
                 pool.running += 1
@@ -158,6 +159,8 @@ class Scheduler(Behaviour):
     @handles(Lend)
     def _lend(self, message: Lend, out: Outbox) -> None:
         task: TaskActor = message.task  # type: ignore[assignment]
+        if task.worker is None:  # its attempt has ended meanwhile, and the slot is free
+            return
         pool = self.pools[task.host]
         self.lent.add(task)
         pool.running -= 1
@@ -170,6 +173,10 @@ class Scheduler(Behaviour):
         if task not in self.lent:
             return
         pool = self.pools[task.host]
+        if pool.limit is None:  # it has its worker; and those before it may be waiting for one
+            self.lent.discard(task)
+            pool.running += 1
+            return out.send((task, _RESUME))
         pool.queue.push(task, out.now)
         self._dispatch(pool, out)
 

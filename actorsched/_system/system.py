@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextvars import copy_context
-from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_VARARGS, isasyncgenfunction
+from functools import partial
+from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_VARARGS, isasyncgenfunction, iscoroutine
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,10 @@ class System:
         self.facade = facade
         self.names: dict[str, ActorCell] = {}
         self.closing = False
+        self.patience = 30.0
+        """Seconds that actors and threads have to stop when they must."""
+        self.scopes: dict[Any, None] = {}
+        """The scopes that are entered and not yet left, the runtime first."""
         self.threads: list[ThreadWorker] = []
         self.pools = {
             "loop": Pool("loop", concurrency, NewWorkers(self._loop_worker)),
@@ -82,16 +87,21 @@ class System:
         self.threads.append(worker)
         return worker
 
-    def check_open(self, what: str) -> None:
-        """Refuse new work when the runtime takes no more.
+    def check_open(self, what: str, nursery: Nursery | None = None) -> None:
+        """Refuse new work when the runtime or the scope takes none.
 
         Raises:
-            RuntimeClosed: It is closing, or closed.
+            RuntimeClosed: It is closing, closed, or not yet entered.
         """
         if self.closing:
             raise RuntimeClosed(
                 f"{what} was not taken: the runtime is shutting down or has been left; "
                 "spawn within `async with Runtime()`, and before shutdown()"
+            )
+        if nursery is not None and not nursery.open:
+            raise RuntimeClosed(
+                f"{what} was not taken: its scope is not entered, or has been left; "
+                "spawn within `async with rt.scope() as scope`, or on the runtime"
             )
 
     # ------------------------------------------------------------------------------------------ tasks
@@ -139,6 +149,21 @@ class System:
         self.kernel.post(self.scheduler, Submit(task))
         return task
 
+    def check_task(
+        self, nursery: Nursery, function: Callable[..., Any], args: tuple[Any, ...], options: TaskOptions
+    ) -> None:
+        """Check a task that is to be submitted together with others, so that all of them are, or none.
+
+        Prepared tasks among the arguments may not have been submitted yet.
+        """
+        self.check_open(f"task {options.name or function_name(function)!r}", nursery)
+        host_of(function, options)
+        check_arguments(function, args, options.kwargs)
+        for value in (*args, *options.kwargs.values(), *options.after):
+            task = value._actorsched_task() if hasattr(type(value), "_actorsched_task") else None
+            if task is not None:
+                self._check_own(task)
+
     def _upstream(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any], options: TaskOptions
     ) -> tuple[bool, dict[Behaviour, None] | None]:
@@ -161,15 +186,21 @@ class System:
     def _add(self, upstream: dict[Behaviour, None] | None, ref: Any) -> dict[Behaviour, None]:
         task: TaskActor | None = ref._actorsched_task() if type(ref) in REFS else None
         if task is None:
-            raise TypeError(f"after names {shown(ref)}, which is no submitted task; give refs that spawn returned")
+            raise TypeError(
+                f"{shown(ref)} is to be waited for, but is no submitted task; give refs that spawn returned, "
+                "or submit prepared tasks"
+            )
+        self._check_own(task)
+        upstream = {} if upstream is None else upstream
+        upstream[task] = None
+        return upstream
+
+    def _check_own(self, task: TaskActor) -> None:
         if task.kernel is not self.kernel:
             raise ValueError(
                 f"task {task.name!r} belongs to another Runtime, so nothing here can depend on it; "
                 "await its ref and pass the result"
             )
-        upstream = {} if upstream is None else upstream
-        upstream[task] = None
-        return upstream
 
     # ----------------------------------------------------------------------------------------- actors
 
@@ -328,11 +359,10 @@ def is_async(function: Callable[..., Any]) -> bool:
     """
     code = getattr(function, "__code__", None)
     if code is None:
-        inner = getattr(function, "func", None)
-        if inner is not None and callable(inner):
-            return is_async(inner)
+        if isinstance(function, partial):
+            return is_async(function.func)
         if not callable(function):
-            raise TypeError(f"{shown(function)} cannot be called; spawn a function or an Actor class")
+            raise _not_callable(function)
         code = getattr(getattr(type(function), "__call__", None), "__code__", None)
         if code is None:
             return False
@@ -342,6 +372,15 @@ def is_async(function: Callable[..., Any]) -> bool:
             "make it a handler of an actor, or a stage of a pipeline"
         )
     return bool(code.co_flags & CO_COROUTINE)
+
+
+def _not_callable(value: object) -> TypeError:
+    if iscoroutine(value):
+        value.close()  # or Python would warn that nobody has awaited it
+        return TypeError(
+            f"{shown(value)} was called already; give the function itself, and its arguments after it"
+        )
+    return TypeError(f"{shown(value)} cannot be called; spawn a function or an Actor class")
 
 
 def check_arguments(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:

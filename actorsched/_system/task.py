@@ -7,8 +7,9 @@ follows from an attempt's end, be it another attempt or the final status, is dec
 While its code waits for another task or asks an actor, the wait is recorded here too: the slot is lent
 meanwhile, and probes for circles of waiting pass through (`_system.waiting`).
 
-A task is settled exactly once. It then tells everybody who waits, and lets go of its function, arguments
-and context, so that all that is left of it is its outcome, for as long as somebody holds its ref.
+A task is settled exactly once. It then tells everybody who waits, and lets go of its function, arguments,
+context and upstream tasks, so that all that is left of it is its outcome, for as long as somebody holds its
+ref.
 """
 
 from __future__ import annotations
@@ -19,16 +20,14 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from actorsched._core.behaviour import Behaviour, Outbox, Reply, Timer, handles
-from actorsched._core.lifecycle import FINAL
 from actorsched._core.retrying import Again, after_crash, after_failure
-from actorsched._system.waiting import Waiter, Waits, pass_probe
+from actorsched._system.waiting import Waiter, pass_probe
 from actorsched.exceptions import DependencyFailed, TaskCancelled, TaskTimeout
 from actorsched.messages import (
     AttemptExpired,
     Await,
     Begin,
     Cancel,
-    EndWait,
     Finished,
     Forget,
     GivenBack,
@@ -38,14 +37,12 @@ from actorsched.messages import (
     Probe,
     Ready,
     Report,
-    Resume,
     Retry,
     SetPriority,
     Settled,
     Started,
     Underway,
     Unwatch,
-    Wait,
     Watch,
     Withdraw,
     Withdrawn,
@@ -94,11 +91,11 @@ class TaskActor(Waiter):
     crashes: int = 0
     progress: tuple[float, str | None] = _NOTHING_YET
     observed: bool = False
-    """Whether somebody has seen how it ended, or is bound to."""
-    unheld: bool = False
-    """Whether nobody holds a ref any more."""
-    waiters: list[Behaviour] | None = None
-    answers: list[Reply] | None = None
+    """Whether somebody has seen how it ended."""
+    holders: int = 1
+    """How many refs there are, and others who are going to look at its outcome; at first, whoever made it."""
+    waiters: dict[Behaviour, None] | None = None
+    answers: dict[Reply, None] | None = None
     label: str | None = None
     """What is left of its function's name when the function is let go of."""
     stopping: TaskCancelled | TaskTimeout | None = None
@@ -117,6 +114,21 @@ class TaskActor(Waiter):
         """Its name, for programs: unique in the process."""
         return f"task-{self.number}"
 
+    @property
+    def at_work(self) -> bool:
+        """Whether an attempt is under way."""
+        return self.worker is not None
+
+    @property
+    def awaited(self) -> bool:
+        """Whether anybody is waiting for it, or may be waiting for whoever had it made."""
+        return bool(self.waiters) or isinstance(self.owner, Waiter)
+
+    @property
+    def hurried(self) -> bool:
+        """Whether its attempt was told to stop."""
+        return self.stopping is not None
+
     def __repr__(self) -> str:
         return f"<task {self.name!r} {self.status.value}>"
 
@@ -134,8 +146,9 @@ class TaskActor(Waiter):
 
     @handles(Settled)
     def _upstream_settled(self, message: Settled, out: Outbox) -> None:
-        if self.waits is not None and self.waits.settled(self, message.task, out):
-            return
+        if self.waits is not None:
+            self.waits.settled(self, message.task, out)  # type: ignore[arg-type]
+            return self.waits_changed()
         upstream = self.upstream
         if self.outcome is not None or upstream is None or message.task not in upstream:
             return
@@ -145,10 +158,19 @@ class TaskActor(Waiter):
         if not upstream and self.status is TaskStatus.WAITING:
             self._become_ready(out)
 
+    def shows(self, upstream: Behaviour) -> bool:
+        """Whether the failure of an upstream task is seen in what becomes of this one."""
+        if self.upstream is None or upstream not in self.upstream:
+            return False
+        return self.injected or self.options.on_upstream_failure == "fail"
+
     def _upstream_failed(self, message: Settled, out: Outbox) -> None:
         error = message.outcome.error
-        if isinstance(error, TaskCancelled):
-            return self._settle_cancelled(error.reason or f"upstream task {_named(message.task)} was cancelled", out)
+        if message.outcome.status is TaskStatus.CANCELLED:
+            reason = getattr(error, "reason", None)
+            return self._settle_cancelled(
+                reason or f"upstream task {_named(message.task)} was cancelled", out
+            )
         failure = DependencyFailed(
             f"task {self.name!r} was not run, because {_named(message.task)}, which it depends on, failed: "
             f"{type(error).__name__}: {error}; mend that task, or spawn this one with on_upstream_failure='run'",
@@ -156,7 +178,7 @@ class TaskActor(Waiter):
             upstream=_named(message.task),
         )
         failure.__cause__ = error
-        self._settle(Outcome(TaskStatus.FAILED, error=failure), out)
+        self._fail(failure, out)
 
     def admitted(self) -> None:
         """The scheduler has put it into the queue at once: it has no dependencies."""
@@ -199,13 +221,13 @@ class TaskActor(Waiter):
         if self.worker is None or self.attempt != message.attempt or self.stopping is not None:
             return
         timeout = self.options.timeout
-        self.stopping = TaskTimeout(
+        expired = TaskTimeout(
             f"attempt {self.attempt} of task {self.name!r} was stopped after its timeout of {timeout:g} s; "
             "give it more time, or make it faster",
             task=self.name,
             timeout=timeout,
         )
-        out.send((self.worker, Interrupt(self, self.stopping)))
+        self._stop(expired, out)
 
     @handles(Finished)
     def _finished(self, message: Finished, out: Outbox) -> None:
@@ -224,7 +246,8 @@ class TaskActor(Waiter):
         if isinstance(stopping, TaskCancelled) and message.stopped:
             return self._settle(Outcome(TaskStatus.CANCELLED, error=stopping), out)
         if stopping is not None and message.stopped:
-            stopping.__cause__ = error if message.crashed else None
+            if error is not stopping:
+                stopping.__cause__ = error  # which shows where it was stopped
             error = stopping
         self._attempt_failed(error, message, out, final=isinstance(stopping, TaskCancelled))
 
@@ -247,7 +270,7 @@ class TaskActor(Waiter):
         retry = self.options.retry
         self.crashes += crashed
         if final or (retry.attempts == 1 and not retry.crashes):
-            return self._settle(Outcome(TaskStatus.FAILED, error=error), out)
+            return self._fail(error, out)
         fraction = out.random()
         if crashed:
             decision = after_crash(retry, crashes=self.crashes, fraction=fraction)
@@ -257,7 +280,7 @@ class TaskActor(Waiter):
             )
         if not isinstance(decision, Again):
             error.add_note(f"not retried: {decision.why}")
-            return self._settle(Outcome(TaskStatus.FAILED, error=error), out)
+            return self._fail(error, out)
         self.status = TaskStatus.RETRYING
         self.timer = out.later(decision.delay, self, RETRY)
 
@@ -276,23 +299,22 @@ class TaskActor(Waiter):
 
     @handles(Cancel)
     def _cancel(self, message: Cancel, out: Outbox) -> None:
-        match self.status:
-            case TaskStatus.PENDING | TaskStatus.WAITING | TaskStatus.RETRYING:
-                self._settle_cancelled(message.reason, out)
-            case TaskStatus.READY | TaskStatus.BLOCKED | TaskStatus.RUNNING | TaskStatus.PREEMPTED:
-                if not isinstance(self.stopping, TaskCancelled):
-                    self._stop(self._cancellation(message.reason), out)
-            case _:  # settled: there is nothing left to cancel
-                assert self.status in FINAL
+        if self.outcome is not None or isinstance(self.stopping, TaskCancelled):
+            return
+        if self.worker is None and self.status is not TaskStatus.READY:
+            return self._settle_cancelled(message.reason, out)
+        self._stop(self._cancellation(message.reason), out)
 
-    def _stop(self, reason: TaskCancelled, out: Outbox) -> None:
-        """Take it out of the queue, or have its worker stop it."""
+    def _stop(self, reason: TaskCancelled | TaskTimeout, out: Outbox) -> None:
+        """Have its worker stop it, or take it out of the queue."""
         self.stopping = reason
-        if self.worker is not None:
-            out.send((self.worker, Interrupt(self, reason)))
-        else:
+        if self.worker is None:
             assert self.scheduler is not None
-            out.send((self.scheduler, Withdraw(self)))
+            return out.send((self.scheduler, Withdraw(self)))
+        out.send((self.worker, Interrupt(self, reason)))
+        if self.waits is not None:
+            self.waits.hurry(out)
+            self.waits_changed()
 
     @handles(Withdrawn)
     def _withdrawn(self, message: Withdrawn, out: Outbox) -> None:
@@ -308,13 +330,14 @@ class TaskActor(Waiter):
 
     # --------------------------------------------------------------------------------------- settling
 
+    def _fail(self, error: BaseException, out: Outbox) -> None:
+        self._settle(Outcome(TaskStatus.FAILED, error=error, origin=error.__traceback__), out)
+
     def _settle(self, outcome: Outcome[Any], out: Outbox) -> None:
         self.outcome = outcome
         self.status = outcome.status
         if outcome.error is None:
             self.progress = _ALL if self.progress is _NOTHING_YET else (1.0, self.progress[1])
-        elif self.unheld and not self.observed and not self.waiters:
-            self.log_unobserved(outcome, out)
         if self.timer is not None:
             self._clear_timer()
         settled = Settled(self, outcome)
@@ -322,6 +345,8 @@ class TaskActor(Waiter):
         if self.waiters is not None:
             for waiter in self.waiters:
                 out.send((waiter, settled))
+                if outcome.error is not None and type(waiter) is TaskActor and waiter.shows(self):
+                    self.observed = True
             self.waiters = None
         if self.answers is not None:
             for answer in self.answers:
@@ -330,15 +355,30 @@ class TaskActor(Waiter):
         if self.upstream:
             for upstream in self.upstream:
                 out.send((upstream, Forget(self)))
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Keep nothing alive but the outcome."""
         self.label = function_name(self.function)
         self.function = self.context = self.packed = self.upstream = None
         self.args, self.kwargs = (), _NOTHING
+        options = self.options
+        if options.after or options.kwargs:
+            self.options = options.replace(after=(), kwargs=_NOTHING)
 
-    def log_unobserved(self, outcome: Outcome, out: Outbox) -> None:
-        """Write down a failure that nobody looks at; once."""
+    def held_no_more(self, out: Outbox) -> None:
+        """Somebody who might have looked at the outcome is gone. When nobody is left, a failure is reported."""
+        self.holders -= 1
+        if self.holders <= 0 and self.outcome is not None:
+            self.log_unobserved(self.outcome, out)
+
+    def log_unobserved(self, outcome: Outcome[Any], out: Outbox) -> None:
+        """Write down a failure that nobody has looked at; once."""
         if outcome.status is TaskStatus.FAILED and not self.observed:
             self.observed = True
-            out.report(logging.ERROR, f"task {self.name!r} failed, and nobody looked at its outcome", outcome.error)
+            assert outcome.error is not None
+            error = outcome.error.with_traceback(outcome.origin)
+            out.report(logging.ERROR, f"task {self.name!r} failed, and nobody looked at its outcome", error)
 
     def _clear_timer(self) -> None:
         if self.timer is not None:
@@ -347,59 +387,55 @@ class TaskActor(Waiter):
 
     @handles(Await)
     def _await(self, message: Await, out: Outbox) -> None:
-        self.observed = True
         if self.outcome is not None:
-            out.send((message.waiter, Settled(self, self.outcome)))
-        elif self.waiters is None:
-            self.waiters = [message.waiter]
-        else:
-            self.waiters.append(message.waiter)
+            return out.send((message.waiter, Settled(self, self.outcome)))
+        if self.waiters is None:
+            self.waiters = {}
+        self.waiters[message.waiter] = None
+        if self.waits is not None and not message.probed:
+            self.waits.probe_late(self, out)
 
     @handles(Forget)
     def _forget(self, message: Forget, out: Outbox) -> None:
-        if self.waiters is not None and message.waiter in self.waiters:
-            self.waiters.remove(message.waiter)
+        if self.waiters is not None:
+            self.waiters.pop(message.waiter, None)
 
     @handles(Watch)
     def _watch(self, message: Watch, out: Outbox) -> None:
         if self.outcome is not None:
-            out.reply(message.answer, None)
-        elif self.answers is None:
-            self.answers = [message.answer]
-        else:
-            self.answers.append(message.answer)
+            return out.reply(message.answer, None)
+        if self.answers is None:
+            self.answers = {}
+        self.answers[message.answer] = None
 
     @handles(Unwatch)
     def _unwatch(self, message: Unwatch, out: Outbox) -> None:
-        if self.answers is not None and message.answer in self.answers:
-            self.answers.remove(message.answer)
+        if self.answers is not None:
+            self.answers.pop(message.answer, None)
 
     # ------------------------------------------------------------------------- waiting of its own code
 
-    @handles(Wait)
-    def _wait(self, message: Wait, out: Outbox) -> None:
-        if self.waits is None:
-            self.waits = Waits()
-        self.waits.begin(self, message.target, message.answer, out)
-
-    @handles(EndWait)
-    def _end_wait(self, message: EndWait, out: Outbox) -> None:
-        if self.waits is not None:
-            self.waits.end(self, message.target, message.answer, message.resumed, out)
-        else:
-            out.reply(message.resumed, None)
-
-    @handles(Resume)
-    def _resume(self, message: Resume, out: Outbox) -> None:
-        if self.waits is not None:
-            self.waits.resumed(out)
+    def waits_changed(self) -> None:
+        """While its slot is lent it is WAITING, and READY when it only waits for a slot."""
+        waits = self.waits
+        if waits is None or self.worker is None:
+            return
+        if not waits.lent or self.hurried:
+            self.status = _RUNNING
+        elif waits:
+            self.status = TaskStatus.WAITING
+        elif waits.resuming:
+            self.status = TaskStatus.READY
 
     @handles(Probe)
-    def _probe(self, message: Probe, out: Outbox) -> None:
+    def _pass_probe(self, message: Probe, out: Outbox) -> None:
         if self.waits is not None:
             self.waits.pass_on(self, message, out)
+            self.waits_changed()
         for upstream in self.upstream or ():
-            pass_probe(self, upstream, message, out)
+            error = pass_probe(self, upstream, message, out)  # type: ignore[arg-type]
+            if error is not None:  # it could never start
+                return self._fail(error, out)
 
     @handles(SetPriority)
     def _set_priority(self, message: SetPriority, out: Outbox) -> None:
@@ -426,4 +462,3 @@ def _result_of(value: Any) -> Any:
         return value
     assert value.outcome is not None
     return value.outcome.value if value.outcome.error is None else value.outcome.error
-

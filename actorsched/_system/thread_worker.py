@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
-from actorsched._core.behaviour import Behaviour, Outbox, handles
+from actorsched._core.behaviour import Behaviour, Outbox, Timer, handles
 from actorsched._kernel.current import CURRENT
 from actorsched._system.code_run import Deferred
 from actorsched.exceptions import Interrupted
@@ -50,7 +50,8 @@ class ThreadRun(msgspec.Struct, eq=False):
     stop: BaseException | None = None
     """Why it was told to stop. Written by the loop, read by the thread."""
     deferred: Deferred | None = None
-    begun: bool = True
+    unwinding: bool = False
+    """Whether the function is over, and only what it deferred still runs: no cancellation reaches that."""
 
     @property
     def kernel(self) -> Kernel:
@@ -68,7 +69,7 @@ class ThreadRun(msgspec.Struct, eq=False):
         Raises:
             Interrupted: It was told to.
         """
-        if self.stop is not None:
+        if self.stop is not None and not self.unwinding:
             reason = getattr(self.stop, "reason", None)
             raise Interrupted(f"{self.stop}; leave the function, do not catch this", reason=reason)
 
@@ -79,25 +80,30 @@ class ThreadRun(msgspec.Struct, eq=False):
         except BaseException as error:
             stopped = self.stop is not None and isinstance(error, Interrupted)
             finished = Finished(error=error, stopped=stopped)
-        deferred = self.deferred
-        while deferred:
-            function, args = deferred.pop()
-            try:
-                self.context.run(function, *args)
-            except Exception:
-                _log.exception("deferred call %r of task %r failed", function, self.owner.name)
+        self.unwinding = True
+        while self.deferred:
+            self._call_deferred(*self.deferred.pop())
         return finished
+
+    def _call_deferred(self, function: Callable[..., object], args: tuple[Any, ...]) -> None:
+        try:
+            self._refuse_coroutine(self.context.run(function, *args))
+        except BaseException:  # nobody else would hear of it, and the thread has to go on
+            _log.exception("deferred call %r of task %r failed", function, self.owner.name)
 
     def _call(self) -> Any:
         CURRENT.set(self)
         result = self.function(*self.args, **self.kwargs)
+        self._refuse_coroutine(result)
+        return result
+
+    def _refuse_coroutine(self, result: object) -> None:
         if iscoroutine(result):
             result.close()
             raise TypeError(
-                f"{self.owner.name!r} is a plain function that returned a coroutine, and nobody in its thread "
-                "would run it; spawn the async function itself"
+                f"a plain function of task {self.owner.name!r} returned a coroutine, and nobody in its thread "
+                "would run it; spawn an async function, and defer plain ones"
             )
-        return result
 
 
 class ThreadWorker(Behaviour):
@@ -109,6 +115,7 @@ class ThreadWorker(Behaviour):
     run: ThreadRun | None = None
     thread: Thread | None = None
     jobs: SimpleQueue[ThreadRun | None] | None = None
+    grace: Timer | None = None
 
     def __repr__(self) -> str:
         return f"<thread worker {self.number} with {self.run!r}>"
@@ -123,17 +130,21 @@ class ThreadWorker(Behaviour):
             self, task, task.attempt + 1, task.context.copy(), task.function, args, dict(kwargs)
         )
         out.send((task, Started(self, begun=True)))
-        if self.thread is None:
-            self.jobs = SimpleQueue()
-            self.thread = Thread(
-                target=_work,
-                args=(self.kernel, self.jobs),
-                name=f"actorsched thread {self.number}",
-                daemon=True,
-            )
-            self.thread.start()
+        try:
+            if self.jobs is None:
+                self._start_thread()
+        except RuntimeError as error:  # the system has no thread left
+            return self.over(self.run, Finished(error=error))
         assert self.jobs is not None
         self.jobs.put(self.run)
+
+    def _start_thread(self) -> None:
+        jobs: SimpleQueue[ThreadRun | None] = SimpleQueue()
+        thread = Thread(
+            target=_work, args=(self.kernel, jobs), name=f"actorsched thread {self.number}", daemon=True
+        )
+        thread.start()
+        self.thread, self.jobs = thread, jobs
 
     @handles(Interrupt)
     def _interrupt(self, message: Interrupt, out: Outbox) -> None:
@@ -143,8 +154,8 @@ class ThreadWorker(Behaviour):
         run.stop = message.reason
         if run.owner.options.abandon_on_cancel:
             self._abandon(run)
-        else:
-            out.later(GRACE, self, GraceOver(run.owner))
+        elif self.grace is None:
+            self.grace = out.later(GRACE, self, GraceOver(run.owner))
 
     @handles(GraceOver)
     def _grace_over(self, message: GraceOver, out: Outbox) -> None:
@@ -167,6 +178,9 @@ class ThreadWorker(Behaviour):
         if self.run is not run:
             return
         self.run = None
+        if self.grace is not None:
+            self.grace.cancel()
+            self.grace = None
         self.kernel.send((run.owner, finished))
         self.kernel.send((self.scheduler, Idle(self, run.owner)))
         self.kernel.drain()

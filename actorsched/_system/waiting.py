@@ -5,20 +5,44 @@ from a wait:
 
 * A task lends its slot from the first wait to the end of the last, and goes on only when it has one
   again. While other waits of it are open it goes on without: its code may be waiting for them all, and
-  a slot held meanwhile would be held for ever.
+  a slot held meanwhile would be held for ever. Nor does one that was told to stop queue for a slot: it is
+  to clean up and go.
 * The request that closes a circle in the wait-for graph is refused. A `Probe` follows the edges from
   whoever begins to wait; everybody who waits passes it on; when it comes home, there is a circle
-  (Chandy, Misra and Haas, "Distributed deadlock detection", 1983). A chain of waiters that does not
-  close costs one message per edge, and nothing is ever polled.
+  (Chandy, Misra and Haas, "Distributed deadlock detection", 1983). Nothing is ever polled.
+
+A circle leads through everybody in it, so a task that nobody waits for cannot close one: its waits cost no
+probe. Should somebody begin to wait for it whose own wait was not probed either, the probes are sent then;
+that is possible only while messages are in transit. A probe visits nobody twice, however many ways there
+are: its cost is the number of waits, not of paths through them.
+
+A wait may be `certain`: whoever waits for what it has cancelled cannot give up. The circle is then broken
+at its other end, where it leads home.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from actorsched._core.behaviour import Behaviour, Outbox, Reply
+import msgspec
+
+from actorsched._core.behaviour import Behaviour, Outbox, Reply, handles
 from actorsched.exceptions import AskCycle, DeadlockError
-from actorsched.messages import Await, Failure, Forget, Lend, Probe, Reclaim
+from actorsched.messages import (
+    Await,
+    EndWait,
+    Failure,
+    Forget,
+    Lend,
+    Probe,
+    Reclaim,
+    Refused,
+    Resume,
+    Settled,
+    Unwatch,
+    Wait,
+    Watch,
+)
 
 if TYPE_CHECKING:
     from actorsched._kernel.kernel import Kernel
@@ -41,96 +65,242 @@ class Waiter(Behaviour, kw_only=True):
         """Its name, for people."""
         raise NotImplementedError
 
+    @property
+    def at_work(self) -> bool:
+        """Whether code of it is running, in whose name it may wait."""
+        return True
+
+    @property
+    def awaited(self) -> bool:
+        """Whether anybody may be waiting for it."""
+        return True
+
+    @property
+    def hurried(self) -> bool:
+        """Whether it was told to stop."""
+        return False
+
+    def waits_changed(self) -> None:
+        """It began to wait, or waits no longer."""
+
+    @handles(Wait)
+    def _wait(self, message: Wait, out: Outbox) -> None:
+        if not self.at_work:  # somebody whom its code has left behind
+            if message.target.settles:
+                out.send((message.target, Watch(message.answer)))
+            return
+        if self.waits is None:
+            self.waits = Waits()
+        self.waits.begin(self, message, out)
+        self.waits_changed()
+
+    @handles(EndWait)
+    def _end_wait(self, message: EndWait, out: Outbox) -> None:
+        if self.waits is not None:
+            self.waits.end(self, message, out)
+            return self.waits_changed()
+        if message.target.settles:
+            out.send((message.target, Unwatch(message.answer)))
+        out.reply(message.resumed, None)
+
+    @handles(Settled)
+    def _awaited_settled(self, message: Settled, out: Outbox) -> None:
+        if self.waits is not None:
+            self.waits.settled(self, message.task, out)  # type: ignore[arg-type]
+            self.waits_changed()
+
+    @handles(Refused)
+    def _refused(self, message: Refused, out: Outbox) -> None:
+        if self.waits is not None:
+            self.waits.refuse(self, message.target, message.answer, message.error, out)
+            self.waits_changed()
+
+    @handles(Resume)
+    def _resume(self, message: Resume, out: Outbox) -> None:
+        if self.waits is not None:
+            self.waits.resumed(self, out)
+            self.waits_changed()
+
+    @handles(Probe)
+    def _probe(self, message: Probe, out: Outbox) -> None:
+        if self.waits is not None:
+            self.waits.pass_on(self, message, out)
+            self.waits_changed()
+
 
 class Waits:
     """The open waits of one actor's code."""
 
-    __slots__ = ("_lent", "_open", "_resuming")
+    __slots__ = ("_lent", "_open", "_reclaimed", "_resuming", "_unprobed")
 
     def __init__(self) -> None:
-        self._open: list[tuple[Waiter, Reply]] = []
-        self._resuming: list[Reply] = []  # have what they waited for, and now wait for the slot
+        self._open: dict[Waiter, dict[Reply, bool]] = {}  # whom for, on what, and whether for certain
+        self._resuming: dict[Reply, None] = {}  # who only wait for the slot now
         self._lent = False
+        self._reclaimed = False  # the slot was asked for
+        self._unprobed = False
 
     def __bool__(self) -> bool:
         return bool(self._open)
 
     def __repr__(self) -> str:
-        return f"<waits for {[target for target, _ in self._open]}>"
+        return f"<waits for {list(self._open)}>"
 
-    def begin(self, owner: Waiter, target: Waiter, answer: Reply, out: Outbox) -> None:
-        """The owner's code begins to wait for a target."""
+    @property
+    def lent(self) -> bool:
+        """Whether the slot is lent."""
+        return self._lent
+
+    @property
+    def resuming(self) -> bool:
+        """Whether the code only waits for its slot."""
+        return bool(self._resuming)
+
+    # -------------------------------------------------------------------------- their begin and their end
+
+    def begin(self, owner: Waiter, wait: Wait, out: Outbox) -> None:
+        """The owner's code begins to wait."""
+        target = wait.target
         if target is owner:
-            out.reply(answer, Failure(_circle((owner,))))
-            return
-        self._open.append((target, answer))
+            return out.reply(wait.answer, Failure(_circle([owner])))
         if owner.scheduler is not None and not self._lent:
             self._lent = True
             out.send((owner.scheduler, Lend(owner)))
-        if target.settles:
-            out.send((target, Await(owner)))
-        out.send((target, Probe(owner, answer, (owner,))))
+        probed = owner.awaited
+        answers = self._open.get(target)
+        if answers is None:
+            self._open[target] = {wait.answer: wait.certain}
+            if target.settles:
+                out.send((target, Await(owner, probed)))
+        else:
+            answers[wait.answer] = wait.certain
+        if probed:
+            self._probe(owner, target, wait.answer, wait.certain, out)
+        if not probed or not target.settles:  # what is no task may come to depend on others later
+            self._unprobed = True
 
-    def end(self, owner: Waiter, target: Waiter, answer: Reply, resumed: Reply, out: Outbox) -> None:
+    def end(self, owner: Waiter, message: EndWait, out: Outbox) -> None:
         """The owner's code has what it waited for, or waits no longer; answered when it may go on."""
-        if (target, answer) not in self._open:
-            return out.reply(resumed, None)
-        self._open.remove((target, answer))
-        if target.settles and all(other is not target for other, _ in self._open):
-            out.send((target, Forget(owner)))
-        self._go_on(owner, resumed, out)
+        self._close(owner, message.target, message.answer, out)
+        self._resuming.pop(message.answer, None)
+        self._go_on(owner, message.resumed, out)
 
     def settled(self, owner: Waiter, target: Waiter, out: Outbox) -> bool:
         """A task has settled. Answers whether the owner's code waited for it."""
-        answers = [answer for other, answer in self._open if other is target]
-        self._open = [wait for wait in self._open if wait[0] is not target]
-        for answer in answers:
+        answers = self._open.pop(target, None)
+        for answer in answers or ():
             self._go_on(owner, answer, out)
-        return bool(answers)
+        return answers is not None
+
+    def refuse(self, owner: Waiter, target: Waiter, answer: Reply, error: BaseException, out: Outbox) -> None:
+        """This wait closes a circle: it ends with an error, and what is told next is that it has ended."""
+        if self._close(owner, target, answer, out):
+            out.reply(answer, Failure(error))
+
+    def _close(self, owner: Waiter, target: Waiter, answer: Reply, out: Outbox) -> bool:
+        answers = self._open.get(target)
+        if answers is None or answer not in answers:
+            return False
+        del answers[answer]
+        if not answers:
+            del self._open[target]
+            if target.settles:
+                out.send((target, Forget(owner)))
+        return True
+
+    # ---------------------------------------------------------------------------------------- the slot
 
     def _go_on(self, owner: Waiter, answer: Reply, out: Outbox) -> None:
-        if not self._lent or self._open:
-            out.reply(answer, None)
-            return
-        if not self._resuming:
+        if not self._lent or self._open or owner.hurried:
+            return out.reply(answer, None)
+        if not self._reclaimed:
             assert owner.scheduler is not None
+            self._reclaimed = True
             out.send((owner.scheduler, Reclaim(owner)))
-        self._resuming.append(answer)
+        self._resuming[answer] = None
 
-    def resumed(self, out: Outbox) -> None:
-        """The slot is ours again."""
-        self._lent = False
-        resuming, self._resuming = self._resuming, []
+    def resumed(self, owner: Waiter, out: Outbox) -> None:
+        """The slot is ours again. Where the code has begun to wait for something else, it is lent at once."""
+        self._reclaimed = False
+        self._lent = bool(self._open)
+        if self._lent:
+            assert owner.scheduler is not None
+            out.send((owner.scheduler, Lend(owner)))
+        self.hurry(out)
+
+    def hurry(self, out: Outbox) -> None:
+        """Whoever waits for nothing but the slot goes on."""
+        resuming, self._resuming = self._resuming, {}
         for answer in resuming:
             out.reply(answer, None)
 
     def abandon(self, owner: Waiter, out: Outbox) -> None:
-        """The code is over; so are its waits."""
-        for target, _ in self._open:
+        """The code is over. Those whom it has left behind wait on their own account."""
+        for target, answers in self._open.items():
             if target.settles:
                 out.send((target, Forget(owner)))
+                for answer in answers:
+                    out.send((target, Watch(answer)))
         self._open.clear()
+        self.hurry(out)
+
+    # --------------------------------------------------------------------------------------- the probes
+
+    def probe_late(self, owner: Waiter, out: Outbox) -> None:
+        """Somebody waits for the owner after all."""
+        if self._unprobed:
+            self._unprobed = not all(target.settles for target in self._open)
+            for target, answers in self._open.items():
+                for answer, certain in answers.items():
+                    self._probe(owner, target, answer, certain, out)
+
+    def _probe(self, owner: Waiter, target: Waiter, answer: Reply, certain: bool, out: Outbox) -> None:
+        out.send((target, Probe(owner, target, answer, certain, Step(owner), {target})))
 
     def pass_on(self, owner: Waiter, probe: Probe, out: Outbox) -> None:
         """Pass a probe on along every open wait."""
-        for target, _ in self._open:
-            pass_probe(owner, target, probe, out)
+        for target, answers in list(self._open.items()):
+            error = pass_probe(owner, target, probe, out)
+            if error is not None:
+                for answer in list(answers):
+                    self.refuse(owner, target, answer, error, out)
 
 
-def pass_probe(owner: Waiter, target: Waiter, probe: Probe, out: Outbox) -> None:
-    """The probe has reached `owner`, who waits for `target`."""
-    path = (*probe.path, owner)
+class Step(msgspec.Struct, frozen=True, eq=False):
+    """One step of the way that a probe has come."""
+
+    member: Waiter
+    before: Step | None = None
+
+
+def pass_probe(owner: Waiter, target: Waiter, probe: Probe, out: Outbox) -> DeadlockError | AskCycle | None:
+    """Send a probe on along one edge. Answers with the error, where it is this edge that has to give way."""
+    way = Step(owner, probe.way)
     if target is probe.initiator:
-        out.reply(probe.answer, Failure(_circle(path)))
-    elif target not in path:
-        out.send((target, Probe(probe.initiator, probe.answer, path)))
+        error = _circle(_members(way))
+        if probe.certain:
+            return error
+        out.send((target, Refused(probe.target, probe.answer, error)))
+    elif target not in probe.seen:
+        probe.seen.add(target)
+        out.send((target, Probe(probe.initiator, probe.target, probe.answer, probe.certain, way, probe.seen)))
+    return None
 
 
-def _circle(path: tuple[Waiter, ...]) -> DeadlockError | AskCycle:
-    """The error for a circle of waiting; the first of the path closes it."""
-    names = [member.name for member in path]
+def _members(way: Step | None) -> list[Waiter]:
+    members = []
+    while way is not None:
+        members.append(way.member)
+        way = way.before
+    members.reverse()
+    return members
+
+
+def _circle(members: list[Waiter]) -> DeadlockError | AskCycle:
+    """The error for a circle of waiting."""
+    names = [member.name for member in members]
     shown = " -> ".join([*names, names[0]])
-    if not any(member.settles for member in path):
+    if not any(member.settles for member in members):
         return AskCycle(
             f"this ask would never be answered: {shown} wait for each other; "
             "use tell for one of the messages, or let one of them pass what the other needs",
