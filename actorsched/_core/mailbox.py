@@ -85,7 +85,8 @@ class UserLane(Generic[T]):
         capacity = self.capacity
         if capacity is not None and self.size >= capacity:
             return self._overflowing(message)
-        return self.put(message)
+        self.put(message)
+        return None
 
     def put(self, message: T) -> None:
         """Take a message in, whatever the capacity."""

@@ -45,10 +45,10 @@ class Backend(Protocol):
     def monotonic(self) -> float:
         """The loop's clock, in seconds."""
 
-    def call_soon(self, function: Callable[..., object], /, *args: Any) -> None:
+    def call_soon(self, function: Callable[..., object], /, *args: Any) -> object:
         """Call in the next turn of the loop."""
 
-    def call_soon_threadsafe(self, function: Callable[..., object], /, *args: Any) -> None:
+    def call_soon_threadsafe(self, function: Callable[..., object], /, *args: Any) -> object:
         """The same from any thread; raises RuntimeError when the loop is closed."""
 
     def call_at(self, when: float, function: Callable[..., object], /, *args: Any) -> Handle:
@@ -60,7 +60,7 @@ class Backend(Protocol):
     def start_task(self, function: Callable[..., Awaitable[object]], /, *args: Any, name: str) -> None:
         """Start a task of its own, outside all cancel scopes; it must not raise."""
 
-    async def breathe(self) -> None:
+    def breathe(self) -> Awaitable[None]:
         """Let everything else in the loop run once. Not a cancellation point."""
 
     def watch_readable(self, descriptor: int, callback: Callable[[], object], /) -> Watch:

@@ -24,7 +24,7 @@ from actorsched._hosting.failures import unpack_error
 from actorsched._hosting.transfer import dump_call, dumps, loads
 from actorsched._hosting.variables import contextvars_out
 from actorsched._system.actor_cell import ActorCell, Life
-from actorsched._system.call import Call, Hook
+from actorsched._system.call import Call, Hook, Letter
 from actorsched.exceptions import HostDied
 from actorsched.messages import ExitReason, Failure
 
@@ -321,8 +321,11 @@ class HostedCell(ActorCell, kw_only=True):
         """The present life is over."""
         self._forget()
 
-    def invoke(self, call: Call) -> Coroutine[Any, Any, Any]:
+    def invoke(self, call: Call | Letter) -> Coroutine[Any, Any, Any]:
         """Have a handler run in the host."""
+        if isinstance(call, Letter):
+            call = self.present_run()  # type: ignore[assignment]  # what has the turn: this message
+            assert isinstance(call, Call)
         if call.stream is None:
             return self._call(call)
         return call.stream.serve(call, _RemoteGenerator(self, call))  # type: ignore[arg-type]
