@@ -244,9 +244,11 @@ class ActorCell(Waiter):
     def full(self, handler: Handler) -> MailboxFull:
         """The error of a sender whose message was refused."""
         return MailboxFull(
-            f"{handler.name} of actor {self.name!r} was not sent: its mailbox holds {self.lane.size} messages, which is its capacity; "
-            "wait for room with `telling` or `ask`, or choose another Mailbox(capacity=, overflow=)",
+            f"{handler.name} of actor {self.name!r} was not sent: its mailbox holds {self.lane.size} messages, "
+            "which is its capacity; wait for room with `telling` or `ask`, or choose another "
+            "Mailbox(capacity=, overflow=)",
             actor=self.name,
+            capacity=self.lane.capacity,
         )
 
     def wait_for_room(self, call: Call, admitted: Reply) -> None:
@@ -754,8 +756,8 @@ class ActorCell(Waiter):
         reason = self.ending
         assert reason is not None
         self.let_go()
-        extras, gone = self.extras, not self.returns
-        known = gone and extras is not None and extras.started is not None
+        gone = not self.returns
+        known = not self.born  # to whoever spawned it
         if gone:
             self._bury(reason)
         else:

@@ -132,8 +132,12 @@ async def _carried(call: Call) -> Any:
             call.reply = kernel.future()
             slot.set_result(await call.reply)
     except BaseException as error:
-        if waiter is not None:
-            await go_on(waiter, owner, slot, error)
+        try:
+            if not isinstance(error, GeneratorExit):
+                await _taken_back(call)
+        finally:
+            if waiter is not None:
+                await go_on(waiter, owner, slot, error)
         raise
     if waiter is not None:
         await go_on(waiter, owner, slot)
@@ -201,7 +205,7 @@ def _offered(call: Call) -> bool:
         call.context = None
         call.dead = True
         owner.kernel.office.refuse()
-        raise owner.full(call)
+        raise owner.full(call.handler)
     return refusal is None
 
 

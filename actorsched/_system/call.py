@@ -15,8 +15,8 @@ import msgspec
 
 from actorsched._kernel.current import CURRENT
 from actorsched._system.code_run import CodeRun, Deferred
-from actorsched.exceptions import AskTimeout
-from actorsched.messages import DeadLetter, Failure
+from actorsched.exceptions import AskTimeout, TaskCancelled
+from actorsched.messages import DeadLetter, ExitReason, Failure, Kill
 
 if TYPE_CHECKING:
     from actorsched._core.behaviour import Reply, Timer
@@ -125,6 +125,11 @@ class Call(CodeRun, msgspec.Struct, eq=False):
     def present_run(self) -> CodeRun:
         """What `current()` is about."""
         return self
+
+    def forsaken(self) -> None:
+        """Its asker, who carried it, was cancelled."""
+        if self.withdrawn is None:
+            self.withdrawn = TaskCancelled(f"the sender of {self.title} was cancelled")
 
     def again(self) -> ActorCell:
         """Who goes back into the run queue: the actor, which keeps its turn for the deferred calls."""
@@ -271,6 +276,10 @@ class Hook(CodeRun, msgspec.Struct, eq=False):
         else:
             return self, yielded
         return None
+
+    def forsaken(self) -> None:
+        """The spawner, who carried it, was cancelled."""
+        self.kernel.post(self.owner, Kill(ExitReason("killed")))
 
     def again(self) -> ActorCell:
         """Who goes back into the run queue."""

@@ -9,6 +9,9 @@ It is done on asyncio only. There a borrowed task can be told to stop by `Task.c
 taken back with `uncancel`, at no cost for the many that never suspend; trio would need a cancel scope around
 each. With a seed it is not done either, because the run queue has to decide. Asks within asks are carried a
 few levels deep only, for the stack's sake, and now and then the loop gets its turn.
+
+One thing is different from a carrier of the kernel: what is to stop is told so once, not at every await from
+then on.
 """
 
 from __future__ import annotations
@@ -17,13 +20,10 @@ import types
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
-from actorsched.exceptions import TaskCancelled
-
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Coroutine
     from contextvars import Context
-    from types import TracebackType
 
     from actorsched._kernel.kernel import Kernel
     from actorsched._system.call import Call, Hook
@@ -58,15 +58,22 @@ class Slot:
 
 
 class Loan:
-    """The task of an asker, while it stays with a handler that has suspended: the run's carrier."""
+    """The task of an asker, while it stays with a handler that has suspended: the run's carrier.
 
-    __slots__ = ("_interrupted", "_task", "scope", "subject", "thrown")
+    Both may be told to stop, the handler by its actor and the task by whoever cancels the asker, and a task
+    knows only how often it was told. What is left of that when the handler has ended, with its own timeouts
+    and groups done, is meant for the task, whatever the handler made of it.
+    """
 
-    def __init__(self, task: asyncio.Task[Any]) -> None:
+    __slots__ = ("_before", "_interrupted", "_pending", "_task", "_thrown", "depth")
+
+    def __init__(self, task: asyncio.Task[Any], depth: int) -> None:
         self._task = task
+        self._before = task.cancelling()
         self._interrupted = False
-        self.thrown: BaseException | None = None
-        """What the loop threw into the task: a cancellation, ours or somebody else's."""
+        self._pending = False  # our own request has not reached the handler
+        self._thrown: BaseException | None = None
+        self.depth = depth
 
     def __repr__(self) -> str:
         return f"<loan of {self._task!r}>"
@@ -74,18 +81,26 @@ class Loan:
     def interrupt(self) -> None:
         """Stop the handler, and only that."""
         if not self._interrupted:
-            self._interrupted = True
+            self._interrupted = self._pending = True
             self._task.cancel()
 
-    def __enter__(self) -> Loan:
-        return self
+    def cancelled(self, error: BaseException) -> None:
+        """The loop has thrown a cancellation into the task: somebody's, or that of what was awaited."""
+        self._pending = False
+        self._thrown = error
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool:
-        if not self._interrupted:
-            return False
-        return self._task.uncancel() == 0 and error is self.thrown
+    async def give_back(self, kernel: Kernel) -> BaseException | None:
+        """The handler has ended. Answers with the cancellation that is meant for the task itself, if any."""
+        if self._interrupted:
+            self._task.uncancel()
+            if self._pending:  # the handler ended before it could be reached
+                try:
+                    await kernel.backend.breathe()
+                except kernel.cancelled:
+                    pass
+        if self._task.cancelling() <= self._before:
+            return None
+        return self._thrown or kernel.cancelled()
 
 
 class Lender:
@@ -136,43 +151,45 @@ class Lender:
 
         task = current_task()
         assert task is not None
-        with Loan(task) as loan:
-            run.carrier = loan  # type: ignore[assignment]  # a carrier is what can be interrupted
-            if run.interrupted:
-                loan.interrupt()
-            try:
-                after = run.returned(await _drive(run, yielded, loan))
-            except BaseException as error:
-                after = run.raised(error)
-            self._kernel.activity_over(after)
-            if loan.thrown is not None:
-                raise loan.thrown
-
-
-@types.coroutine
-def _drive(run: CodeRun, yielded: Any, loan: Loan) -> Generator[Any, Any, Any]:
-    """Step suspended code to its end within its own context, passing its traps on to the loop."""
-    context, coroutine = run.context, run.coroutine
-    assert context is not None
-    assert coroutine is not None
-    while True:
+        loan = Loan(task, self._depth + 1)
+        run.carrier = loan  # type: ignore[assignment]  # a carrier is what can be interrupted
+        if run.interrupted:
+            loan.interrupt()
+        value = error = None
         try:
-            sent = yield yielded
-        except BaseException as error:
-            loan.thrown = error
-            _note_cancellation(run)
+            value = await self._drive(run, yielded, loan)
+        except BaseException as raised:
+            error = raised
+        run.carrier = None
+        cancellation = await loan.give_back(self._kernel)
+        if cancellation is not None:
+            run.forsaken()
+        try:
+            self._kernel.activity_over(run.returned(value) if error is None else run.raised(error))
+            if cancellation is not None:
+                raise cancellation
+        finally:
+            del error, cancellation  # they refer to this frame
+
+    @types.coroutine
+    def _drive(self, run: CodeRun, yielded: Any, loan: Loan) -> Generator[Any, Any, Any]:
+        """Step suspended code to its end within its own context, passing its traps on to the loop."""
+        context, coroutine, cancelled = run.context, run.coroutine, self._kernel.cancelled
+        assert context is not None
+        assert coroutine is not None
+        while True:
+            step, sent = coroutine.send, None
             try:
-                yielded = context.run(coroutine.throw, error)
+                sent = yield yielded
+            except BaseException as error:
+                if isinstance(error, cancelled):
+                    loan.cancelled(error)
+                step, sent = coroutine.throw, error
+            outer, self._depth = self._depth, loan.depth
+            try:
+                yielded = context.run(step, sent)
             except StopIteration as stop:
                 return stop.value
-        else:
-            try:
-                yielded = context.run(coroutine.send, sent)
-            except StopIteration as stop:
-                return stop.value
-
-
-def _note_cancellation(run: Any) -> None:
-    """The asker is cancelled, unless it was us who stopped the handler."""
-    if not run.interrupted and getattr(run, "withdrawn", run) is None:
-        run.withdrawn = TaskCancelled(f"the sender of {run.title} was cancelled")
+            finally:
+                self._depth = outer
+                del sent

@@ -47,6 +47,10 @@ class CodeRun:
         """The code and its deferred calls have ended. Answers with who may have more to run."""
         raise NotImplementedError
 
+    def forsaken(self) -> None:
+        """Whoever carried it was cancelled."""
+        raise NotImplementedError
+
     def again(self) -> Runnable:
         """Who goes back into the run queue so that the deferred calls get their turn."""
         raise NotImplementedError

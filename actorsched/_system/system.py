@@ -220,7 +220,11 @@ class System:
             self.names[options.name] = cell
         kernel.post(supervisor, Adopt(cell, options.restart))
         if hook is not None:
-            await kernel.lender.carry(hook, *hook.opened())
+            try:
+                await kernel.lender.carry(hook, *hook.opened())
+            except BaseException:
+                await self._abandon(cell)
+                raise
         if cell.life is not Life.STARTING:
             return started_well(cell)
         started = cell.more().started = kernel.future()
