@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 _numbers = count(1)
 _BY_VALUE = b"cloudpickle"
 
+Surroundings = tuple[tuple[str, ...], list[object]]
+"""The names of the globals that a function refers to; and their values, then those of its closure."""
+
 
 class Definition:
     """A function or class, ready to be sent.
@@ -42,28 +45,30 @@ class Definition:
         body: What travels.
     """
 
-    __slots__ = ("__weakref__", "_links", "_surroundings", "body", "fn_id")
+    __slots__ = ("__weakref__", "_function", "_links", "_surroundings", "body", "fn_id")
 
-    def __init__(self, body: Payload, surroundings: tuple[object, ...] | None) -> None:
+    def __init__(self, function: weakref.ref[Any], body: Payload, surroundings: Surroundings | None) -> None:
         self.fn_id = next(_numbers)
         self.body = body
+        self._function = function
         self._surroundings = surroundings
         self._links: list[weakref.ref[HostLink]] = []
 
     def __repr__(self) -> str:
-        return f"<Definition {self.fn_id}>"
+        return f"<Definition {self.fn_id} of {self._function()!r}>"
+
+    @property
+    def outdated(self) -> bool:
+        """Whether what travelled by value with the function is not any more what the function refers to."""
+        if self._surroundings is None:
+            return False
+        names, values = self._surroundings
+        return any(map(is_not, _values(self._function(), names), values))
 
     def known_by(self, link: HostLink) -> None:
         """A host has been told; it will be told when the definition has gone."""
         self._links = [reference for reference in self._links if reference() is not None]
         self._links.append(weakref.ref(link))
-
-    def outdated(self, function: object) -> bool:
-        """Whether what travelled by value with the function is not any more what the function refers to."""
-        if self._surroundings is None:
-            return False
-        now = _surroundings(function)
-        return len(now) != len(self._surroundings) or any(map(is_not, now, self._surroundings))
 
     def __del__(self) -> None:
         for reference in self._links:
@@ -76,7 +81,8 @@ class Definitions:
     """The definitions of one runtime."""
 
     def __init__(self) -> None:
-        self._known: weakref.WeakKeyDictionary[Any, Definition] = weakref.WeakKeyDictionary()
+        # By identity, because looking up a weak key costs more than all the rest of a call.
+        self._known: dict[int, Definition] = {}
 
     def __repr__(self) -> str:
         return f"<Definitions: {len(self._known)}>"
@@ -86,17 +92,19 @@ class Definitions:
 
         Args:
             function: The function or class.
-            what: What it is, for the error: "the function 'f' of task 'load'".
+            what: What it is, for the error: "the function of task 'load'".
 
         Raises:
             NotTransferable: It cannot cross.
         """
-        definition = self._known.get(function)
-        if definition is None or definition.outdated(function):
+        definition = self._known.get(id(function))
+        if definition is None or definition.outdated:
             body = dumps(function, what, getattr(function, "__name__", "it"))
             by_value = isinstance(function, FunctionType) and _BY_VALUE in bytes(_data(body))
-            definition = Definition(body, _surroundings(function) if by_value else None)
-            self._known[function] = definition
+            key, known = id(function), self._known
+            reference = weakref.ref(function, lambda _: known.pop(key, None))
+            definition = Definition(reference, body, _surroundings(function) if by_value else None)
+            known[key] = definition
         return definition
 
     def call(
@@ -117,15 +125,24 @@ class Definitions:
         Raises:
             NotTransferable: The callable or an argument cannot cross.
         """
-        while isinstance(function, partial):
-            bound = cast("partial[object]", function)
-            args, kwargs = (*bound.args, *args), {**bound.keywords, **(kwargs or {})}
-            function = bound.func
-        if not _is_definite(function):
-            args = (function, *args)
-            function = _call
-        definition = self.of(function, f"the function of {what}")
+        definition = self._known.get(id(function))
+        if definition is None or definition.outdated:
+            function, args, kwargs = _taken_apart(function, args, kwargs)
+            definition = self.of(function, f"the function of {what}")
+        if not args and not kwargs:
+            return definition, b""
         return definition, dump_call(args, kwargs, f"the arguments of {what}")
+
+
+def _taken_apart(
+    function: Callable[..., object], args: tuple[Any, ...], kwargs: Mapping[str, Any] | None
+) -> tuple[Callable[..., object], tuple[Any, ...], Mapping[str, Any] | None]:
+    """The same call, with a callable that has no data of its own."""
+    while isinstance(function, partial):
+        bound = cast("partial[object]", function)
+        args, kwargs = (*bound.args, *args), {**bound.keywords, **(kwargs or {})}
+        function = bound.func
+    return (function, args, kwargs) if _is_definite(function) else (_call, (function, *args), kwargs)
 
 
 def _is_definite(function: object) -> bool:
@@ -143,12 +160,18 @@ def _data(body: Payload) -> Any:
     return body.data if isinstance(body, Bulky) else body
 
 
-def _surroundings(function: Any) -> tuple[object, ...]:
+def _surroundings(function: Any) -> Surroundings:
     """What a function that travels by value takes along from where it was made."""
-    cells = function.__closure__ or ()
-    names = _names(function.__code__)
+    names = tuple(name for name in _names(function.__code__) if name in function.__globals__)
+    return names, _values(function, names)
+
+
+def _values(function: Any, names: tuple[str, ...]) -> list[object]:
     around = function.__globals__
-    return (*map(_content, cells), *[around[name] for name in names if name in around])
+    values = [around.get(name) for name in names]
+    if function.__closure__:
+        values += map(_content, function.__closure__)
+    return values
 
 
 def _content(cell: Any) -> object:

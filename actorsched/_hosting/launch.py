@@ -37,6 +37,7 @@ def launch(
     *,
     on_frame: Callable[[FromHost], None],
     on_exit: Callable[[HostExit], None],
+    on_read: Callable[[], object] | None = None,
     start_timeout: float = 30.0,
     name: str = "host",
 ) -> HostLink:
@@ -46,6 +47,7 @@ def launch(
         backend: The event loop that runs in this thread.
         kind: "tasks": it runs one function at a time. "actors": it runs an event loop with actors in it.
         on_frame: Called in the loop with every frame of the host, in order, `Hello` first.
+        on_read: Called in the loop after the frames that came together have been handed on.
         on_exit: Called in the loop once, when the process has gone and all its frames have been handed on.
         start_timeout: How many seconds it may take until its `Hello`; then it is killed.
         name: What to call it in messages.
@@ -75,6 +77,7 @@ def launch(
         first=first,
         on_frame=on_frame,
         on_exit=on_exit,
+        on_read=on_read,
         start_timeout=start_timeout,
         name=name,
     )

@@ -99,6 +99,7 @@ class HostLink:
         first: bytes,
         on_frame: Callable[[FromHost], None],
         on_exit: Callable[[HostExit], None],
+        on_read: Callable[[], object] | None,
         start_timeout: float,
         name: str,
     ) -> None:
@@ -111,6 +112,7 @@ class HostLink:
         self._process = process
         self._on_frame = on_frame
         self._on_exit = on_exit
+        self._on_read = on_read
         self._memory_kills = memory_kills()
         self._blame: tuple[Cause, str] | None = None
         self._said_bye = False
@@ -286,6 +288,8 @@ class HostLink:
                     self._settle(frame)
                 else:
                     deliver(frame)
+            if self._on_read is not None:
+                self._on_read()
         finally:
             self._holding = held
         self.flush()

@@ -223,9 +223,10 @@ async def wait_for_ever() -> None:
 
 async def request(verb: str, body: Any) -> Any:
     """Ask the parent."""
-    from actorsched.context import current
+    from actorsched._hosting import inside
 
-    return await current().runtime.request(verb, body)
+    assert inside.doorway is not None
+    return await inside.doorway.request(verb, body)
 
 
 class Counter:
@@ -298,6 +299,4 @@ class Counter:
 
     async def ask_outside(self, verb: str) -> Any:
         """Ask the parent."""
-        from actorsched.context import current
-
-        return await current().runtime.request(verb, self._n)
+        return await request(verb, self._n)
