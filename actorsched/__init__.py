@@ -30,18 +30,20 @@ if TYPE_CHECKING:
         MailboxFull,
         NotTransferable,
         RuntimeClosed,
+        StageFailed,
         TaskCancelled,
     )
     from actorsched.messages import ExitReason, Outcome
     from actorsched.options import Backoff, Hosts, Mailbox, Priority, Retry, Supervise
     from actorsched.pipeline import stage
-    from actorsched.runtime import Runtime, run
+    from actorsched.runtime import Runtime, run, sleep
     from actorsched.task import Task, TaskChain, TaskRef, cpu_bound
 
 __all__ = [
     # the runtime
     "Runtime",
     "run",
+    "sleep",
     "Hosts",
     "Clock",
     # tasks
@@ -80,6 +82,7 @@ __all__ = [
     "MailboxFull",
     "NotTransferable",
     "RuntimeClosed",
+    "StageFailed",
     "TaskCancelled",
 ]
 
@@ -101,12 +104,13 @@ _HOMES = {
         "MailboxFull",
         "NotTransferable",
         "RuntimeClosed",
+        "StageFailed",
         "TaskCancelled",
     ),
     "messages": ("ExitReason", "Outcome"),
     "options": ("Backoff", "Hosts", "Mailbox", "Priority", "Retry", "Supervise"),
     "pipeline": ("stage",),
-    "runtime": ("Runtime", "run"),
+    "runtime": ("Runtime", "run", "sleep"),
     "task": ("Task", "TaskChain", "TaskRef", "cpu_bound"),
 }
 """The modules of the package, and what each one gives to this face."""

@@ -305,8 +305,16 @@ class Runtime(Scope):
         return dead_letters(self._system, self._nursery)
 
     async def sleep(self, duration: Duration) -> None:
-        """Wait on the runtime's clock."""
+        """Wait on the runtime's clock.
+
+        Args:
+            duration: A duration.
+
+        Raises:
+            ValueError: It is none.
+        """
         await self._system.kernel.sleep(seconds(duration, field="duration"))
+
 
 
 def _learn_refs(system: System) -> None:
@@ -343,6 +351,25 @@ def run(
 
     options = {"use_uvloop": uvloop_is_installed()} if backend == "asyncio" else {}
     return anyio.run(guarded, main, args, backend=backend, backend_options=options)
+
+
+async def sleep(duration: Duration) -> None:
+    """Wait: in a task or a handler by the clock of its runtime, elsewhere by that of the event loop.
+
+    Args:
+        duration: A duration.
+
+    Raises:
+        ValueError: It is none.
+    """
+    delay = seconds(duration, field="duration")
+    kernel: Kernel | None = getattr(CURRENT.get(), "kernel", None)
+    if kernel is None:
+        import anyio
+
+        await anyio.sleep(delay)
+    else:
+        await kernel.sleep(delay)
 
 
 def uvloop_is_installed() -> bool:

@@ -26,6 +26,10 @@ class Activity(Protocol):
     interrupted: bool
     """Whether it was told to stop."""
 
+    @property
+    def title(self) -> str:
+        """What the log calls it."""
+
     def returned(self, value: Any) -> Runnable | None:
         """The code has returned. Answers with who may have more to run."""
 
@@ -38,6 +42,10 @@ class Runnable(Protocol):
 
     rank: int
     """Higher ones come first."""
+
+    @property
+    def title(self) -> str:
+        """What the log calls it."""
 
     def run(self, burst: int) -> tuple[Activity, object] | None:
         """Step what it has, one activity after the other, at most `burst`.

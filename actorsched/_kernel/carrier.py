@@ -24,25 +24,33 @@ if TYPE_CHECKING:
     from actorsched._kernel.kernel import Kernel
 
 
+BLOCKING = 0.1
+"""After how many seconds without an await user code is reported to block the loop."""
+
+
 @types.coroutine
-def _drive(activity: Activity, yielded: Any) -> Generator[Any, Any, Any]:
+def _drive(activity: Activity, yielded: Any, kernel: Kernel) -> Generator[Any, Any, Any]:
     """Step a suspended activity to its end within its own context, passing its traps on to the loop."""
     context, coroutine = activity.context, activity.coroutine
     assert context is not None
     assert coroutine is not None
+    monotonic = kernel.backend.monotonic
     while True:
         try:
             sent = yield yielded
         except BaseException as error:
-            try:
-                yielded = context.run(coroutine.throw, error)
-            except StopIteration as stop:
-                return stop.value
+            step, value = coroutine.throw, error
         else:
-            try:
-                yielded = context.run(coroutine.send, sent)
-            except StopIteration as stop:
-                return stop.value
+            step, value = coroutine.send, sent
+        then = monotonic()
+        try:
+            yielded = context.run(step, value)
+        except StopIteration as stop:
+            return stop.value
+        finally:
+            now = monotonic()
+            if now - then > BLOCKING:
+                kernel.blocked(now - then, activity.title)
 
 
 class Carrier:
@@ -97,7 +105,7 @@ class Carrier:
             self.interrupt()
         after: Runnable | None
         try:
-            value = await _drive(activity, yielded)
+            value = await _drive(activity, yielded, self._kernel)
         except BaseException as error:
             after = activity.raised(error)
         else:

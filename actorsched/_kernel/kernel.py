@@ -28,7 +28,7 @@ from actorsched._core.behaviour import Behaviour, Envelope
 from actorsched._core.post_office import PostOffice
 from actorsched._core.run_queue import RunQueue, ShuffledRunQueue
 from actorsched._core.timers import TimerEntry, Timers
-from actorsched._kernel.carrier import Carrier
+from actorsched._kernel.carrier import BLOCKING, Carrier
 
 if TYPE_CHECKING:
     from actorsched._core.behaviour import Reply
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
 _MESSAGES_PER_LOOK = 256
 """How many messages of the system are handled between two looks at the clock."""
-_ROUNDS_PER_LOOK = 32
-"""How many members of the run queue have their turn between two looks at the clock."""
+_REPORTS = 1000
+"""How many such reports are made at most."""
 _SECONDS_PER_TURN = 0.002
 """How long the framework keeps the loop to itself before it lets it breathe."""
 _BURST = 16
@@ -81,6 +81,7 @@ class Kernel:
         self._timers = Timers()
         self._alarm: Handle | None = None
         self._alarm_when = float("inf")
+        self._reported: set[str] = set()
         self._thread_called = False
         self._thread_calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
 
@@ -196,24 +197,35 @@ class Kernel:
         ready = self.ready
         mail = self.mail
         burst = self.burst
-        rounds, limit = 0, 0.0
+        monotonic = self.backend.monotonic
+        now = monotonic()
+        limit = now + _SECONDS_PER_TURN
         while ready:
             runnable = ready.pop()
             suspended = runnable.run(burst)
+            then, now = now, monotonic()
+            if now - then > BLOCKING:
+                self.blocked(now - then, runnable.title)
             if suspended is not None:
                 return suspended
             if mail:
                 self.drain()
             if runnable.has_more():
                 ready.push(runnable, runnable.rank)
-            rounds += 1
-            if rounds == _ROUNDS_PER_LOOK:
-                rounds = 0
-                now = self.backend.monotonic()
-                limit = limit or now + _SECONDS_PER_TURN
-                if now > limit:
-                    return None
+            if now > limit:
+                return None
         return None
+
+    def blocked(self, seconds: float, title: str) -> None:
+        """User code has kept the loop for so long without an await: say so, once for each."""
+        if title not in self._reported and len(self._reported) < _REPORTS:
+            self._reported.add(title)
+            _log.warning(
+                "%s kept the event loop for %.3f s without an await; nothing else could run meanwhile: "
+                "await now and then, or use host='thread' or host='process'",
+                title,
+                seconds,
+            )
 
     def activity_over(self, runnable: Runnable | None) -> None:
         """An activity that had suspended has ended."""

@@ -165,6 +165,11 @@ class ActorCell(Waiter):
         """Its name, for people."""
         return self.given_name or f"{self.table.owner}-{self.number}"
 
+    @property
+    def title(self) -> str:
+        """What the log calls it."""
+        return f"actor {self.name!r}"
+
     def __repr__(self) -> str:
         return f"<actor {self.name!r} {self.life.name.lower()}, {self.lane!r}>"
 
