@@ -219,19 +219,15 @@ class ActorCell(Waiter):
         handler = self.table.by_function.get(function) or self.table.of(function, self.actor_class)  # type: ignore[arg-type]
         if kwargs or not handler.least <= len(args) < handler.most:
             handler.check(args, kwargs)
-        subject: Any = CURRENT.get()
-        sender = None if subject is None else subject.owner
-        packed = self.pack(handler, args, kwargs) if self.hosted else None
-        kernel = self.kernel
-        context = copy_context()
-        if get_ident() != kernel.thread:
-            letter = Letter(handler, args, kwargs, context, sender, _NORMAL, packed)
-            return kernel.call_threadsafe(self._tell_from_thread, letter)
-        lane = self.lane
+        kernel, lane = self.kernel, self.lane
         queue = lane.queue
-        if queue and same_variables(context, queue[-1].context):
-            context = queue[-1].context  # sent from the same context as the one before: share it
-        letter = Letter(handler, args, kwargs or None, context, sender, _NORMAL, packed)
+        letter = Letter(handler, args, kwargs or None, copy_context())
+        if self.hosted:
+            letter.packed = self.pack(handler, args, kwargs)
+        if get_ident() != kernel.thread:
+            return kernel.call_threadsafe(self._tell_from_thread, letter)
+        if queue and same_variables(letter.context, queue[-1].context):
+            letter.context = queue[-1].context  # sent from the same context as the one before: share it
         if queue is not None and self.life == _RUNNING and (lane.capacity is None or len(queue) < lane.capacity):
             queue.append(letter)  # what `offer` comes to, nearly always
             kernel.office.sent += 1

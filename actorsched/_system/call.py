@@ -17,6 +17,7 @@ from actorsched._kernel.current import CURRENT
 from actorsched._system.code_run import CodeRun, Deferred
 from actorsched.exceptions import AskTimeout, TaskCancelled
 from actorsched.messages import DeadLetter, ExitReason, Failure, Kill
+from actorsched.options import Priority
 
 if TYPE_CHECKING:
     from actorsched._core.behaviour import Reply, Timer
@@ -41,13 +42,12 @@ class Letter(msgspec.Struct, eq=False):
     kwargs: Mapping[str, Any] | None
     context: Context
     """The sender's."""
-    sender: Waiter | None
-    priority: int
     packed: Any = None
     """The arguments as they travel to a host process, for an actor there."""
     dead: bool = False
     """Not to be handled any more, though it may still be queued."""
 
+    priority: ClassVar[int] = int(Priority.NORMAL)
     stream: ClassVar[None] = None
     ended: ClassVar[None] = None
     deferred: ClassVar[None] = None
@@ -57,8 +57,10 @@ class Letter(msgspec.Struct, eq=False):
 
     def call(self, owner: ActorCell, context: Context) -> Call:
         """The same message as a call that is being handled."""
+        subject: Any = self.context.get(CURRENT)
+        sender = None if subject is None else subject.owner
         kwargs = self.kwargs or {}
-        call = Call(owner, self.handler, self.args, kwargs, context, self.sender, self.priority, self.packed)
+        call = Call(owner, self.handler, self.args, kwargs, context, sender, self.priority, self.packed)
         call.begun = True
         return call
 
