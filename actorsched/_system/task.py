@@ -281,6 +281,8 @@ class TaskActor(Waiter):
         if not isinstance(decision, Again):
             error.add_note(f"not retried: {decision.why}")
             return self._fail(error, out)
+        if not decision.delay:
+            return self._become_ready(out)
         self.status = TaskStatus.RETRYING
         self.timer = out.later(decision.delay, self, RETRY)
 
