@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -26,6 +27,10 @@ ROOT = pathlib.Path(__file__).parent.parent
 HONEST_ANY = {
     "Runtime.spawn": "its overloads, for type checkers, are in `signatures`",
     "Runtime.run": "likewise",
+    **dict.fromkeys(
+        ("Backoff.replace", "Hosts.replace", "Mailbox.replace", "Retry.replace", "Supervise.replace"),
+        "fields of any type, checked like those of a new one",
+    ),
 }
 
 
@@ -160,13 +165,15 @@ def test_type_checkers_see_the_options_that_exist() -> None:
 @pytest.mark.process
 @pytest.mark.deadline(240)
 def test_the_public_types_are_complete() -> None:
-    verify = ["--verifytypes", "actorsched", "--ignoreexternal", "--outputjson"]
+    # With --verifytypes pyright knows no --pythonpath: it asks the first `python` on the path.
+    here = f"{pathlib.Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     answer = subprocess.run(
-        [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, *verify],
+        [sys.executable, "-m", "pyright", "--verifytypes", "actorsched", "--ignoreexternal", "--outputjson"],
         capture_output=True,
         check=False,
         text=True,
         cwd=ROOT,
+        env={**os.environ, "PATH": here},
     )
     report = json.loads(answer.stdout)
     unknown = [

@@ -112,7 +112,7 @@ async def right_tasks(rt: Runtime) -> None:
 
     # options
     await rt.spawn(fetch, "u", name="f", priority=Priority.HIGH, tags=("a", "b"), metadata={"level": 1})
-    await rt.spawn(fetch, "u", priority=9, timeout="5s", retry=3, tag="io")
+    await rt.spawn(fetch, "u", priority=9, timeout="5s", retry=3)
     await rt.spawn(fetch, "u", timeout=timedelta(seconds=1))
     await rt.spawn(fetch, "u", retry=Retry(attempts=3, delay="1s", on=(OSError,)))
     await rt.spawn(nothing, after=[page], on_upstream_failure="run")
