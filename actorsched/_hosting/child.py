@@ -33,16 +33,16 @@ def main(handed: Handover) -> None:
     hang_on(descriptors["lifeline"])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for descriptor in descriptors.values():
-        if descriptor is not None:
-            os.set_inheritable(descriptor, False)
+        os.set_inheritable(descriptor, False)
     take_over(handed)
     _unbuffer_output()
-    port = Port(descriptors["socket"], descriptors["to_host"], descriptors["from_host"])
+    to_host, from_host = descriptors.get("to_host"), descriptors.get("from_host")
+    port = Port(descriptors["socket"], to_host, from_host)
     host: TaskHost | ActorHost
     if handed["kind"] == "tasks":
         from actorsched._hosting.child_tasks import TaskHost
 
-        host = TaskHost(port, descriptors["control"], descriptors["from_host"], handed["backend"])
+        host = TaskHost(port, descriptors["control"], from_host, handed["backend"])
     else:
         from actorsched._hosting.child_actors import ActorHost
 

@@ -16,6 +16,7 @@ from actorsched._hosting import inside
 from actorsched._hosting.call import HostedActor, HostedCall, Turn
 from actorsched._hosting.child_loop import run_for_good
 from actorsched._hosting.failures import pack_error
+from actorsched._hosting.packets import Splitter
 from actorsched._hosting.port import dying_of_bugs
 from actorsched._hosting.transfer import load_call, loads
 from actorsched._hosting.variables import contextvars_in
@@ -34,7 +35,6 @@ from actorsched._hosting.wire import (
     Opened,
     OpenFailed,
     Release,
-    Splitter,
     Stop,
     ToHost,
     Undefine,

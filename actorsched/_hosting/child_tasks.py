@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 from actorsched._hosting import inside
 from actorsched._hosting.child_context import TaskContext
 from actorsched._hosting.failures import pack_error
+from actorsched._hosting.packets import Splitter
 from actorsched._hosting.port import dying_of_bugs
 from actorsched._hosting.segments import BOARD
 from actorsched._hosting.transfer import dumps, load_call, loads
@@ -48,7 +49,6 @@ from actorsched._hosting.wire import (
     Revoke,
     Revoked,
     Run,
-    Splitter,
     Started,
     Stop,
     ToHost,

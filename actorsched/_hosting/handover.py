@@ -99,7 +99,7 @@ def _site_matters() -> bool:
     return False
 
 
-def handover(kind: str, backend: str, descriptors: dict[str, int | None]) -> Handover:
+def handover(kind: str, backend: str, descriptors: dict[str, int]) -> Handover:
     """What goes over to a host of this kind.
 
     Args:

@@ -58,61 +58,50 @@ def launch(
     """
     with ExitStack() as undo, ExitStack() as theirs:
         inheritance = _prepare(kind, undo, theirs)
-        descriptors = inheritance.descriptors
-        inherited = [descriptor for descriptor in descriptors.values() if descriptor is not None]
         process = subprocess.Popen(
-            command(descriptors["socket"] or 0),
+            command(inheritance.descriptors["socket"]),
             stdin=subprocess.DEVNULL,
-            pass_fds=inherited,
+            pass_fds=list(inheritance.descriptors.values()),
             start_new_session=True,
         )
+        undo.callback(process.wait)
+        undo.callback(process.kill)
+        handed = marshal.dumps(handover(kind, _backend_name(backend), inheritance.descriptors))
+        link = HostLink(
+            backend,
+            kind,
+            process,
+            inheritance,
+            first=len(handed).to_bytes(4, "little") + handed,
+            on_frame=on_frame,
+            on_exit=on_exit,
+            on_read=on_read,
+            start_timeout=start_timeout,
+            name=name,
+        )
         undo.pop_all()
-    handed = marshal.dumps(handover(kind, _backend_name(backend), descriptors))
-    first = len(handed).to_bytes(4, "little") + handed
-    return HostLink(
-        backend,
-        kind,
-        process,
-        inheritance,
-        first=first,
-        on_frame=on_frame,
-        on_exit=on_exit,
-        on_read=on_read,
-        start_timeout=start_timeout,
-        name=name,
-    )
+        return link
 
 
 def _prepare(kind: str, undo: ExitStack, theirs: ExitStack) -> Inheritance:
     """Make both ends of everything. `undo` closes ours, `theirs` what only the host needs."""
-    pairs: list[tuple[socket.socket, socket.socket]] = []
-    for _ in range(2 if kind == "tasks" else 1):
-        ours, other = socket.socketpair()
-        undo.callback(ours.close)
+    descriptors: dict[str, int] = {}
+    ours: dict[str, socket.socket] = {}
+    for name in ("socket", "control") if kind == "tasks" else ("socket",):
+        ours[name], other = socket.socketpair()
+        undo.callback(ours[name].close)
         theirs.callback(other.close)
-        ours.setblocking(False)
-        pairs.append((ours, other))
-    read, write = new_lifeline()
+        ours[name].setblocking(False)
+        descriptors[name] = other.fileno()
+    descriptors["lifeline"], write = new_lifeline()
     undo.callback(cut, write)
-    theirs.callback(close, read)
-    files = [memory_file(), memory_file()]
-    for file in files:
+    theirs.callback(close, descriptors["lifeline"])
+    for name in ("to_host", "from_host"):
+        file = memory_file()
         if file is not None:
             undo.callback(close, file)
-    return Inheritance(
-        socket=pairs[0][0],
-        control=pairs[1][0] if len(pairs) > 1 else None,
-        lifeline=write,
-        to_host=files[0],
-        from_host=files[1],
-        descriptors={
-            "socket": pairs[0][1].fileno(),
-            "control": pairs[1][1].fileno() if len(pairs) > 1 else None,
-            "lifeline": read,
-            "to_host": files[0],
-            "from_host": files[1],
-        },
-    )
+            descriptors[name] = file
+    return Inheritance(ours["socket"], ours.get("control"), write, descriptors)
 
 
 def _backend_name(backend: Backend) -> str:

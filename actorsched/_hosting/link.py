@@ -24,8 +24,11 @@ from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from actorsched._hosting.endings import watch_end
 from actorsched._hosting.exits import judge, memory_kills
 from actorsched._hosting.lifeline import cut
+from actorsched._hosting.outlet import Outlet
+from actorsched._hosting.packets import Packer, ProtocolError, Splitter
 from actorsched._hosting.segments import Borrower, Lender
 from actorsched._hosting.wire import (
     Answer,
@@ -34,11 +37,8 @@ from actorsched._hosting.wire import (
     Define,
     FromHost,
     Hello,
-    Packer,
-    ProtocolError,
     Release,
     Revoke,
-    Splitter,
     Stop,
     ToHost,
     Undefine,
@@ -68,14 +68,15 @@ _LINGER = 5.0
 
 
 class Inheritance(NamedTuple):
-    """What a link and its host share: this side's ends, and the numbers of the other side's."""
+    """What a link and its host share: this side's ends, and by name the descriptors that the host inherits.
+
+    The memory files, "to_host" and "from_host", are the same on both sides.
+    """
 
     socket: sockets.socket
     control: sockets.socket | None
     lifeline: int
-    to_host: int | None
-    from_host: int | None
-    descriptors: dict[str, int | None]
+    descriptors: dict[str, int]
 
 
 class HostLink:
@@ -125,20 +126,20 @@ class HostLink:
         self._undefined: deque[int] = deque()
         self._socket = inheritance.socket
         self._lifeline = inheritance.lifeline
-        self._from_host = inheritance.from_host
-        self._lender = Lender(inheritance.to_host)
-        self._borrower = Borrower(inheritance.from_host, self._on_release)
+        self._from_host = inheritance.descriptors.get("from_host")
+        self._lender = Lender(inheritance.descriptors.get("to_host"))
+        self._borrower = Borrower(self._from_host, self._on_release)
         self._buffer = memoryview(bytearray(_READ))
         self._packer = Packer(self._lender.place)
         self._splitter = Splitter(FromHost, self._borrower.resolve)
-        self._outlet = _Outlet(backend, inheritance.socket)
-        self._control = _Outlet(backend, inheritance.control) if inheritance.control else None
+        self._outlet = Outlet(backend, inheritance.socket)
+        self._control = Outlet(backend, inheritance.control) if inheritance.control else None
         self._outlet.write(first)
         self._reading: Watch | None = backend.watch_readable(self._socket.fileno(), self._readable)
         self._timer: Handle | None = backend.call_at(
             backend.monotonic() + start_timeout, self._not_ready, start_timeout
         )
-        self._end_watch = _watch_end(backend, process, self._ended)
+        self._end_watch = watch_end(backend, process, self._ended)
 
     def __repr__(self) -> str:
         state = self.exited.detail if self.exited else "ready" if self.ready else "starting"
@@ -172,7 +173,9 @@ class HostLink:
         if self._released:  # first, so that the memory can be used again for what the others bring about
             self._queue.insert(0, Release(_drained(self._released)))
         if self._undefined:
-            self._queue.append(Undefine(_drained(self._undefined)))
+            numbers = _drained(self._undefined)
+            self._known.difference_update(numbers)
+            self._queue.append(Undefine(numbers))
         if self._queue:
             frames, self._queue = self._queue, []
             self._outlet.write(self._packer.pack(frames))
@@ -235,11 +238,8 @@ class HostLink:
         if self.exited is None:  # not reaped, so nobody else can have its number
             try:
                 os.killpg(self.pid, number)
-            except (
-                ProcessLookupError,
-                PermissionError,
-            ):  # it is a zombie; or something it started is not ours
-                os.kill(self.pid, number)
+            except OSError:  # there is nobody left in its group, or nobody that is ours
+                pass
 
     # -------------------------------------------------------------------------------- releasing shared memory
 
@@ -280,19 +280,29 @@ class HostLink:
             frames = error.frames
             self._kill_for("crashed", f"wrote what is not of the protocol, and was killed: {error}")
             self._stop_reading()
-        deliver = self._on_frame
         held, self._holding = self._holding, True  # what the frames bring about goes out together
         try:
-            for frame in frames:
+            self._deliver(frames)
+        finally:
+            self._holding = held
+            self.flush()
+
+    def _deliver(self, frames: list[FromHost]) -> None:
+        """Hand on all frames, also when somebody fails at one: the first failure is raised at the end."""
+        deliver = self._on_frame
+        failure: BaseException | None = None
+        for frame in frames:
+            try:
                 if type(frame) in _OURS:
                     self._settle(frame)
                 else:
                     deliver(frame)
-            if self._on_read is not None:
-                self._on_read()
-        finally:
-            self._holding = held
-        self.flush()
+            except Exception as error:
+                failure = failure or error
+        if self._on_read is not None:
+            self._on_read()
+        if failure is not None:
+            raise failure
 
     def _settle(self, frame: FromHost) -> None:
         if isinstance(frame, Release):
@@ -376,109 +386,3 @@ class HostLink:
 def _drained(numbers: deque[int]) -> list[int]:
     """Everything in it, while other threads may add more."""
     return [numbers.popleft() for _ in range(len(numbers))]
-
-
-class _Outlet:
-    """A socket to write to, and what it has not taken yet."""
-
-    __slots__ = ("_backend", "_backlog", "_socket", "_watch", "unsent")
-
-    def __init__(self, backend: Backend, socket: sockets.socket) -> None:
-        self._backend = backend
-        self._socket = socket
-        self._backlog: deque[memoryview] = deque()
-        self._watch: Watch | None = None
-        self.unsent = 0
-
-    def write(self, data: bytes | bytearray) -> None:
-        """Write. What a vanished reader does not take is dropped: its end is told elsewhere."""
-        if self._backlog:
-            sent = 0
-        else:
-            sent = self._send(data)
-            if sent == len(data):
-                return
-        self._backlog.append(memoryview(data)[sent:])
-        self.unsent += len(data) - sent
-        if self._watch is None:
-            self._watch = self._backend.watch_writable(self._socket.fileno(), self._writable)
-
-    def close(self) -> None:
-        self._stop_watching()
-        self._backlog.clear()
-        self._socket.close()
-
-    def _writable(self) -> None:
-        while self._backlog:
-            data = self._backlog[0]
-            sent = self._send(data)
-            self.unsent -= sent
-            if sent < len(data):
-                self._backlog[0] = data[sent:]
-                return
-            self._backlog.popleft()
-        self._stop_watching()
-
-    def _send(self, data: bytes | bytearray | memoryview) -> int:
-        try:
-            return self._socket.send(data)
-        except BlockingIOError:
-            return 0
-        except OSError:
-            return len(data)
-
-    def _stop_watching(self) -> None:
-        watch, self._watch = self._watch, None
-        if watch is not None:
-            watch.close()
-
-
-class _EndWatch:
-    """Waits for the end of a process through its descriptor, which it closes."""
-
-    __slots__ = ("_descriptor", "_watch")
-
-    def __init__(self, backend: Backend, descriptor: int, on_end: Callable[[], None]) -> None:
-        self._descriptor = descriptor
-        self._watch = backend.watch_readable(descriptor, on_end)
-
-    def close(self) -> None:
-        self._watch.close()
-        os.close(self._descriptor)
-
-
-class _EndThread:
-    """Waits for the end of a process in a thread, where processes have no descriptors."""
-
-    __slots__ = ("_thread",)
-
-    def __init__(
-        self, backend: Backend, process: subprocess.Popen[bytes], on_end: Callable[[], None]
-    ) -> None:
-        from threading import Thread
-
-        def wait() -> None:
-            try:
-                os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-            except ChildProcessError:  # somebody else has reaped it
-                pass
-            try:
-                backend.call_soon_threadsafe(on_end)
-            except RuntimeError:  # the loop has ended before the host
-                pass
-
-        self._thread = Thread(target=wait, name=f"actorsched host {process.pid}", daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._thread.join()
-
-
-def _watch_end(
-    backend: Backend, process: subprocess.Popen[bytes], on_end: Callable[[], None]
-) -> _EndWatch | _EndThread:
-    try:
-        descriptor = os.pidfd_open(process.pid)
-    except (AttributeError, OSError):
-        return _EndThread(backend, process, on_end)
-    return _EndWatch(backend, descriptor, on_end)

@@ -88,7 +88,7 @@ def _install(port: Port, levels: dict[str, int]) -> None:
         def emit(self, record: logging.LogRecord) -> None:
             try:
                 port.say(_frame(record))
-                port.urge()
+                port.flush()  # now: whatever comes next may be the crash that it warns of
             except Exception:  # a record must never break the code that wrote it
                 self.handleError(record)
 

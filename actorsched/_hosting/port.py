@@ -4,23 +4,23 @@ The law of this module: frames go out, in the order in which they were said, by 
 first; what they mean is not its business. It blocks when the parent is slow to read: the parent never blocks
 on its host, so this cannot be a circle.
 
-How it works: `say` only notes a frame. `urge` sees to it that it goes out, `nudge` that it goes out within
-milliseconds: at once, where nobody has put something cleverer in their place. `flush` packs everything noted
-into one packet and writes it. Packing copies big buffers into shared memory; what is noted is let go of
-right after that, so that memory which was borrowed for arguments and came back as a result can be released
-in the same breath.
+How it works: `say` only notes a frame. `flush` writes everything noted as one packet, now. `urge` sees to it
+that it goes out, `nudge` that it goes out within milliseconds; whoever runs the host puts in their places
+what that takes. Packing copies big buffers into shared memory; what is noted is let go of right after that,
+so that memory which was borrowed for arguments and came back as a result can be released in the same breath.
 """
 
 from __future__ import annotations
 
 import os
-from _thread import allocate_lock
+from _thread import RLock
 from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from actorsched._hosting.packets import Packer
 from actorsched._hosting.segments import Borrower, Lender
-from actorsched._hosting.wire import Packer, Release
+from actorsched._hosting.wire import Release
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -59,7 +59,8 @@ class Port:
             bytearray(_READ)
         )  # a buffer of this size for each read would be a new mapping each time
         self._buffers = [self._view]
-        self._lock = allocate_lock()
+        self._lock = RLock()
+        self._flushing = False
         self._said: list[FromHost] = []
         self._released: list[int] = []
         self._lender = Lender(from_host)
@@ -86,20 +87,30 @@ class Port:
         return self._view[:count]
 
     def flush(self) -> None:
-        """Write what has been said until now."""
+        """Write what has been said until now; from any thread."""
         with self._lock:
-            self._flushed_at = monotonic()
-            packet = bytearray()
-            frames = self._said[:]  # another thread may say more at any moment
-            if frames:
-                packet = self._pack(frames)
-                del self._said[: len(frames)]
-                frames.clear()
-            if self._released:
-                offsets = self._released[:]
-                packet += self._pack([Release(offsets)])
-                del self._released[: len(offsets)]
-            self._write(packet)
+            if self._flushing:  # the collector ran while packing, and a finaliser has something to say
+                return
+            self._flushing = True
+            try:
+                while self._said or self._released:
+                    self._write(self._packed())
+            finally:
+                self._flushing = False
+                self._flushed_at = monotonic()
+
+    def _packed(self) -> bytearray:
+        packet = bytearray()
+        frames = self._said[:]  # another thread may say more at any moment
+        if frames:
+            packet = self._pack(frames)
+            del self._said[: len(frames)]
+            frames.clear()
+        if self._released:
+            offsets = self._released[:]
+            packet += self._pack([Release(offsets)])
+            del self._released[: len(offsets)]
+        return packet
 
     def flush_if_needed(self) -> None:
         """Write what has been said, and what borrowed memory is to be given back, if there is any."""
@@ -107,9 +118,9 @@ class Port:
             self.flush()
 
     def urge_gently(self) -> None:
-        """For what may come in floods: at once after a silence, soon otherwise."""
+        """For what may come in floods: now after a silence, soon otherwise."""
         if len(self._said) >= _FLOOD or monotonic() - self._flushed_at > _SILENCE:
-            self.urge()
+            self.flush()
         else:
             self.nudge()
 

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from actorsched._hosting import handover, logs
+from actorsched._hosting.packets import Splitter
 from actorsched._hosting.port import Port
-from actorsched._hosting.wire import FromHost, Splitter
+from actorsched._hosting.wire import FromHost
 
 
 def handed_over() -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actorsched._hosting import wire
+from actorsched._hosting import packets, wire
 
 numbers = st.integers(0, 2**63 - 1)
 texts = st.text(max_size=20)
@@ -44,15 +44,15 @@ to_host = st.one_of([frames_of(kind) for kind in get_args(wire.ToHost)])
 from_host = st.one_of([frames_of(kind) for kind in get_args(wire.FromHost)])
 
 
-def packer() -> wire.Packer:
-    return wire.Packer(lambda buffer: buffer.raw())
+def packer() -> packets.Packer:
+    return packets.Packer(lambda buffer: buffer.raw())
 
 
-def splitter(kinds: object = wire.FromHost) -> wire.Splitter:
-    return wire.Splitter(kinds, lambda bulky: None)
+def splitter(kinds: object = wire.FromHost) -> packets.Splitter:
+    return packets.Splitter(kinds, lambda bulky: None)
 
 
-def fed(splitter: wire.Splitter, data: bytes, cuts: list[int]) -> list[Any]:
+def fed(splitter: packets.Splitter, data: bytes, cuts: list[int]) -> list[Any]:
     places = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
     frames: list[Any] = []
     for start, end in pairwise(places):
@@ -78,7 +78,7 @@ def test_the_other_direction_has_frames_of_its_own(frames: list[Any]) -> None:
 
 @given(to_host.filter(lambda frame: type(frame) not in get_args(wire.FromHost)))
 def test_what_only_the_other_side_may_say_is_an_error(frame: Any) -> None:
-    with pytest.raises(wire.ProtocolError):
+    with pytest.raises(packets.ProtocolError):
         splitter().feed(packer().pack([frame]))
 
 
@@ -90,10 +90,10 @@ def test_garbage_is_an_error_for_good_but_what_came_before_it_counts(
         return
     receiver = splitter()
     good = packer().pack(frames)
-    with pytest.raises(wire.ProtocolError) as caught:
+    with pytest.raises(packets.ProtocolError) as caught:
         receiver.feed(bytes(good) + garbage)
     assert caught.value.frames == frames
-    with pytest.raises(wire.ProtocolError):
+    with pytest.raises(packets.ProtocolError):
         receiver.feed(bytes(good))
 
 
@@ -102,13 +102,13 @@ def test_a_body_of_garbage_is_an_error_or_frames_and_never_anything_else(body: b
     packet = b"as\0\0" + len(body).to_bytes(4, "little") + body
     try:
         frames = splitter().feed(packet)
-    except wire.ProtocolError:
+    except packets.ProtocolError:
         return
     assert all(type(frame) in get_args(wire.FromHost) for frame in frames)
 
 
 def test_a_wrong_beginning_is_noticed_at_its_first_byte() -> None:
-    with pytest.raises(wire.ProtocolError):
+    with pytest.raises(packets.ProtocolError):
         splitter().feed(b"x")
 
 
@@ -131,8 +131,8 @@ def test_big_buffers_are_placed_when_packed_and_resolved_when_split() -> None:
 
     payload = wire.Bulky(b"pickle", [PickleBuffer(big)])
     error = wire.Error(payload, "t", "m", "tb")
-    data = wire.Packer(place).pack([wire.Done(1, payload), wire.Failed(2, error)])
-    frames = wire.Splitter(wire.FromHost, resolve).feed(data)
+    data = packets.Packer(place).pack([wire.Done(1, payload), wire.Failed(2, error)])
+    frames = packets.Splitter(wire.FromHost, resolve).feed(data)
     assert len(placed) == 2
     assert frames[0].value.buffers[0] is big
     assert frames[1].error.exception.buffers[0] is big
