@@ -15,9 +15,9 @@ import msgspec
 from anyio import CancelScope
 
 from actorsched._core.behaviour import Outbox, handles
-from actorsched._system.asking import waiter_of
+from actorsched._system.asking import go_on, waiter_of
 from actorsched._system.waiting import Waiter, pass_probe
-from actorsched.messages import EndWait, Failure, Probe, Wait
+from actorsched.messages import Failure, Probe, Wait
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,7 +46,12 @@ class Gate(Waiter, kw_only=True):
     @handles(Probe)
     def _probe(self, message: Probe, out: Outbox) -> None:
         for blocker in self.blockers():
-            pass_probe(self, blocker, message, out)
+            error = pass_probe(self, blocker, message, out)
+            if error is not None:
+                self.refuse(error, out)
+
+    def refuse(self, error: BaseException, out: Outbox) -> None:
+        """It will never go on: whoever waits for it is told."""
 
 
 async def awaited(gate: Gate, answer: Future) -> None:
@@ -63,13 +68,10 @@ async def awaited(gate: Gate, answer: Future) -> None:
     kernel.post(waiter, Wait(gate, answer))
     try:
         result = await answer
-    except BaseException:
-        kernel.post(waiter, EndWait(gate, answer, kernel.future()))
+    except BaseException as error:
+        await go_on(waiter, gate, answer, error)
         raise
-    resumed = kernel.future()
-    kernel.post(waiter, EndWait(gate, answer, resumed))
-    if not resumed.done():
-        await resumed
+    await go_on(waiter, gate, answer)
     if type(result) is Failure:
         raise result.error
 
@@ -113,13 +115,19 @@ class Feed(Gate, kw_only=True):
 
     async def ended(self) -> None:
         """Wait, shielded, until it is over."""
+        cancelled: BaseException | None = None
         while not self.over:
             if self.ending is None:
                 self.ending = Gate(kernel=self.kernel, title=f"the end of {self.title}")
             answer = self.kernel.future()
             self.enders.append(answer)
-            with CancelScope(shield=True):
-                await awaited(self.ending, answer)
+            try:
+                with CancelScope(shield=True):
+                    await awaited(self.ending, answer)
+            except self.kernel.cancelled as error:  # asyncio's own cancellation gets through every shield
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
 
     def dropped(self) -> None:
         """Its iterator is gone. May be called anywhere, in any thread, at any moment."""
@@ -155,6 +163,11 @@ class Feed(Gate, kw_only=True):
             await awaited(self, answer)
         finally:
             self.reader = None
+
+    def refuse(self, error: BaseException, out: Outbox) -> None:
+        """Its next item will never come: the reader is told."""
+        if self.reader is not None:
+            out.reply(self.reader, Failure(error))
 
     def finish(self) -> None:
         """It is over: tell everybody."""

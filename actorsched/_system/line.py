@@ -140,6 +140,9 @@ class Line(Feed, kw_only=True):
                     await self.kernel.backend.breathe()
                 else:
                     await self.wait()
+        except GeneratorExit:
+            self.close()
+            raise
         except BaseException:
             await self.aclose()
             raise
@@ -149,8 +152,7 @@ class Line(Feed, kw_only=True):
     def _begin(self) -> None:
         if self.closing:
             return
-        if self.nursery.left:
-            raise RuntimeClosed(f"{self.title} was not begun, for its scope has been left; read it within")
+        self.system.check_open(self.title, self.nursery)
         self.begun = True
         self.nursery.feeds[self] = None
         if not self.inline:
@@ -354,6 +356,8 @@ class Line(Feed, kw_only=True):
                 await awaited(self.room, gate)
             finally:
                 del station.emitters[entry]
+        if entry.doomed:
+            await self.kernel.future()  # a cancellation is on its way
 
     def blockers(self) -> Iterable[Waiter]:
         """The task on whose result the next item depends, if it depends on a single one."""

@@ -93,6 +93,11 @@ class Puller:
     def __repr__(self) -> str:
         return f"<puller of {self._reader.title!r}>"
 
+    @property
+    def title(self) -> str:
+        """What the log calls it."""
+        return f"the source of {self._reader.title}"
+
     # ----------------------------------------------------------------------------------- in a carrier
 
     def run(self, burst: int) -> tuple[Puller, object] | None:
@@ -123,7 +128,7 @@ class Puller:
         remaining = without_cancellation(error, reader.kernel.cancelled)
         if remaining is None and not reader.dry:
             remaining = TaskCancelled(
-                f"the source of {reader.title!r} ended with {type(error).__name__}; nobody cancelled it"
+                f"{self.title} ended with {type(error).__name__}; nobody cancelled it"
             )
             remaining.__cause__ = error
         reader.source_over(remaining)
