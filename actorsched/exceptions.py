@@ -38,6 +38,7 @@ __all__ = [
     "NotTransferable",
     "RemoteTraceback",
     "RuntimeClosed",
+    "StageFailed",
     "TaskCancelled",
     "TaskTimeout",
 ]
@@ -183,6 +184,24 @@ class Interrupted(BaseException):
     def __init__(self, message: str = "", *, reason: str | None = None) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class StageFailed(ActorschedError):
+    """An item failed in a stage of a pipeline, whose rule is to fail; what it raised is the `__cause__`.
+
+    Attributes:
+        stage: The name of the stage.
+        item: The item, as `repr` shows it, shortened.
+        index: The place of the item among those that came to the stage, from 0.
+    """
+
+    def __init__(
+        self, message: str = "", *, stage: str | None = None, item: str | None = None, index: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.stage = stage
+        self.item = item
+        self.index = index
 
 
 # ----------------------------------------------------------------------------------------------------- actors
