@@ -179,8 +179,15 @@ class System:
                 if type(value) in REFS:
                     injected = True
                     upstream = self._add(upstream, value)
-        for value in options.after:
-            upstream = self._add(upstream, value)
+        if options.after:
+            kernel = self.kernel
+            upstream = {} if upstream is None else upstream
+            for ref in options.after:
+                task: TaskActor | None = ref._actorsched_task() if type(ref) in REFS else None  # type: ignore[attr-defined]
+                if task is None or task.kernel is not kernel:
+                    self._add(upstream, ref)  # says what is wrong
+                else:
+                    upstream[task] = None
         return injected, upstream
 
     def _add(self, upstream: dict[Behaviour, None] | None, ref: Any) -> dict[Behaviour, None]:

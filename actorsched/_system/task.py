@@ -141,8 +141,9 @@ class TaskActor(Waiter):
         if not self.upstream:
             return self._become_ready(out)
         self.status = TaskStatus.WAITING
+        request = Await(self)
         for upstream in self.upstream:
-            out.send((upstream, Await(self)))
+            out.send((upstream, request))
 
     @handles(Settled)
     def _upstream_settled(self, message: Settled, out: Outbox) -> None:
