@@ -181,3 +181,21 @@ async def test_context_variables_arrive_in_handlers() -> None:
         host.link.send(wire.Call(100, actor, "read", context=contextvars.copy_context().run(send)))
         assert await host.answer(100) == "sent"
         assert await host.ask(actor, "read") == "unset"
+
+
+async def test_a_handler_that_blocks_its_loop_is_heard_all_the_same() -> None:
+    async with hosted("actors") as host:
+        actor = await host.open(work.Counter)
+        host.call(actor, "report_and_die")
+        end = await host.ended()
+        assert end.exit_code == 9
+        assert [frame.fraction for frame in host.seen(wire.Progress)] == [0.5]
+        assert [frame.message for frame in host.seen(wire.Log)] == ["the last words"]
+
+
+async def test_what_is_deferred_in_a_handler_may_be_async(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    async with hosted("actors") as host:
+        actor = await host.open(work.Counter, 0, str(log))
+        await host.ask(actor, "defer")
+        assert log.read_text() == "async\nplain\n"

@@ -300,3 +300,25 @@ class Counter:
     async def ask_outside(self, verb: str) -> Any:
         """Ask the parent."""
         return await request(verb, self._n)
+
+    async def report_and_die(self) -> None:
+        """Never let the loop run again."""
+        from actorsched.context import current
+
+        current().report(0.5)
+        log_and_die()
+
+    async def defer(self) -> None:
+        """Defer a plain function and an async one."""
+        from actorsched.context import current
+
+        assert self._log is not None
+        current().defer(_append, self._log, "plain")
+        current().defer(_append_in_a_loop, self._log, "async")
+
+
+async def _append_in_a_loop(path: str, text: str) -> None:
+    import anyio.lowlevel
+
+    await anyio.lowlevel.checkpoint()
+    _append(path, text)
