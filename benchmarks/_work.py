@@ -5,6 +5,12 @@ Nothing here imports anything: a host process that is asked for `noop_plain` sho
 
 from __future__ import annotations
 
+TYPE_CHECKING = False  # `typing` itself would be an import
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
 
 async def noop() -> None:
     """Does nothing."""
@@ -12,8 +18,8 @@ async def noop() -> None:
 
 async def noop_of_three(
     first: object = None,
-    second: object = None,  # noqa: ARG001
-    third: object = None,  # noqa: ARG001
+    second: object = None,
+    third: object = None,
 ) -> object:
     """Does nothing with the results of what came before it, and hands the first of them on."""
     return first
@@ -23,6 +29,6 @@ def noop_plain() -> None:
     """Does nothing, as a plain function."""
 
 
-def same(value: object) -> object:
+def same(value: T) -> T:
     """Returns what it is given."""
     return value

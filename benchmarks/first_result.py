@@ -100,8 +100,9 @@ def until_first_line(script: Path) -> float:
 
 
 def environment() -> dict[str, str]:
-    """Lets the script import the actorsched that is measured, wherever the script is."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    """Lets the script import the actorsched that is measured, and find it compiled as its users do."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
 def _figure(name: str, what: str, function: str, must: float | None, aim: float | None) -> Figure:

@@ -14,8 +14,8 @@ from benchmarks.__main__ import main
 from benchmarks._catalogue import FIGURES, chosen
 from benchmarks._figure import LOOPS, Comparison, Figure, LoopName
 from benchmarks._measure import compare, run_on, running_loop
+from benchmarks._sampler import Sampler
 from benchmarks.dag import UPSTREAM, WIDTH, Counters, layered
-from benchmarks.profile import Sampler
 
 if TYPE_CHECKING:
     from pathlib import Path
