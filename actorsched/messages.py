@@ -157,7 +157,7 @@ class Settled(msgspec.Struct, frozen=True, eq=False):
     """Task to whoever awaits it: this is how I ended."""
 
     task: Behaviour
-    outcome: Outcome
+    outcome: Outcome[Any]
 
 
 # ------------------------------------------------------------------------------------------ dispatch

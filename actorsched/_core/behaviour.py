@@ -41,6 +41,7 @@ class Timer(Protocol):
 
     def cancel(self) -> None:
         """Do not send it. Harmless when it was sent or cancelled before."""
+        ...
 
 
 class Reply(Protocol):
@@ -48,9 +49,11 @@ class Reply(Protocol):
 
     def done(self) -> bool:
         """Whether the answer is there, or nobody waits any more."""
+        ...
 
     def set_result(self, value: Any, /) -> None:
         """Wake the one who waits."""
+        ...
 
 
 class Outbox(Protocol):
@@ -59,24 +62,30 @@ class Outbox(Protocol):
     @property
     def now(self) -> float:
         """The present time in seconds, by the runtime's clock."""
+        ...
 
     def send(self, envelope: Envelope, /) -> None:
         """Send a message to an actor: `out.send((to, message))`. Order is kept per sender.
 
         A pair rather than two arguments: in the runtime this is the method of a queue, and nothing is cheaper.
         """
+        ...
 
     def later(self, delay: float, to: Behaviour, message: object, /) -> Timer:
         """Send a message after a delay in seconds."""
+        ...
 
     def reply(self, to: Reply, value: object, /) -> None:
         """Answer somebody who waits; nothing happens when nobody waits any more."""
+        ...
 
     def random(self) -> float:
         """A number in [0, 1) from the runtime's own seeded source."""
+        ...
 
     def report(self, level: int, text: str, error: BaseException | None = None, /) -> None:
         """Write to the runtime's log."""
+        ...
 
 
 class Behaviour(msgspec.Struct, eq=False, weakref=True):

@@ -29,12 +29,15 @@ class Activity(Protocol):
     @property
     def title(self) -> str:
         """What the log calls it."""
+        ...
 
     def returned(self, value: Any) -> Runnable | None:
         """The code has returned. Answers with who may have more to run."""
+        ...
 
     def raised(self, error: BaseException) -> Runnable | None:
         """The code has raised. Answers with who may have more to run."""
+        ...
 
 
 class Runnable(Protocol):
@@ -46,6 +49,7 @@ class Runnable(Protocol):
     @property
     def title(self) -> str:
         """What the log calls it."""
+        ...
 
     def run(self, burst: int) -> tuple[Activity, object] | None:
         """Step what it has, one activity after the other, at most `burst`.
@@ -53,6 +57,8 @@ class Runnable(Protocol):
         Returns:
             The activity that suspended, with what it yielded to the loop; None when none did.
         """
+        ...
 
     def has_more(self) -> bool:
         """Whether it should go back into the run queue; it then counts as being in it."""
+        ...

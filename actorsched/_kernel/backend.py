@@ -15,9 +15,11 @@ class Future(Protocol):
 
     def done(self) -> bool:
         """Whether there is a value, or the waiter has gone."""
+        ...
 
     def set_result(self, value: Any, /) -> None:
         """Give the value and wake the waiter. Call it only while not `done()`."""
+        ...
 
     def __await__(self) -> Generator[Any, None, Any]: ...
 
@@ -27,6 +29,7 @@ class Handle(Protocol):
 
     def cancel(self) -> None:
         """Do not call. Harmless when it has been called or cancelled."""
+        ...
 
 
 class Watch(Protocol):
@@ -34,6 +37,7 @@ class Watch(Protocol):
 
     def close(self) -> None:
         """No more callbacks, from now on."""
+        ...
 
 
 class Backend(Protocol):
@@ -44,27 +48,36 @@ class Backend(Protocol):
 
     def monotonic(self) -> float:
         """The loop's clock, in seconds."""
+        ...
 
     def call_soon(self, function: Callable[..., object], /, *args: Any) -> object:
         """Call in the next turn of the loop."""
+        ...
 
     def call_soon_threadsafe(self, function: Callable[..., object], /, *args: Any) -> object:
         """The same from any thread; raises RuntimeError when the loop is closed."""
+        ...
 
     def call_at(self, when: float, function: Callable[..., object], /, *args: Any) -> Handle:
         """Call at a time of `monotonic()`."""
+        ...
 
     def create_future(self) -> Future:
         """A new future."""
+        ...
 
     def start_task(self, function: Callable[..., Awaitable[object]], /, *args: Any, name: str) -> None:
         """Start a task of its own, outside all cancel scopes; it must not raise."""
+        ...
 
     def breathe(self) -> Awaitable[None]:
         """Let everything else in the loop run once. Not a cancellation point."""
+        ...
 
     def watch_readable(self, descriptor: int, callback: Callable[[], object], /) -> Watch:
         """Call whenever the descriptor is readable (level-triggered)."""
+        ...
 
     def watch_writable(self, descriptor: int, callback: Callable[[], object], /) -> Watch:
         """Call whenever the descriptor is writable (level-triggered)."""
+        ...

@@ -18,9 +18,11 @@ class Clock(Protocol):
 
     def now(self) -> float:
         """The present time."""
+        ...
 
     def call_at(self, when: float, function: Callable[[], object], /) -> Handle:
         """Call `function` on the runtime's thread as soon as `now()` has reached `when`."""
+        ...
 
 
 class RealClock:

@@ -84,7 +84,7 @@ class TaskActor(Waiter):
     injected: bool = False
     """Whether some of the arguments are upstream tasks, whose results take their place."""
     status: TaskStatus = TaskStatus.PENDING
-    outcome: Outcome | None = None
+    outcome: Outcome[Any] | None = None
     worker: Behaviour | None = None
     """Who runs it now."""
     attempt: int = 0
