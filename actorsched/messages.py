@@ -257,6 +257,10 @@ class Interrupt(msgspec.Struct, frozen=True, eq=False):
     reason: BaseException
 
 
+class Hurry(msgspec.Struct, frozen=True, eq=False):
+    """Task to itself: I was told to stop; nobody in me is to wait for the slot any longer."""
+
+
 class AttemptExpired(msgspec.Struct, frozen=True, eq=False):
     """Task to itself: the time for this attempt is over."""
 

@@ -31,6 +31,7 @@ from actorsched.messages import (
     Finished,
     Forget,
     GivenBack,
+    Hurry,
     Interrupt,
     Outcome,
     PriorityChanged,
@@ -59,11 +60,12 @@ RETRY = Retry()
 REFS: set[type] = set()
 """The types that stand for a task among arguments; filled by the layer that defines them."""
 _UNDERWAY = Underway()
+_HURRY = Hurry()
 _RUNNING = TaskStatus.RUNNING
 _COMPLETED = TaskStatus.COMPLETED
 
 
-class TaskActor(Waiter):
+class TaskActor(Waiter, eq=False):
     """One task."""
 
     settles: ClassVar[bool] = True
@@ -188,6 +190,7 @@ class TaskActor(Waiter):
     def _become_ready(self, out: Outbox) -> None:
         self.status = TaskStatus.READY
         self.upstream = None
+        assert self.scheduler is not None
         out.send((self.scheduler, Ready(self)))
 
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -315,6 +318,12 @@ class TaskActor(Waiter):
             assert self.scheduler is not None
             return out.send((self.scheduler, Withdraw(self)))
         out.send((self.worker, Interrupt(self, reason)))
+        if self.waits is not None:
+            out.send((self, _HURRY))
+
+    @handles(Hurry)
+    def _hurry(self, message: Hurry, out: Outbox) -> None:
+        """Whoever was not interrupted as it waited for the slot, being shielded, goes on without."""
         if self.waits is not None:
             self.waits.hurry(out)
             self.waits_changed()
@@ -444,6 +453,7 @@ class TaskActor(Waiter):
     def _set_priority(self, message: SetPriority, out: Outbox) -> None:
         if self.outcome is None:
             self.rank = message.priority
+            assert self.scheduler is not None
             out.send((self.scheduler, PriorityChanged(self)))
 
 
