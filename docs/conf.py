@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import pathlib
+import sys
 from importlib.metadata import version as installed_version
 from typing import TYPE_CHECKING
 
+from docutils import nodes
+from sphinx.util.docutils import SphinxDirective
+
 import actorsched
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+from diagrams import drawn
 
 if TYPE_CHECKING:
     from docutils.nodes import Element, TextElement
@@ -32,6 +41,7 @@ html_title = f"actorsched {release}"
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
+myst_fence_as_directive = ["mermaid"]
 
 # The signature stays readable, and the types stand beside the words about each parameter.
 autodoc_typehints = "description"
@@ -65,6 +75,21 @@ def leads_to_the_public_name(
     return env.domains["py"].resolve_xref(env, source, app.builder, "obj", target, node, content)
 
 
+class Diagram(SphinxDirective):
+    """A block of Mermaid text, drawn when the page is built: readers need no JavaScript, and no network."""
+
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        """The picture."""
+        try:
+            picture = drawn("\n".join(self.content))
+        except ValueError as error:
+            raise self.error(str(error)) from error
+        return [nodes.raw("", f'<div style="overflow-x: auto">{picture}</div>', format="html")]
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx when it has read this file."""
+    app.add_directive("mermaid", Diagram)
     app.connect("missing-reference", leads_to_the_public_name)
