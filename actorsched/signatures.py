@@ -13,16 +13,17 @@ result is typed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, Required, TypedDict, TypeVar, TypeVarTuple, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Required, TypedDict, TypeVar, TypeVarTuple, overload
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
+    from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
     from typing import TypeAlias, Unpack
 
     from actorsched.actor import Actor, ActorRef
     from actorsched.durations import Duration
     from actorsched.flow import Flow
     from actorsched.options import ActorHost, Mailbox, Restart, Retry, TaskHost, UpstreamFailure
+    from actorsched.pipeline import Pipeline, Stage
     from actorsched.task import Task, TaskRef
 
 A = TypeVar("A", bound="Actor")
@@ -37,6 +38,12 @@ A5 = TypeVar("A5")
 if TYPE_CHECKING:
     OrRef: TypeAlias = T | TaskRef[T]
     """An argument of a task: a value, or the ref of the task whose result takes its place."""
+
+    OnError: TypeAlias = Literal["fail", "skip"] | Retry
+    """What becomes of an item that fails in a stage of a pipeline."""
+
+    AnyStage: TypeAlias = Stage[Any, Any] | Callable[[Any], Any]
+    """What a pipeline is made of."""
 
 
 # ---------------------------------------------------------------------------------------------------- options
@@ -82,6 +89,19 @@ class ActorKeywordsWithArguments(ActorKeywords):
     """The options of an actor whose constructor gets keyword arguments, which no type checker can follow."""
 
     kwargs: Required[Mapping[str, object]]
+
+
+class StageKeywords(TypedDict, total=False):
+    """The options of a stage of a pipeline."""
+
+    workers: int
+    host: TaskHost | None
+    ordered: bool
+    demand: int | None
+    on_error: OnError
+    retry: Retry | int | None
+    timeout: Duration | None
+    name: str | None
 
 
 # ------------------------------------------------------------------------------------------------------ calls
@@ -417,3 +437,24 @@ class Map(Protocol):
         ordered: bool = True,
         **options: Unpack[TaskKeywordsWithArguments],
     ) -> Flow[T]: ...
+
+
+class MakePipeline(Protocol):
+    """Puts stages together; what the last one makes is what the pipeline gives."""
+
+    @overload
+    def __call__(self, *stages: *tuple[*tuple[AnyStage, ...], Stage[Any, T]]) -> Pipeline[T]: ...
+    @overload
+    def __call__(
+        self, *stages: *tuple[*tuple[AnyStage, ...], Callable[[Any], AsyncIterator[T]]]
+    ) -> Pipeline[T]: ...
+    @overload
+    def __call__(
+        self, *stages: *tuple[*tuple[AnyStage, ...], Callable[[Any], Awaitable[T]]]
+    ) -> Pipeline[T]: ...
+    @overload
+    def __call__(
+        self, *stages: *tuple[*tuple[AnyStage, ...], Callable[[Any], Iterator[T]]]
+    ) -> Pipeline[T]: ...
+    @overload
+    def __call__(self, *stages: *tuple[*tuple[AnyStage, ...], Callable[[Any], T]]) -> Pipeline[T]: ...

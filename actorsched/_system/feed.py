@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from anyio import CancelScope
 
 from actorsched._core.behaviour import Outbox, handles
@@ -85,7 +84,7 @@ class Feed(Gate, kw_only=True):
     """Who waits for the next item."""
     late: bool = False
     """Whether it may go on until the actors of its scope have stopped, because one of them reads it."""
-    enders: list[Reply] = msgspec.field(default_factory=list)
+    enders: list[Reply] = []
     """Who waits until it is over."""
     ending: Gate | None = None
 

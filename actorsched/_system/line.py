@@ -18,12 +18,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from actorsched._core.behaviour import Behaviour, Outbox, handles
-from actorsched._core.window import NOTHING, Entry, Inlet, OrderedWindow, UnorderedWindow, Window
+from actorsched._core.window import NOTHING, Entry, Inlet, Window
 from actorsched._kernel.current import CURRENT
 from actorsched._system.feed import Feed, Gate, awaited
 from actorsched._system.source import Puller, Source
@@ -31,14 +31,13 @@ from actorsched.exceptions import RuntimeClosed, TaskCancelled
 from actorsched.messages import Cancel, Settled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
-    from actorsched._core.behaviour import Reply
     from actorsched._system.nursery import Nursery
+    from actorsched._system.station import Station
     from actorsched._system.system import System
     from actorsched._system.task import TaskActor
     from actorsched._system.waiting import Waiter
-    from actorsched.options import TaskOptions
 
 
 class Advance(msgspec.Struct, frozen=True, eq=False):
@@ -48,45 +47,6 @@ class Advance(msgspec.Struct, frozen=True, eq=False):
 _ADVANCE = Advance()
 _AT_ONCE = 64
 """How many items of a plain source are read before the loop may breathe."""
-
-
-class Station:
-    """One place in the line where work is done.
-
-    Args:
-        function: What each task runs.
-        options: The options of each task.
-        workers: How many items may be worked on at once.
-        capacity: How many of those and of the results that nobody has taken there may be.
-        ordered: Whether results leave in the order of the items.
-        results: What becomes of a task's result: it is one, it is several, or the task itself hands them on
-            one by one, with `emit`, and gets the line, the station and its entry as arguments.
-        on_failure: Told of an item that failed. Answers with the error that ends the stream at its place, or
-            None to go on without the item.
-    """
-
-    __slots__ = ("emitters", "function", "on_failure", "options", "results", "window")
-
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        options: TaskOptions,
-        *,
-        workers: int,
-        capacity: int,
-        ordered: bool = True,
-        results: Literal["one", "several", "emitted"] = "one",
-        on_failure: Callable[[Entry, BaseException], BaseException | None] | None = None,
-    ) -> None:
-        self.function = function
-        self.options = options
-        self.results = results
-        self.on_failure = on_failure
-        self.window: Window = (OrderedWindow if ordered else UnorderedWindow)(workers, capacity)
-        self.emitters: dict[Entry, Reply] = {}
-
-    def __repr__(self) -> str:
-        return f"<station {self.options.name!r}: {self.window!r}>"
 
 
 class Line(Feed, kw_only=True):
@@ -101,7 +61,7 @@ class Line(Feed, kw_only=True):
     inline: bool
     """Whether the source is read by the reader itself."""
     inlet: Inlet
-    live: dict[Behaviour, Any] = msgspec.field(default_factory=dict)
+    live: dict[Behaviour, Any] = {}
     """Tasks that have not settled, each with its station and entry, if it is that of an entry."""
     puller: Puller | None = None
     begun: bool = False

@@ -127,9 +127,7 @@ class Puller:
         reader = self._reader
         remaining = without_cancellation(error, reader.kernel.cancelled)
         if remaining is None and not reader.dry:
-            remaining = TaskCancelled(
-                f"{self.title} ended with {type(error).__name__}; nobody cancelled it"
-            )
+            remaining = TaskCancelled(f"{self.title} ended with {type(error).__name__}; nobody cancelled it")
             remaining.__cause__ = error
         reader.source_over(remaining)
 
