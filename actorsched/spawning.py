@@ -13,6 +13,7 @@ from actorsched.exceptions import DeadlockError
 from actorsched.flow import Flow, completed, mapped
 from actorsched.messages import Cancel
 from actorsched.options import Supervise, actor_options, task_options
+from actorsched.pipeline import Pipeline, Stage, pipeline
 from actorsched.submission import submission
 from actorsched.task import Task, TaskChain, TaskRef
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from actorsched._system.system import System
     from actorsched._system.task import TaskActor
     from actorsched.options import TaskOptions
-    from actorsched.signatures import Map, Run, Spawn
+    from actorsched.signatures import MakePipeline, Map, Run, Spawn
 
 T = TypeVar("T")
 
@@ -183,6 +184,25 @@ class Spawner:
         if nursery.cancelling:
             task.kernel.post(task, Cancel("everything in its scope is cancelled"))
         return task
+
+    if TYPE_CHECKING:
+        pipeline: MakePipeline
+    else:
+
+        def pipeline(self, *stages: Stage[Any, Any] | Callable[[Any], Any]) -> Pipeline[Any]:
+            """Put stages together: `async for size in rt.pipeline(read, stage(len, workers=2))(paths): ...`.
+
+            Args:
+                stages: Functions of one argument, as they are or with the options that `stage` gives them.
+
+            Returns:
+                A pipeline, to be called with a source.
+
+            Raises:
+                TypeError: Something is no function of one argument.
+                ValueError: There is no stage.
+            """
+            return pipeline(self._system, self._nursery, stages)
 
     async def _spawn_actor(self, actor: Any, args: tuple[Any, ...], options: dict[str, Any]) -> ActorRef[Any]:
         self._system.check_open(f"actor {options.get('name') or actor.__qualname__!r}", self._nursery)
