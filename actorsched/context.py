@@ -96,7 +96,8 @@ class Context:
             raise TypeError(f"callback={callback!r} cannot be called; give a function and its arguments")
         run = self._run
         if run.deferred is None:
-            run.deferred = []
+            nothing: list[Any] = []
+            run.deferred = nothing
         run.deferred.append((callback, args))
 
     # ------------------------------------------------------------------------------- in a handler only

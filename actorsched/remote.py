@@ -57,7 +57,8 @@ def revive_actor(number: int, actor_class: type[Actor], name: str) -> Any:
     cell = _actors.get(number)
     if cell is None:
         raise ActorStopped(f"the ref of actor {name!r} has arrived after the actor had ended", actor=name)
-    return ActorRef(cell)
+    ref: ActorRef[Any] = ActorRef(cell)
+    return ref
 
 
 def reduce_task(task: TaskActor) -> tuple[Callable[..., Any], tuple[Any, ...]]:

@@ -231,7 +231,7 @@ async def spawn_child(
     parent: ActorCell, actor: Any, args: tuple[Any, ...], options: dict[str, Any]
 ) -> ActorRef[Any]:
     """Spawn an actor under the supervisor of its parent's children."""
-    system: System = parent.kernel.facade._system  # type: ignore[attr-defined]
+    system: System = parent.kernel.facade._system
     if not (isinstance(actor, type) and issubclass(actor, Actor)):
         raise TypeError(f"{actor!r} is no class of actors, so it cannot be a child; spawn tasks with the runtime")
     if parent.ending is not None:

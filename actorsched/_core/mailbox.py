@@ -20,8 +20,13 @@ from typing import Generic, Protocol, TypeVar
 class Ranked(Protocol):
     """What the lane wants of a message."""
 
-    priority: int
     dead: bool
+    """Whether it is not to be handled any more, though it may still be queued."""
+
+    @property
+    def priority(self) -> int:
+        """Higher ones come first."""
+        ...
 
 
 T = TypeVar("T", bound=Ranked)

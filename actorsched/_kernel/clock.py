@@ -31,8 +31,8 @@ class RealClock:
     __slots__ = ("call_at", "now")
 
     def __init__(self, backend: Backend) -> None:
-        self.now: Callable[[], float] = backend.monotonic
-        self.call_at: Callable[[float, Callable[[], object]], Handle] = backend.call_at
+        self.now = backend.monotonic
+        self.call_at = backend.call_at
 
     def __repr__(self) -> str:
         return f"<RealClock at {self.now():.3f}>"

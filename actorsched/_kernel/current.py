@@ -8,5 +8,7 @@ in a host process. It is inherited by everything that user code starts, as conte
 from __future__ import annotations
 
 from contextvars import ContextVar
+from typing import Any
 
-CURRENT: ContextVar[object | None] = ContextVar("actorsched_current", default=None)
+CURRENT: ContextVar[Any] = ContextVar("actorsched_current", default=None)
+"""None, or what the layer that steps the code knows of it; the kernel does not look inside."""

@@ -30,6 +30,7 @@ from anyio import CancelScope
 from actorsched._core.behaviour import Behaviour, Outbox, Reply, handles
 from actorsched._core.mailbox import Refusal, UserLane
 from actorsched._kernel.current import CURRENT
+from actorsched._kernel.stepper import DONE
 from actorsched._system.call import Call, Hook, Letter
 from actorsched._system.code_run import CodeRun, without_cancellation
 from actorsched._system.waiting import Waiter
@@ -56,7 +57,6 @@ from actorsched.options import Priority
 
 if TYPE_CHECKING:
     from actorsched._kernel.activity import Activity
-    from actorsched._kernel.kernel import Kernel
     from actorsched._system.handlers import Handler, HandlerTable
     from actorsched._system.supervisor import Supervisor
 
@@ -93,22 +93,22 @@ _DRAINING = Life.DRAINING
 class Extras(msgspec.Struct, eq=False):
     """What few actors have: kept apart, so that an idle actor stays small."""
 
-    room: OrderedDict[Call, None] = msgspec.field(default_factory=OrderedDict)
+    room: OrderedDict[Call, None] = msgspec.field(default_factory=lambda: OrderedDict())
     """Calls that wait for room in the mailbox, in order; those whose senders give up leave from anywhere."""
-    resuming: deque[tuple[Call, Reply]] = msgspec.field(default_factory=deque)
+    resuming: deque[tuple[Call, Reply]] = msgspec.field(default_factory=lambda: deque())
     """Streams that wait for their turn."""
-    streams: set[Call] = msgspec.field(default_factory=set)
+    streams: set[Call] = set()
     """Streams whose generator has begun."""
-    watchers: list[Reply] = msgspec.field(default_factory=list)
-    links: dict[ActorCell, None] = msgspec.field(default_factory=dict)
-    timers: dict[object, Any] = msgspec.field(default_factory=dict)
+    watchers: list[Reply] = []
+    links: dict[ActorCell, None] = {}
+    timers: dict[object, Any] = {}
     supervisor: Supervisor | None = None
     """The supervisor of its children."""
     started: Reply | None = None
     """Who waits for the end of its first start."""
 
 
-class ActorCell(Waiter):
+class ActorCell(Waiter, eq=False):
     """One actor, through all its lives."""
 
     actor_class: Callable[..., Any]
@@ -117,7 +117,7 @@ class ActorCell(Waiter):
     kwargs: Mapping[str, Any]
     context: Context
     """Where it was spawned; each life starts in a copy."""
-    lane: UserLane[Call | Letter]
+    lane: UserLane[Call | Letter]  # pyright: ignore[reportInvalidTypeArguments] # a priority for all letters
     supervisor: Behaviour
     given_name: str | None
     number: int
@@ -226,8 +226,8 @@ class ActorCell(Waiter):
             letter.packed = self.pack(handler, args, kwargs)
         if get_ident() != kernel.thread:
             return kernel.call_threadsafe(self._tell_from_thread, letter)
-        if queue and same_variables(letter.context, queue[-1].context):
-            letter.context = queue[-1].context  # sent from the same context as the one before: share it
+        if queue and same_variables(letter.context, queue[-1].context):  # type: ignore[arg-type]  # it has one
+            letter.context = queue[-1].context  # type: ignore[assignment]  # share it
         if queue is not None and self.life == _RUNNING and (lane.capacity is None or len(queue) < lane.capacity):
             queue.append(letter)  # what `offer` comes to, nearly always
             kernel.office.sent += 1
@@ -354,7 +354,7 @@ class ActorCell(Waiter):
         if self.hook is not None:
             hook, self.hook = self.hook, None
             self.turn = hook
-            return hook.step()
+            return hook.step(hook.open())
         extras = self.extras
         if extras is not None and extras.resuming:
             call, regained = extras.resuming.popleft()
@@ -374,6 +374,7 @@ class ActorCell(Waiter):
         """
         kernel, lane, invoke = self.kernel, self.lane, self.invoke
         mail, office = kernel.mail, kernel.office
+        stepper = kernel.stepper()
         seen: Context | None = None
         context = clean = self.context
         for _ in range(burst):
@@ -388,26 +389,28 @@ class ActorCell(Waiter):
             if source is not seen or not same_variables(context, clean):
                 assert source is not None
                 context, clean, seen = self._entered(source, message)
-            coroutine = None
             try:
-                coroutine = invoke(message)
-                yielded = context.run(coroutine.send, None)
-            except StopIteration as stop:
+                yielded = context.run(stepper.send, invoke(message))
+            except BaseException as error:
+                stepper = kernel.stepper()
+                self._as_call(message, context).raised(error)
+            else:
+                if yielded is not DONE:
+                    call = self._as_call(message, context)
+                    call.stepper = stepper
+                    return call, yielded
                 if self.turn is message and type(message) is Letter and self.life == _RUNNING:
                     self.turn = None
                     office.handled += 1
                 else:
-                    self._as_call(message, context, coroutine).returned(stop.value)
-            except BaseException as error:
-                self._as_call(message, context, coroutine).raised(error)
-            else:
-                return self._as_call(message, context, coroutine), yielded
+                    self._as_call(message, context).returned(stepper.value)
             if mail:
                 kernel.drain()
             if self.turn is not None or self.life != _RUNNING:
                 break
             if self.extras is not None and self.extras.resuming:
                 break
+        kernel.steppers.append(stepper)
         return None
 
     @property
@@ -417,25 +420,23 @@ class ActorCell(Waiter):
             return False
         return self.extras is None and self.kernel.lender.ready
 
-    def begin_call(self, call: Call) -> tuple[Context, Coroutine[Any, Any, Any]]:
+    def begin_call(self, call: Call) -> Coroutine[Any, Any, Any]:
         """Give the turn to a call that its asker carries."""
         self.kernel.office.sent += 1
         self.turn = call
         call.begun = True
-        context = call.context
-        assert context is not None
-        context.run(CURRENT.set, call)
-        coroutine = call.coroutine = self.invoke(call)
-        return context, coroutine
+        assert call.context is not None
+        call.context.run(CURRENT.set, call)
+        return self.invoke(call)
 
-    def _as_call(self, message: Call | Letter, context: Context, coroutine: Coroutine[Any, Any, Any] | None) -> Call:
+    def _as_call(self, message: Call | Letter, context: Context) -> Call:
         """The message as a run of its own: it has suspended or ended, and something follows from that."""
         call = message
         if type(call) is Letter:
             call = self.turn if isinstance(self.turn, Call) else call.call(self, context)
             self.turn = call
         assert isinstance(call, Call)
-        call.context, call.coroutine, call.begun = context, coroutine, True
+        call.context, call.begun = context, True
         return call
 
     def _entered(self, source: Context, message: Call | Letter) -> tuple[Context, Context, Context | None]:
@@ -468,7 +469,7 @@ class ActorCell(Waiter):
     def turn_over(self, run: CodeRun) -> None:
         """Whoever had the turn is done. What tasks that it left behind wait for keeps nobody waiting."""
         if self.extras is not None:
-            self.extras.streams.discard(run)  # type: ignore[arg-type]
+            self.extras.streams.discard(run)
         if self.turn is run:
             self.turn = None
         if self.waits:
@@ -813,7 +814,7 @@ class ActorCell(Waiter):
         error = message.reason.error
         if not self._forgets(message.supervisor) or error is None:
             return
-        turn = self.turn
+        turn = None if self.turn is None else self.present_run()
         if self.ending is None:
             self.fail(error)
             if turn is not None and turn.ended is None:

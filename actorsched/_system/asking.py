@@ -36,7 +36,7 @@ def make_call(
     """A message from whoever runs now."""
     subject = CURRENT.get()
     packed = owner.pack(handler, args, kwargs) if owner.hosted else None
-    sender: Waiter | None = None if subject is None else subject.owner  # type: ignore[attr-defined]
+    sender: Waiter | None = None if subject is None else subject.owner
     return Call(owner, handler, args, kwargs, copy_context(), sender, priority, packed)
 
 
@@ -44,7 +44,7 @@ def waiter_of(target: Waiter) -> Waiter | None:
     """The task or actor of the same runtime whose code is running now, if any."""
     subject = CURRENT.get()
     if subject is not None and getattr(subject, "may_wait", False):
-        waiter: Waiter = subject.owner  # type: ignore[attr-defined]
+        waiter: Waiter = subject.owner
         if waiter.kernel is target.kernel:
             return waiter
     return None
@@ -127,7 +127,7 @@ async def _carried(call: Call) -> Any:
         if slot.done():  # refused: it would never be answered
             call.context = None
         else:
-            await kernel.lender.carry(call, *owner.begin_call(call))
+            await kernel.lender.carry(call, owner.begin_call(call))
         if not slot.done():  # what it deferred is still to be called
             call.reply = kernel.future()
             slot.set_result(await call.reply)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from inspect import isawaitable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from actorsched._kernel.activity import Activity, Runnable
     from actorsched._kernel.carrier import Carrier
+    from actorsched._kernel.kernel import Kernel
 
 Deferred = list[tuple[Callable[..., object], tuple[Any, ...]]]
 
@@ -31,7 +32,8 @@ class CodeRun:
 
     if TYPE_CHECKING:
         context: Context | None
-        coroutine: Coroutine[Any, Any, Any] | None
+        kernel: Kernel
+        stepper: Stepper | None
         carrier: Carrier | None
         interrupted: bool
         deferred: Deferred | None
@@ -59,22 +61,29 @@ class CodeRun:
         """Take the first step of the deferred calls."""
         deferred, self.deferred = self.deferred, None
         assert deferred is not None
-        assert self.context is not None
-        self.coroutine = unwind(self.title, deferred)
+        return self.step(unwind(self.title, deferred))
+
+    def step(self, code: Coroutine[Any, Any, Any]) -> tuple[Activity, object] | None:
+        """Take the first step of some code in the context of this run."""
+        kernel, context = self.kernel, self.context
+        assert context is not None
+        stepper = kernel.stepper()
         try:
-            yielded = self.context.run(self.coroutine.send, None)
-        except StopIteration as stop:
-            self.returned(stop.value)
+            yielded = context.run(stepper.send, code)
         except BaseException as error:
             self.raised(error)
-        else:
+            return None
+        if yielded is not DONE:
+            self.stepper = stepper
             return self, yielded
+        kernel.steppers.append(stepper)
+        self.returned(stepper.value)
         return None
 
     def returned(self, value: Any) -> Runnable | None:
         """The code, or its deferred calls, have returned."""
         if self.deferred is None and self.ended is None:
-            self.context = self.coroutine = self.carrier = None
+            self.context = self.stepper = self.carrier = None
             return self.over(value, None)
         return self._end(value, None)
 
@@ -89,7 +98,7 @@ class CodeRun:
             self.ended = ended
             self.interrupted = False
             return self.again()
-        self.context = self.coroutine = None
+        self.context = self.stepper = None
         return self.over(*ended)
 
 
@@ -112,5 +121,5 @@ def without_cancellation(error: BaseException, cancelled: type[BaseException]) -
     if isinstance(error, cancelled):
         return None
     if isinstance(error, BaseExceptionGroup):
-        return error.split(cancelled)[1]
+        return cast("BaseExceptionGroup[BaseException]", error).split(cancelled)[1]
     return error

@@ -70,7 +70,7 @@ def plain_arguments(function: Callable[..., Any]) -> tuple[int, int]:
     if code is None or getattr(function, "__kwdefaults__", None) or code.co_kwonlyargcount:
         return 1, 0
     takes = code.co_argcount - 1
-    return takes - len(function.__defaults__ or ()), takes + 1  # type: ignore[attr-defined]
+    return takes - len(function.__defaults__ or ()), takes + 1
 
 
 class HandlerTable:

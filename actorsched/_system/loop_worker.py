@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from actorsched._kernel.activity import Activity
     from actorsched._kernel.carrier import Carrier
     from actorsched._kernel.kernel import Kernel
+    from actorsched._kernel.stepper import Stepper
     from actorsched._system.task import TaskActor
 
 _UNDERWAY = Underway()
@@ -43,7 +44,7 @@ class LoopWorker(CodeRun, Behaviour):
     attempt: int = 1
     rank: int = 0
     context: Context | None = None
-    coroutine: Coroutine[Any, Any, Any] | None = None
+    stepper: Stepper | None = None
     carrier: Carrier | None = None
     interrupted: bool = False
     begun: bool = False
@@ -108,32 +109,25 @@ class LoopWorker(CodeRun, Behaviour):
         if self.task.options is not DEFAULT and self.task.options.timeout is not None:
             self.kernel.post(self.task, _UNDERWAY)
         try:
-            yielded = context.run(self._first_step)
-        except StopIteration as stop:
-            self.returned(stop.value)
+            code = context.run(self._open)
         except BaseException as error:
             self.raised(error)
-        else:
-            return self, yielded
-        return None
+            return None
+        return self.step(code)
 
-    def _first_step(self) -> object:
+    def _open(self) -> Coroutine[Any, Any, Any]:
+        """Call the function. A plain one, run in the loop because it was asked for, has then done its work."""
         CURRENT.set(self)
         task = self.owner
         assert task is not None
         assert task.function is not None
-        try:
-            if task.injected:
-                args, kwargs = task.arguments()
-                result = task.function(*args, **kwargs)
-            else:
-                result = task.function(*task.args, **task.kwargs)
-        except StopIteration as error:  # it would look like a result; coroutines turn it into this, too
-            raise RuntimeError(f"{task.name!r} raised StopIteration") from error
-        if type(result) is not CoroutineType and not isinstance(result, Coroutine):
-            raise StopIteration(result)  # a plain function, run in the loop because it was asked for
-        self.coroutine = result
-        return result.send(None)
+        if task.injected:
+            args, kwargs = task.arguments()
+            result = task.function(*args, **kwargs)
+        else:
+            result = task.function(*task.args, **task.kwargs)
+        kind: type[object] = type(result)
+        return result if kind is CoroutineType or issubclass(kind, Coroutine) else _returned(result)
 
     def has_more(self) -> bool:
         """Only while deferred calls are left."""
@@ -165,3 +159,7 @@ class LoopWorker(CodeRun, Behaviour):
         )
         stray.__cause__ = error
         return Finished(error=stray)
+
+
+async def _returned(value: Any) -> Any:
+    return value

@@ -36,7 +36,7 @@ class Nursery(Behaviour):
     """Tasks that have not settled, in the order in which they were spawned."""
     feeds: dict[Feed, None] = {}
     """Iterators that have begun and are not over: they are closed when the scope is left."""
-    unseen: WeakSet[TaskActor] = msgspec.field(default_factory=WeakSet)
+    unseen: WeakSet[TaskActor] = msgspec.field(default_factory=lambda: WeakSet())
     """Tasks whose failure was contained, and that somebody can still look at."""
     errors: list[BaseException] = []
     cancelling: bool = False

@@ -11,7 +11,7 @@ from contextvars import copy_context
 from functools import partial
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_VARARGS, isasyncgenfunction, iscoroutine
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from anyio import CancelScope
 
@@ -27,7 +27,7 @@ from actorsched._system.task import REFS, TaskActor, function_name
 from actorsched._system.thread_worker import ThreadWorker
 from actorsched.exceptions import RuntimeClosed, shown
 from actorsched.messages import Adopt, ExitReason, Failure, Kill, Submit, Watch
-from actorsched.options import DEFAULT, Hosts, Mailbox, Priority, Supervise
+from actorsched.options import Hosts, Mailbox, Priority, Supervise
 
 if TYPE_CHECKING:
     from actorsched._core.behaviour import Behaviour
@@ -159,8 +159,10 @@ class System:
         self.check_open(f"task {options.name or function_name(function)!r}", nursery)
         host_of(function, options)
         check_arguments(function, args, options.kwargs)
-        for value in (*args, *options.kwargs.values(), *options.after):
-            task = value._actorsched_task() if hasattr(type(value), "_actorsched_task") else None
+        needs: tuple[Any, ...] = (*args, *options.kwargs.values(), *options.after)
+        for value in needs:
+            kind = type(cast("object", value))
+            task = value._actorsched_task() if hasattr(kind, "_actorsched_task") else None
             if task is not None:
                 self._check_own(task)
 
@@ -182,8 +184,9 @@ class System:
         if options.after:
             kernel = self.kernel
             upstream = {} if upstream is None else upstream
-            for ref in options.after:
-                task: TaskActor | None = ref._actorsched_task() if type(ref) in REFS else None  # type: ignore[attr-defined]
+            after: tuple[Any, ...] = options.after
+            for ref in after:
+                task: TaskActor | None = ref._actorsched_task() if type(ref) in REFS else None
                 if task is None or task.kernel is not kernel:
                     self._add(upstream, ref)  # says what is wrong
                 else:
@@ -228,7 +231,7 @@ class System:
         kernel.post(supervisor, Adopt(cell, options.restart))
         if hook is not None:
             try:
-                await kernel.lender.carry(hook, *hook.opened())
+                await kernel.lender.carry(hook, hook.open())
             except BaseException:
                 await self._abandon(cell)
                 raise
@@ -264,7 +267,7 @@ class System:
             args=args,
             kwargs=options.kwargs,
             context=copy_context(),
-            lane=UserLane(mailbox.capacity, mailbox.overflow, Priority.NORMAL),
+            lane=UserLane(mailbox.capacity, mailbox.overflow, Priority.NORMAL),  # pyright: ignore[reportUnknownArgumentType] # as ActorCell.lane
             supervisor=supervisor,
             given_name=options.name,
             number=next(_actor_numbers),
@@ -346,9 +349,8 @@ def host_of(function: Callable[..., Any], options: TaskOptions) -> str:
         ValueError: It cannot run where it is asked to.
     """
     asynchronous = is_async(function)
-    host = options.host
-    if host is None:
-        host = getattr(function, "__actorsched_host__", None) or ("loop" if asynchronous else "thread")
+    own = "loop" if asynchronous else "thread"
+    host: str = options.host or getattr(function, "__actorsched_host__", None) or own
     if asynchronous and host == "thread":
         raise ValueError(
             f'host="thread" does not fit {function_name(function)!r}, an async function; '

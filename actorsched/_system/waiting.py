@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from actorsched._kernel.kernel import Kernel
 
 
-class Waiter(Behaviour, kw_only=True):
+class Waiter(Behaviour, eq=False, kw_only=True):
     """An actor with code of its own that may wait: a task, or the cell of a user's actor."""
 
     kernel: Kernel
@@ -288,7 +288,7 @@ def pass_probe(owner: Waiter, target: Waiter, probe: Probe, out: Outbox) -> Dead
 
 
 def _members(way: Step | None) -> list[Waiter]:
-    members = []
+    members: list[Waiter] = []
     while way is not None:
         members.append(way.member)
         way = way.before
