@@ -7,12 +7,12 @@ activities itself, because the shortest way from a message to its handler is wha
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from actorsched._kernel.carrier import Carrier
+    from actorsched._kernel.stepper import Stepper
 
 
 class Activity(Protocol):
@@ -20,7 +20,8 @@ class Activity(Protocol):
 
     context: Context | None
     """Where it runs. None when it is over: the context refers back to the activity."""
-    coroutine: Coroutine[Any, Any, Any] | None
+    stepper: Stepper | None
+    """What steps the code since it has suspended."""
     carrier: Carrier | None
     """Who stays with it since it suspended first; None before."""
     interrupted: bool

@@ -18,7 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from anyio import CancelScope
 
+from actorsched._kernel.stepper import DONE
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from actorsched._kernel.activity import Activity, Runnable
     from actorsched._kernel.backend import Future
     from actorsched._kernel.kernel import Kernel
@@ -31,22 +35,24 @@ BLOCKING = 0.1
 @types.coroutine
 def _drive(activity: Activity, yielded: Any, kernel: Kernel) -> Generator[Any, Any, Any]:
     """Step a suspended activity to its end within its own context, passing its traps on to the loop."""
-    context, coroutine = activity.context, activity.coroutine
+    context, stepper = activity.context, activity.stepper
     assert context is not None
-    assert coroutine is not None
+    assert stepper is not None
     monotonic = kernel.backend.monotonic
+    step: Callable[[Any], Any]
+    value: Any
     while True:
         try:
             sent = yield yielded
         except BaseException as error:
-            step, value = coroutine.throw, error
+            step, value = stepper.throw, error
         else:
-            step, value = coroutine.send, sent
+            step, value = stepper.send, sent
         then = monotonic()
         try:
             yielded = context.run(step, value)
-        except StopIteration as stop:
-            return stop.value
+            if yielded is DONE:
+                return kernel.result_of(stepper)
         finally:
             now = monotonic()
             if now - then > BLOCKING:

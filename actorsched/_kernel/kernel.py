@@ -29,6 +29,7 @@ from actorsched._core.post_office import PostOffice
 from actorsched._core.run_queue import RunQueue, ShuffledRunQueue
 from actorsched._core.timers import TimerEntry, Timers
 from actorsched._kernel.carrier import BLOCKING, Carrier
+from actorsched._kernel.stepper import Stepper
 
 if TYPE_CHECKING:
     from actorsched._core.behaviour import Reply
@@ -44,6 +45,8 @@ _SECONDS_PER_TURN = 0.002
 """How long the framework keeps the loop to itself before it lets it breathe."""
 _BURST = 16
 """How many messages of one actor are handled before the next actor has its turn."""
+_IDLE_STEPPERS = 64
+"""How many steppers without code are kept."""
 _IDLE_CARRIERS = 16
 """How many parked carriers are kept for the next burst of suspensions."""
 
@@ -60,6 +63,8 @@ class Kernel:
         self.ready: RunQueue[Runnable] = RunQueue() if seed is None else ShuffledRunQueue(self.chance)
         self.seeded = seed is not None
         self.burst = 1 if self.seeded else _BURST
+        self.steppers: list[Stepper] = []
+        """Those that step no code now. One whose code has suspended stays with that until its end."""
         self.carriers: set[Carrier] = set()
         self.idle: list[Carrier] = []
         self.cancelled = get_cancelled_exc_class()
@@ -67,7 +72,7 @@ class Kernel:
         self.office = PostOffice()
         self.lender: Any = None
         """Lets runs be carried by those who wait for them; set by the layer that knows how."""
-        self.facade: object = None
+        self.facade: Any = None
         """The runtime, as users hold it."""
         self.closed = False
         self.panic: BaseException | None = None
@@ -226,6 +231,16 @@ class Kernel:
                 title,
                 seconds,
             )
+
+    def stepper(self) -> Stepper:
+        """A stepper for code that is about to take its first step; it goes back to `steppers` when that has ended."""
+        return self.steppers.pop() if self.steppers else Stepper()
+
+    def result_of(self, stepper: Stepper) -> Any:
+        """What the code returned. The stepper can be used again."""
+        if len(self.steppers) < _IDLE_STEPPERS:
+            self.steppers.append(stepper)
+        return stepper.take()
 
     def activity_over(self, runnable: Runnable | None) -> None:
         """An activity that had suspended has ended."""

@@ -403,14 +403,14 @@ class ActorCell(Waiter, eq=False):
                     self.turn = None
                     office.handled += 1
                 else:
-                    self._as_call(message, context).returned(stepper.value)
+                    self._as_call(message, context).returned(stepper.take())
             if mail:
                 kernel.drain()
             if self.turn is not None or self.life != _RUNNING:
                 break
             if self.extras is not None and self.extras.resuming:
                 break
-        kernel.steppers.append(stepper)
+        kernel.result_of(stepper)
         return None
 
     @property

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from actorsched._kernel.backend import Future
     from actorsched._kernel.carrier import Carrier
     from actorsched._kernel.kernel import Kernel
+    from actorsched._kernel.stepper import Stepper
     from actorsched._system.actor_cell import ActorCell
     from actorsched._system.handlers import Handler
     from actorsched._system.stream import StreamSource
@@ -87,7 +88,7 @@ class Call(CodeRun, msgspec.Struct, eq=False):
     dead: bool = False
     """Not to be handled any more, though it may still be queued."""
     interrupted: bool = False
-    coroutine: Coroutine[Any, Any, Any] | None = None
+    stepper: Stepper | None = None
     carrier: Carrier | None = None
     deferred: Deferred | None = None
     ended: tuple[Any, BaseException | None] | None = None
@@ -220,7 +221,7 @@ class Hook(CodeRun, msgspec.Struct, eq=False):
     context: Context | None
     args: tuple[Any, ...] = ()
     interrupted: bool = False
-    coroutine: Coroutine[Any, Any, Any] | None = None
+    stepper: Stepper | None = None
     carrier: Carrier | None = None
     deferred: Deferred | None = None
     ended: tuple[Any, BaseException | None] | None = None
@@ -256,28 +257,7 @@ class Hook(CodeRun, msgspec.Struct, eq=False):
         """Call the hook."""
         assert self.context is not None
         self.context.run(CURRENT.set, self)
-        coroutine = self.coroutine = self.owner.invoke_hook(self)
-        return coroutine
-
-    def opened(self) -> tuple[Context, Coroutine[Any, Any, Any]]:
-        """The hook, called, and where to step it."""
-        coroutine = self.open()
-        assert self.context is not None
-        return self.context, coroutine
-
-    def step(self) -> tuple[Activity, object] | None:
-        """Take the first step, in a carrier."""
-        context = self.context
-        assert context is not None
-        try:
-            yielded = context.run(self.open().send, None)
-        except StopIteration as stop:
-            self.returned(stop.value)
-        except BaseException as error:
-            self.raised(error)
-        else:
-            return self, yielded
-        return None
+        return self.owner.invoke_hook(self)
 
     def forsaken(self) -> None:
         """The spawner, who carried it, was cancelled."""

@@ -20,6 +20,8 @@ import types
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
+from actorsched._kernel.stepper import DONE
+
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Coroutine
@@ -122,7 +124,7 @@ class Lender:
         """Whether one more run may be carried by whoever waits for it."""
         return self._willing and self._depth < _DEEPEST
 
-    async def carry(self, run: Call | Hook, context: Context, coroutine: Coroutine[Any, Any, Any]) -> None:
+    async def carry(self, run: Call | Hook, code: Coroutine[Any, Any, Any]) -> None:
         """Run user code to its end in the present task. Its outcome goes where it always goes.
 
         Raises:
@@ -130,17 +132,12 @@ class Lender:
         """
         self._depth += 1
         try:
-            yielded = context.run(coroutine.send, None)
-        except StopIteration as stop:
+            suspended = run.step(code)
+        finally:
             self._depth -= 1
-            after = run.returned(stop.value)
-        except BaseException as error:
-            self._depth -= 1
-            after = run.raised(error)
-        else:
-            self._depth -= 1
-            return await self._stay_with(run, yielded)
-        self._kernel.activity_over(after)
+        if suspended is not None:
+            return await self._stay_with(run, suspended[1])
+        self._kernel.activity_over(run.owner)
         self._count += 1
         if self._count >= _BREATHER:
             self._count = 0
@@ -174,22 +171,22 @@ class Lender:
     @types.coroutine
     def _drive(self, run: CodeRun, yielded: Any, loan: Loan) -> Generator[Any, Any, Any]:
         """Step suspended code to its end within its own context, passing its traps on to the loop."""
-        context, coroutine, cancelled = run.context, run.coroutine, self._kernel.cancelled
+        context, stepper, cancelled = run.context, run.stepper, self._kernel.cancelled
         assert context is not None
-        assert coroutine is not None
+        assert stepper is not None
         while True:
-            step, sent = coroutine.send, None
+            step, sent = stepper.send, None
             try:
                 sent = yield yielded
             except BaseException as error:
                 if isinstance(error, cancelled):
                     loan.cancelled(error)
-                step, sent = coroutine.throw, error
+                step, sent = stepper.throw, error
             outer, self._depth = self._depth, loan.depth
             try:
                 yielded = context.run(step, sent)
-            except StopIteration as stop:
-                return stop.value
+                if yielded is DONE:
+                    return self._kernel.result_of(stepper)
             finally:
                 self._depth = outer
                 del sent

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, cast
 
+from actorsched._kernel.stepper import DONE
+
 if TYPE_CHECKING:
     from collections.abc import Coroutine
     from contextvars import Context
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from actorsched._kernel.activity import Activity, Runnable
     from actorsched._kernel.carrier import Carrier
     from actorsched._kernel.kernel import Kernel
+    from actorsched._kernel.stepper import Stepper
 
 Deferred = list[tuple[Callable[..., object], tuple[Any, ...]]]
 
@@ -76,8 +79,7 @@ class CodeRun:
         if yielded is not DONE:
             self.stepper = stepper
             return self, yielded
-        kernel.steppers.append(stepper)
-        self.returned(stepper.value)
+        self.returned(kernel.result_of(stepper))
         return None
 
     def returned(self, value: Any) -> Runnable | None:
