@@ -112,7 +112,8 @@ class HostedCall:
     """One run of an actor's code.
 
     Args:
-        port: Where to say items and logs.
+        port: Where contexts say what they have to say.
+        say: Where to say what becomes of the call.
         backend: The event loop.
         actor: Whose code; None when there is no such actor here.
         number: The number of the call; of a hook, minus that of the actor.
@@ -123,15 +124,22 @@ class HostedCall:
         "_backend",
         "_cancelled",
         "_demand",
-        "_port",
+        "_say",
         "_scope",
         "_wanted",
         "context",
         "number",
     )
 
-    def __init__(self, port: Port, backend: Backend, actor: HostedActor | None, number: int) -> None:
-        self._port = port
+    def __init__(
+        self,
+        port: Port,
+        say: Callable[[FromHost], None],
+        backend: Backend,
+        actor: HostedActor | None,
+        number: int,
+    ) -> None:
+        self._say = say
         self._backend = backend
         self._actor = actor
         self._scope: CancelScope | None = None
@@ -241,8 +249,7 @@ class HostedCall:
                     except StopAsyncIteration:
                         break
                 self._demand -= 1
-                self._port.say(Item(frame.call_id, dumps(item, f"an item of {frame.handler!r}", "item")))
-                self._port.urge()
+                self._say(Item(frame.call_id, dumps(item, f"an item of {frame.handler!r}", "item")))
         finally:
             with CancelScope(shield=True):
                 async with actor.turn:

@@ -22,6 +22,7 @@ from actorsched._hosting.transfer import load_call, loads
 from actorsched._hosting.variables import contextvars_in
 from actorsched._hosting.wire import (
     Answer,
+    Bulky,
     Bye,
     Call,
     CancelCall,
@@ -105,7 +106,10 @@ class ActorHost:
 
     def _say(self, frame: FromHost) -> None:
         self._port.say(frame)
-        self._flush_soon()
+        if isinstance(getattr(frame, "value", None), Bulky):
+            self._port.flush()  # before another handler can change the memory that it refers to
+        else:
+            self._flush_soon()
 
     def _flush_soon(self) -> None:
         """From any thread: user code may log in threads of its own."""
@@ -158,7 +162,7 @@ class ActorHost:
     def _open(self, opened: Open) -> None:
         actor = HostedActor(opened, Turn(self._backend))
         self._actors[opened.actor_id] = actor
-        call = HostedCall(self._port, self._backend, actor, -opened.actor_id)
+        call = HostedCall(self._port, self._say, self._backend, actor, -opened.actor_id)
         self._start(opened.context, f"start of {opened.name}", self._run_open, actor, call)
 
     async def _run_open(self, actor: HostedActor, call: HostedCall) -> None:
@@ -197,7 +201,7 @@ class ActorHost:
         error = None
         if close is not None:
             reason = loads(close.reason, "the reason of the end")
-            call = HostedCall(self._port, self._backend, actor, -number)
+            call = HostedCall(self._port, self._say, self._backend, actor, -number)
             error = await call.run(actor.hook, "on_stop", reason)
             actor.left(call)
         actor.instance = None
@@ -208,7 +212,7 @@ class ActorHost:
 
     def _call(self, frame: Call) -> None:
         actor = self._actors.get(frame.actor_id)
-        call = HostedCall(self._port, self._backend, actor, frame.call_id)
+        call = HostedCall(self._port, self._say, self._backend, actor, frame.call_id)
         self._calls[frame.call_id] = call
         name = f"{actor.opened.name if actor else 'nobody'}.{frame.handler}"
         self._start(frame.context, name, self._run_call, call, frame)

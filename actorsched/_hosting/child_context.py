@@ -179,7 +179,10 @@ class TaskContext(HostedContext):
         self.reason = reason
         self.cancel_requested = True
         if self.stop is not None:
-            self.stop()
+            try:
+                self.stop()
+            except RuntimeError:  # its loop has ended in this moment
+                pass
 
 
 class CallContext(HostedContext):

@@ -39,6 +39,7 @@ from actorsched._hosting.segments import BOARD
 from actorsched._hosting.transfer import dumps, load_call, loads
 from actorsched._hosting.wire import (
     Answer,
+    Bulky,
     Bye,
     Cancel,
     Define,
@@ -214,9 +215,12 @@ class TaskHost:
         except BaseException as error:
             took = monotonic() - began
             packed = pack_error(error, f"the exception of task {run.name!r}")
-            self._end(Failed(run.task_id, packed, began, took, isinstance(error, Interrupted)))
+            interrupted = context.cancel_requested and isinstance(error, Interrupted)
+            self._end(Failed(run.task_id, packed, began, took, interrupted))
         else:
             self._end(Done(run.task_id, payload, began, monotonic() - began))
+            if isinstance(payload, Bulky):  # before the next task can change the memory that it refers to
+                self._port.flush()
 
     def _end(self, frame: Done | Failed) -> None:
         with self._lock:  # so that the watchman cannot say afterwards that it has started
@@ -297,10 +301,8 @@ class _Watchman:
 
     def _sleep(self, seen: int) -> None:
         self._awake = False
-        if (
-            self._host.current != seen
-        ):  # begun after the last look, by a main thread that thought this one awake
-            self._awake = True
+        if self._host.current != seen:
+            self._awake = True  # a task began after the last look, and took this thread to be awake
 
     def _receive(self) -> None:
         data = os.read(self._control, 65536)

@@ -32,13 +32,16 @@ from actorsched._hosting.packets import Packer, ProtocolError, Splitter
 from actorsched._hosting.segments import Borrower, Lender
 from actorsched._hosting.wire import (
     Answer,
+    Bulky,
     Bye,
+    Call,
     Cancel,
     Define,
     FromHost,
     Hello,
     Release,
     Revoke,
+    Run,
     Stop,
     ToHost,
     Undefine,
@@ -148,7 +151,7 @@ class HostLink:
     # ------------------------------------------------------------------------------------------------ sending
 
     def send(self, frame: ToHost) -> None:
-        """Send a frame: at once if it comes alone, else with the others of this turn.
+        """Send a frame: at once if it comes alone or has big arguments, else with the others of this turn.
 
         Does nothing when the host has ended.
         """
@@ -157,9 +160,9 @@ class HostLink:
         queue = self._urgent if self._control is not None and type(frame) in _URGENT else self._queue
         queue.append(frame)
         if self._holding:
-            if len(queue) >= _FLUSH_AT:
+            if len(queue) >= _FLUSH_AT or _refers_to_memory(frame):
                 self.flush()
-        elif monotonic() - self._flushed_at > _ALONE:
+        elif monotonic() - self._flushed_at > _ALONE or _refers_to_memory(frame):
             self.flush()
         else:
             self._holding = True
@@ -381,6 +384,11 @@ class HostLink:
         cut(self._lifeline)
         self._queue.clear()
         self._urgent.clear()
+
+
+def _refers_to_memory(frame: ToHost) -> bool:
+    """Whether the frame has arguments that somebody could change before they are copied."""
+    return isinstance(frame, (Run, Call)) and isinstance(frame.args, Bulky)
 
 
 def _drained(numbers: deque[int]) -> list[int]:

@@ -55,9 +55,8 @@ class Port:
 
     def __init__(self, socket: int, to_host: int | None, from_host: int | None) -> None:
         self.socket = socket
-        self._view = memoryview(
-            bytearray(_READ)
-        )  # a buffer of this size for each read would be a new mapping each time
+        # One buffer for good: one of this size for each read would be a new mapping each time.
+        self._view = memoryview(bytearray(_READ))
         self._buffers = [self._view]
         self._lock = RLock()
         self._flushing = False

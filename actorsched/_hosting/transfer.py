@@ -54,7 +54,8 @@ _ATOMS = frozenset({int, float, bool, str, complex})
 def dumps(value: object, what: str, root: str = "value") -> Payload:
     """Turn an object into a payload.
 
-    Big buffers in it are referred to, not copied: do not change them before the payload's frame is sent.
+    Big buffers in it are referred to, and copied when the payload's frame is sent: do not change them
+    before.
 
     Args:
         value: The object.

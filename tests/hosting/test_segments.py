@@ -14,7 +14,7 @@ import pytest
 
 from actorsched._hosting import segments, wire
 from actorsched._hosting.segments import Borrower, Lender, memory_file
-from actorsched._hosting.transfer import BIG
+from actorsched._hosting.transfer import BIG, loads
 from tests.hosting import work
 from tests.hosting.harness import Host, hosted
 
@@ -267,3 +267,33 @@ async def test_a_full_table_of_descriptors_there_stops_nothing_either() -> None:
         await host.run(same_with_a_full_table, array)
         for _ in range(3):
             assert (await host.run(work.same, array) == array).all()
+
+
+@pytest.mark.process
+async def test_a_result_is_what_it_was_when_it_was_returned() -> None:
+    async with hosted() as host:
+        numbers = [host.start(work.fill_the_buffer, n) for n in range(20)]
+        assert [(await host.result(number))[0] for number in numbers] == list(range(20))
+
+
+@pytest.mark.process
+async def test_an_item_is_what_it_was_when_it_was_yielded() -> None:
+    async with hosted("actors") as host:
+        actor = await host.open(work.Counter)
+        calls = [host.call(actor, "fill_once", n) for n in range(10)]
+        assert {(await host.answer(call))[0] for call in calls} == set(range(10))
+        stream = host.call(actor, "fill", 10, stream=True)
+        host.link.send(wire.Demand(stream, 11))
+        await host.answer(stream)
+        assert [loads(item.value)[0] for item in host.seen(wire.Item)] == list(range(10))
+
+
+@pytest.mark.process
+async def test_arguments_are_what_they_were_when_they_were_sent() -> None:
+    async with hosted() as host:
+        data = bytearray(200_000)
+        numbers: list[int] = []
+        for n in range(20):
+            data[:] = bytes([n]) * len(data)
+            numbers.append(host.start(work.same, data))
+        assert [(await host.result(number))[0] for number in numbers] == list(range(20))

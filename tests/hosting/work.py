@@ -12,6 +12,15 @@ if TYPE_CHECKING:
 VARIABLE: ContextVar[str] = ContextVar("VARIABLE", default="unset")
 
 
+_BUFFER = bytearray(200_000)
+
+
+def fill_the_buffer(value: int) -> bytearray:
+    """The same buffer each time, with other contents."""
+    _BUFFER[:] = bytes([value]) * len(_BUFFER)
+    return _BUFFER
+
+
 def nothing() -> None:
     """No-op."""
 
@@ -276,6 +285,15 @@ class Counter:
         finally:
             if self._log is not None:
                 _append(self._log, "cancelled")
+
+    async def fill(self, until: int) -> AsyncIterator[bytearray]:
+        """A stream that yields the same buffer each time, with other contents."""
+        for number in range(until):
+            yield fill_the_buffer(number)
+
+    async def fill_once(self, value: int) -> bytearray:
+        """The same buffer each time, with other contents."""
+        return fill_the_buffer(value)
 
     async def count(self, until: int) -> AsyncIterator[int]:
         """A stream."""
