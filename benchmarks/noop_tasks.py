@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from time import perf_counter
+from time import process_time
 from typing import TYPE_CHECKING
 
 from actorsched import Runtime
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 @asynccontextmanager
 async def floor(size: int) -> AsyncIterator[Round]:
     async def play() -> float:
-        start = perf_counter()
+        start = process_time()
         await asyncio.gather(*[asyncio.create_task(noop()) for _ in range(size)])
-        return (perf_counter() - start) / size
+        return (process_time() - start) / size
 
     yield play
 
@@ -34,11 +34,11 @@ async def trio_floor(size: int) -> AsyncIterator[Round]:
     import trio
 
     async def play() -> float:
-        start = perf_counter()
+        start = process_time()
         async with trio.open_nursery() as nursery:
             for _ in range(size):
                 nursery.start_soon(noop)
-        return (perf_counter() - start) / size
+        return (process_time() - start) / size
 
     yield play
 
@@ -48,11 +48,11 @@ async def ours(size: int) -> AsyncIterator[Round]:
     async with Runtime() as rt:
 
         async def play() -> float:
-            start = perf_counter()
+            start = process_time()
             refs = [await rt.spawn(noop) for _ in range(size)]
             for ref in refs:
                 await ref
-            return (perf_counter() - start) / size
+            return (process_time() - start) / size
 
         yield play
 
