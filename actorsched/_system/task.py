@@ -61,6 +61,7 @@ REFS: set[type] = set()
 """The types that stand for a task among arguments; filled by the layer that defines them."""
 _UNDERWAY = Underway()
 _HURRY = Hurry()
+_READY = TaskStatus.READY
 _RUNNING = TaskStatus.RUNNING
 _COMPLETED = TaskStatus.COMPLETED
 
@@ -185,10 +186,10 @@ class TaskActor(Waiter, eq=False):
 
     def admitted(self) -> None:
         """The scheduler has put it into the queue at once: it has no dependencies."""
-        self.status = TaskStatus.READY
+        self.status = _READY
 
     def _become_ready(self, out: Outbox) -> None:
-        self.status = TaskStatus.READY
+        self.status = _READY
         self.upstream = None
         assert self.scheduler is not None
         out.send((self.scheduler, Ready(self)))
@@ -437,7 +438,7 @@ class TaskActor(Waiter, eq=False):
         elif waits:
             self.status = TaskStatus.WAITING
         elif waits.resuming:
-            self.status = TaskStatus.READY
+            self.status = _READY
 
     @handles(Probe)
     def _pass_probe(self, message: Probe, out: Outbox) -> None:
