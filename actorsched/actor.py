@@ -75,9 +75,8 @@ class ActorRef(Generic[A]):
         return f"<ActorRef {self.name!r} {self._cell.life.name.lower()}>"
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        from actorsched.remote import reduce_actor
-
-        return reduce_actor(self._cell)
+        reduced: tuple[Callable[..., Any], tuple[Any, ...]] = self._cell.kernel.facade._reduced(self._cell)
+        return reduced
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ActorRef) and other._cell is self._cell
@@ -124,14 +123,20 @@ class ActorRef(Generic[A]):
             ValueError: The timeout is no duration.
         """
         if not isinstance(priority, int) or isinstance(priority, bool):
-            raise TypeError(f"priority={priority!r} is of type {type(priority).__name__}; give a Priority or an int")
+            raise TypeError(
+                f"priority={priority!r} is of type {type(priority).__name__}; give a Priority or an int"
+            )
         limit = None if timeout is None else seconds(timeout, field="timeout")
         proxy: Any = self._cell.table.proxy(Asking, _method)
         asking: A = proxy(self._cell, limit, priority)
         return asking
 
     def tell(
-        self, handler: Callable[Concatenate[A, P], Coroutine[Any, Any, Any]], /, *args: P.args, **kwargs: P.kwargs
+        self,
+        handler: Callable[Concatenate[A, P], Coroutine[Any, Any, Any]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> None:
         """Send a message that nobody waits for: `ref.tell(Counter.add, 5)`. Never blocks; any thread may call it.
 
@@ -144,7 +149,11 @@ class ActorRef(Generic[A]):
         self._cell.tell(handler, args, kwargs)
 
     async def telling(
-        self, handler: Callable[Concatenate[A, P], Coroutine[Any, Any, Any]], /, *args: P.args, **kwargs: P.kwargs
+        self,
+        handler: Callable[Concatenate[A, P], Coroutine[Any, Any, Any]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> None:
         """Send a message that nobody waits for, and return when it is in the mailbox.
 

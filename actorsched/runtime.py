@@ -315,6 +315,11 @@ class Runtime(Scope):
         """
         await self._system.kernel.sleep(seconds(duration, field="duration"))
 
+    def _reduced(self, owner: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """How the ref of one of its tasks or actors travels; refs ask for it when they are pickled."""
+        from actorsched.remote import reduce_actor, reduce_task
+
+        return reduce_task(owner) if owner.settles else reduce_actor(owner)
 
 
 def _learn_refs(system: System) -> None:

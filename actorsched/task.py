@@ -79,9 +79,8 @@ class TaskRef(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
             task.held_no_more(task.kernel)
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        from actorsched.remote import reduce_task
-
-        return reduce_task(self._task)
+        reduced: tuple[Callable[..., Any], tuple[Any, ...]] = self._task.kernel.facade._reduced(self._task)
+        return reduced
 
     def _actorsched_task(self) -> TaskActor:
         return self._task

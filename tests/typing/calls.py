@@ -245,8 +245,8 @@ async def wrong_runtimes() -> None:
     Retry(attempts="three")  # wrong
     Supervise("all_for_one")  # wrong
     async with Runtime() as rt:
-        async for words in rt.map(count_words, [1, 2]):  # wrong
-            print(words)
+        async for _ in rt.map(count_words, [1, 2]):  # wrong
+            pass
         rt.pipeline(stage(read, workers="two"))  # wrong
 
 
