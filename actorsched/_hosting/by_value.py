@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import cloudpickle
 
 from actorsched._hosting.importable import strangers
-from actorsched._hosting.transfer import REDUCERS
+from actorsched._hosting.reducers import REDUCERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -22,7 +22,6 @@ import copyreg
 from collections import ChainMap
 from collections.abc import Callable
 from contextlib import contextmanager
-from contextvars import ContextVar
 from io import BytesIO
 from pickle import PickleBuffer, Pickler
 from pickle import dumps as _pickled
@@ -30,6 +29,7 @@ from pickle import loads as _unpickled
 from typing import TYPE_CHECKING, Any, cast
 
 from actorsched._hosting import importable
+from actorsched._hosting.reducers import REDUCERS
 from actorsched._hosting.wire import Bulky, Payload
 from actorsched.exceptions import NotTransferable
 
@@ -196,26 +196,6 @@ def _set_aside(value: object) -> object:
     if type(value) in (bytes, bytearray) and len(cast("bytes", value)) >= BIG:
         return _Aside(cast("bytes", value))
     return value
-
-
-def _view(buffer: Any, form: str, shape: tuple[int, ...]) -> memoryview:
-    flat = memoryview(buffer).cast("B")
-    return flat.cast(form, shape) if len(shape) > 1 or form != "B" else flat  # type: ignore[call-overload]
-
-
-def _reduce_memoryview(view: memoryview) -> Any:
-    flat = PickleBuffer(view) if view.c_contiguous else PickleBuffer(view.tobytes())
-    return _view, (flat, view.format, view.shape)
-
-
-def _reduce_variable(variable: ContextVar[Any]) -> Any:
-    from actorsched._hosting.variables import handle_of, variable_of
-
-    return variable_of, (handle_of(variable),)
-
-
-REDUCERS: dict[type, Callable[[Any], Any]] = {memoryview: _reduce_memoryview, ContextVar: _reduce_variable}
-"""How to pickle what pickle refuses although it can cross."""
 
 
 class _Reducing(Pickler):
