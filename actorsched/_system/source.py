@@ -12,13 +12,14 @@ A generator is closed, and so is whatever has an `aclose`, when nothing more of 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine, Generator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, cast
 
 from anyio import CancelScope
 
 from actorsched._core.window import NOTHING
+from actorsched._kernel.stepper import DONE
 from actorsched._system.code_run import without_cancellation
 from actorsched.exceptions import TaskCancelled, shown
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from actorsched._kernel.backend import Future
     from actorsched._kernel.carrier import Carrier
     from actorsched._kernel.kernel import Kernel
+    from actorsched._kernel.stepper import Stepper
 
 Source = AsyncIterator[Any] | Iterator[Any]
 
@@ -80,7 +82,7 @@ class Puller:
 
     def __init__(self, reader: Reader, source: Source, rank: int, context: Context) -> None:
         self.context: Context | None = context
-        self.coroutine: Coroutine[Any, Any, Any] | None = None
+        self.stepper: Stepper | None = None
         self.carrier: Carrier | None = None
         self.interrupted = False
         self.rank = rank
@@ -103,13 +105,17 @@ class Puller:
     def run(self, burst: int) -> tuple[Puller, object] | None:
         """Begin to read."""
         assert self.context is not None
-        self.coroutine = self._pull()
+        kernel = self._reader.kernel
+        stepper = kernel.stepper()
         try:
-            return self, self.context.run(self.coroutine.send, None)
-        except StopIteration:
-            self.returned(None)
+            yielded = self.context.run(stepper.send, self._pull())
         except BaseException as error:
             self.raised(error)
+            return None
+        if yielded is not DONE:
+            self.stepper = stepper
+            return self, yielded
+        self.returned(kernel.result_of(stepper))
         return None
 
     def has_more(self) -> bool:
@@ -118,12 +124,12 @@ class Puller:
 
     def returned(self, value: Any) -> None:
         """The source has ended."""
-        self.context = self.coroutine = self.carrier = None
+        self.context = self.stepper = self.carrier = None
         self._reader.source_over(None)
 
     def raised(self, error: BaseException) -> None:
         """The source has failed, or was cancelled."""
-        self.context = self.coroutine = self.carrier = None
+        self.context = self.stepper = self.carrier = None
         reader = self._reader
         remaining = without_cancellation(error, reader.kernel.cancelled)
         if remaining is None and not reader.dry:
