@@ -128,7 +128,7 @@ class DeadlockError(ActorschedError):
 
     def __init__(self, message: str = "", *, circle: Sequence[str] = ()) -> None:
         super().__init__(message)
-        self.circle = tuple(circle)
+        self.circle: tuple[str, ...] = tuple(circle)
 
 
 class DependencyCycle(ActorschedError, ValueError):
@@ -140,7 +140,7 @@ class DependencyCycle(ActorschedError, ValueError):
 
     def __init__(self, message: str = "", *, path: Sequence[str] = ()) -> None:
         super().__init__(message)
-        self.path = tuple(path)
+        self.path: tuple[str, ...] = tuple(path)
 
 
 class ChainTooLong(ActorschedError, ValueError):
@@ -244,7 +244,7 @@ class AskCycle(ActorschedError):
 
     def __init__(self, message: str = "", *, path: Sequence[str] = ()) -> None:
         super().__init__(message)
-        self.path = tuple(path)
+        self.path: tuple[str, ...] = tuple(path)
 
 
 class AskTimeout(TimeoutError, ActorschedError):

@@ -85,11 +85,11 @@ class Stage(Generic[In_contra, Out_co]):
         skips: bool,
     ) -> None:
         self._function = function
-        self.name = options.name or function_name(function)
-        self.workers = workers
-        self.demand = demand
-        self.ordered = ordered
-        self.skips = skips
+        self.name: str = options.name or function_name(function)
+        self.workers: int = workers
+        self.demand: int = demand
+        self.ordered: bool = ordered
+        self.skips: bool = skips
         self._results: Results
         self._task, self._results, self._options = _what_to_run(function, options, self.name)
 
@@ -328,7 +328,7 @@ class Pipeline(Generic[Out_co]):
     def __init__(self, system: System, nursery: Nursery, stages: tuple[Stage[Any, Any], ...]) -> None:
         self._system = system
         self._nursery = nursery
-        self.stages = stages
+        self.stages: tuple[Stage[Any, Any], ...] = stages
 
     def __repr__(self) -> str:
         return f"<Pipeline {self._name}>"

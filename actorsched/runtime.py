@@ -82,7 +82,7 @@ class Runtime(Scope):
             raise TypeError(f"seed={seed!r} is no int; give an int, or None for no shuffling")
         if name is not None and not isinstance(name, str):
             raise TypeError(f"name={name!r} is no str; give a name for people, or leave it out")
-        self.name = name or "runtime"
+        self.name: str = name or "runtime"
         self._concurrency = concurrency
         self._hosts = Hosts() if hosts is None else hosts
         self._clock = clock

@@ -24,8 +24,8 @@ class Link:
     __slots__ = ("before", "task")
 
     def __init__(self, task: Task[Any], before: Task[Any] | None = None) -> None:
-        self.task = task
-        self.before = before
+        self.task: Task[Any] = task
+        self.before: Task[Any] | None = before
 
     def __repr__(self) -> str:
         return f"<link {self.task!r} after {self.before!r}>"

@@ -287,12 +287,12 @@ class Task(Generic[T]):
             raise TypeError(
                 f"args={args!r} of task {name!r} is no tuple; give its positional arguments as one"
             )
-        self.options = task_options({**options, "name": name, "kwargs": {} if kwargs is None else kwargs})
+        self.options: TaskOptions = task_options({**options, "name": name, "kwargs": {} if kwargs is None else kwargs})
         self.name = name
         self.fn = fn
-        self.args = tuple(args)
-        self.kwargs = self.options.kwargs
-        self.arg_deps = tuple(arg_deps)
+        self.args: tuple[Any, ...] = tuple(args)
+        self.kwargs: Mapping[str, object] = self.options.kwargs
+        self.arg_deps: tuple[str, ...] = tuple(arg_deps)
         self.ref: TaskRef[Any] | None = None
         for parameter in self.arg_deps:
             if parameter in self.kwargs:

@@ -58,12 +58,12 @@ class UserLane(Generic[T]):
     __slots__ = ("_normal", "capacity", "dead", "overflow", "queue", "ranked")
 
     def __init__(self, capacity: int | None, overflow: str, normal: int) -> None:
-        self.capacity = capacity
-        self.overflow = overflow
+        self.capacity: int | None = capacity
+        self.overflow: str = overflow
         self._normal = normal
         self.queue: deque[T] | None = None
         self.ranked: dict[int, deque[T]] | None = None
-        self.dead = 0
+        self.dead: int = 0
 
     @property
     def size(self) -> int:

@@ -32,10 +32,10 @@ class PostOffice:
     __slots__ = ("_readers", "dead_lettered", "handled", "rejected", "sent")
 
     def __init__(self) -> None:
-        self.sent = 0
-        self.handled = 0
-        self.rejected = 0
-        self.dead_lettered = 0
+        self.sent: int = 0
+        self.handled: int = 0
+        self.rejected: int = 0
+        self.dead_lettered: int = 0
         self._readers: list[Subscriber] = []
 
     def __repr__(self) -> str:

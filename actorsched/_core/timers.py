@@ -21,10 +21,10 @@ class TimerEntry:
         self, heap: Timers, when: float, sequence: int, action: Callable[..., object], args: tuple[Any, ...]
     ) -> None:
         self._heap: Timers | None = heap
-        self.when = when
-        self.sequence = sequence
-        self.action = action
-        self.args = args
+        self.when: float = when
+        self.sequence: int = sequence
+        self.action: Callable[..., object] = action
+        self.args: tuple[()] = args
 
     def __lt__(self, other: TimerEntry) -> bool:
         return (self.when, self.sequence) < (other.when, other.sequence)

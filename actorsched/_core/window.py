@@ -57,11 +57,11 @@ class Entry:
     __slots__ = ("doomed", "index", "item", "over", "waiting", "work")
 
     def __init__(self, index: int, item: Any) -> None:
-        self.index = index
-        self.item = item
+        self.index: int = index
+        self.item: Any = item
         self.work: Any = None
-        self.over = False
-        self.doomed = False
+        self.over: bool = False
+        self.doomed: bool = False
         self.waiting: list[Any] | None = None
 
     def __repr__(self) -> str:
@@ -80,12 +80,12 @@ class Window:
     __slots__ = ("_ready", "begun", "buffered", "capacity", "open", "running", "workers")
 
     def __init__(self, workers: int, capacity: int) -> None:
-        self.workers = workers
-        self.capacity = capacity
-        self.open = True
-        self.begun = 0
-        self.running = 0
-        self.buffered = 0
+        self.workers: int = workers
+        self.capacity: int = capacity
+        self.open: bool = True
+        self.begun: int = 0
+        self.running: int = 0
+        self.buffered: int = 0
         self._ready: deque[Any] = deque()
 
     def __repr__(self) -> str:
@@ -280,7 +280,7 @@ class Inlet:
 
     def __init__(self) -> None:
         self._items: deque[Any] = deque()
-        self.open = True
+        self.open: bool = True
 
     def __len__(self) -> int:
         return len(self._items)

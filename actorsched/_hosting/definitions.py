@@ -48,8 +48,8 @@ class Definition:
     __slots__ = ("__weakref__", "_function", "_links", "_surroundings", "body", "fn_id")
 
     def __init__(self, function: weakref.ref[Any], body: Payload, surroundings: Surroundings | None) -> None:
-        self.fn_id = next(_numbers)
-        self.body = body
+        self.fn_id: int = next(_numbers)
+        self.body: Payload = body
         self._function = function
         self._surroundings = surroundings
         self._links: list[weakref.ref[HostLink]] = []

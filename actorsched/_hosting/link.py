@@ -109,8 +109,8 @@ class HostLink:
     ) -> None:
         self.kind = kind
         self.name = name
-        self.pid = process.pid
-        self.ready = False
+        self.pid: int = process.pid
+        self.ready: bool = False
         self.exited: HostExit | None = None
         self._backend = backend
         self._process = process

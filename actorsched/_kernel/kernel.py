@@ -59,22 +59,22 @@ class Kernel:
     def __init__(self, backend: Backend, clock: Clock, seed: int | None) -> None:
         self.backend = backend
         self.clock = clock
-        self.chance = Random(seed)
+        self.chance: Random = Random(seed)
         self.ready: RunQueue[Runnable] = RunQueue() if seed is None else ShuffledRunQueue(self.chance)
-        self.seeded = seed is not None
+        self.seeded: bool = seed is not None
         self.burst = 1 if self.seeded else _BURST
         self.steppers: list[Stepper] = []
         """Those that step no code now. One whose code has suspended stays with that until its end."""
         self.carriers: set[Carrier] = set()
         self.idle: list[Carrier] = []
-        self.cancelled = get_cancelled_exc_class()
-        self.thread = get_ident()
-        self.office = PostOffice()
+        self.cancelled: type[BaseException] = get_cancelled_exc_class()
+        self.thread: int = get_ident()
+        self.office: PostOffice = PostOffice()
         self.lender: Any = None
         """Lets runs be carried by those who wait for them; set by the layer that knows how."""
         self.facade: Any = None
         """The runtime, as users hold it."""
-        self.closed = False
+        self.closed: bool = False
         self.panic: BaseException | None = None
         self.on_panic: Callable[[BaseException], None] | None = None
         self.mail: deque[Envelope] = deque()

@@ -33,9 +33,9 @@ class Handler:
     __slots__ = ("_owner", "_signature", "function", "least", "most", "name", "streams")
 
     def __init__(self, owner: str, name: str, function: Callable[..., Any], *, streams: bool) -> None:
-        self.name = name
-        self.function = function
-        self.streams = streams
+        self.name: str = name
+        self.function: Callable[..., Any] = function
+        self.streams: bool = streams
         self._owner = owner
         self._signature: Signature | None = None
         self.least, self.most = plain_arguments(function)
@@ -79,7 +79,7 @@ class HandlerTable:
     __slots__ = ("by_function", "_proxies", "handlers", "has_start", "has_stop", "owner")
 
     def __init__(self, owner: type, base: type) -> None:
-        self.owner = owner.__qualname__
+        self.owner: str = owner.__qualname__
         self.handlers: dict[str, Handler] = {}
         self.by_function: dict[object, Handler] = {}
         self._proxies: dict[type, type] = {}
@@ -90,8 +90,8 @@ class HandlerTable:
             streams = isasyncgenfunction(function)
             if streams or iscoroutinefunction(function):
                 self.handlers[name] = Handler(self.owner, name, function, streams=streams)
-        self.has_start = getattr(owner, "on_start", None) is not getattr(base, "on_start", None)
-        self.has_stop = getattr(owner, "on_stop", None) is not getattr(base, "on_stop", None)
+        self.has_start: bool = getattr(owner, "on_start", None) is not getattr(base, "on_start", None)
+        self.has_stop: bool = getattr(owner, "on_stop", None) is not getattr(base, "on_stop", None)
 
     def find(self, name: str) -> Handler:
         """The handler of that name.

@@ -43,8 +43,8 @@ class Station:
         results: Results = "one",
         on_failure: Callable[[Entry, BaseException], BaseException | None] | None = None,
     ) -> None:
-        self.function = function
-        self.options = options
+        self.function: Callable[..., Any] = function
+        self.options: TaskOptions = options
         self.results = results
         self.on_failure = on_failure
         self.window: Window = (OrderedWindow if ordered else UnorderedWindow)(workers, capacity)

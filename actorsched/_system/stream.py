@@ -38,9 +38,9 @@ class StreamSource:
         self._reader: Future | None = None
         self._writer: Future | None = None
         self._trouble: BaseException | None = None
-        self.closing = False
-        self.over = False
-        self.sent = False
+        self.closing: bool = False
+        self.over: bool = False
+        self.sent: bool = False
 
     def __repr__(self) -> str:
         return f"<stream: demand {self._demand}, {len(self._items)} ready{', over' if self.over else ''}>"

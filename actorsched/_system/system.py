@@ -55,17 +55,17 @@ class System:
         self.facade = facade
         self.names: dict[str, ActorCell] = {}
         self.closing = False
-        self.patience = 30.0
+        self.patience: float = 30.0
         """Seconds that actors and threads have to stop when they must."""
         self.scopes: dict[Any, None] = {}
         """The scopes that are entered and not yet left, the runtime first."""
         self.threads: list[ThreadWorker] = []
-        self.pools = {
+        self.pools: dict[str, Pool] = {
             "loop": Pool("loop", concurrency, NewWorkers(self._loop_worker)),
             "thread": Pool("thread", THREADS, ReusedWorkers(self._thread_worker)),
         }
-        self.scheduler = Scheduler(pools=self.pools)
-        self.staff = HostStaff(self)
+        self.scheduler: Scheduler = Scheduler(pools=self.pools)
+        self.staff: HostStaff = HostStaff(self)
         self.pools["process"] = Pool("process", None, self.staff)
         self.learn_refs: Callable[[System], None] = _learn_nothing
         """Called before the first request of a host: sets `verbs` and `make_ref`, from the layer that knows refs."""

@@ -43,7 +43,7 @@ class Lines:
 
     def __init__(self, stream: TextIO | None, interval: float | None = None) -> None:
         self._stream = stream
-        self.interval = interval or self.interval
+        self.interval: float = interval or self.interval
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # never fail for a character that it does not know
 

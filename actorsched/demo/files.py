@@ -59,7 +59,7 @@ class Finds:
 
     def __init__(self) -> None:
         self.files: list[Found] = []
-        self.size = 0
+        self.size: int = 0
         self.unread: list[Failed] = []
         self.passed_over: Counter[tuple[str, str]] = Counter()
 

@@ -42,7 +42,7 @@ class Results:
     def __init__(self, folder: Path, form: Form) -> None:
         self.folder = folder
         self.form: Form = form
-        self.parts = ""
+        self.parts: str = ""
 
     def __repr__(self) -> str:
         return f"<Results in {self.folder}>"

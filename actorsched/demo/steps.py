@@ -269,8 +269,8 @@ class Part:
     """A new part file. It is deleted when the `with` block fails, or is cancelled."""
 
     def __init__(self, folder: str) -> None:
-        self.path = f"{folder}/{os.getpid()}-{next(_numbers)}"
-        self.size = 0
+        self.path: str = f"{folder}/{os.getpid()}-{next(_numbers)}"
+        self.size: int = 0
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         with writing():
             self._descriptor = os.open(self.path, flags, 0o666)
