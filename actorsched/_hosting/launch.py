@@ -4,8 +4,10 @@ The law of this module: it makes a process and the two ends between it and this 
 What the process does is told in `child`, what this end does in `link`.
 
 How it works: the host is an interpreter of its own, never a fork of this one, which may have threads; it
-inherits its ends of the sockets and memory files and nothing else. It is the leader of a session of its own,
-so a Ctrl-C at the terminal does not reach it, and everything that it starts can be ended together with it.
+inherits its ends of the sockets and memory files and nothing else. It has a process group of its own, so a
+Ctrl-C at the terminal does not reach it, and everything that it starts can be ended together with it. It does
+not get a session of its own: Linux schedules sessions against each other, and parent and host would preempt
+each other less readily than two tasks of one session do.
 """
 
 from __future__ import annotations
@@ -62,7 +64,7 @@ def launch(
             command(inheritance.descriptors["socket"]),
             stdin=subprocess.DEVNULL,
             pass_fds=list(inheritance.descriptors.values()),
-            start_new_session=True,
+            process_group=0,
         )
         undo.callback(process.wait)
         undo.callback(process.kill)
