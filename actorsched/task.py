@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from actorsched._system.task import TaskActor
+    from actorsched.options import TaskOptions
     from actorsched.signatures import PreparedKeywords
     from actorsched.status import TaskStatus
 
@@ -287,7 +288,9 @@ class Task(Generic[T]):
             raise TypeError(
                 f"args={args!r} of task {name!r} is no tuple; give its positional arguments as one"
             )
-        self.options: TaskOptions = task_options({**options, "name": name, "kwargs": {} if kwargs is None else kwargs})
+        self.options: TaskOptions = task_options(
+            {**options, "name": name, "kwargs": {} if kwargs is None else kwargs}
+        )
         self.name = name
         self.fn = fn
         self.args: tuple[Any, ...] = tuple(args)
