@@ -314,11 +314,13 @@ class EndWait(msgspec.Struct, frozen=True, eq=False):
 
     Attributes:
         resumed: Answered as soon as the code may go on.
+        at_once: Whether that is now, slot or not: the wait was cut short.
     """
 
     target: Waiter
     answer: Reply
     resumed: Reply
+    at_once: bool = False
 
 
 class Probe(msgspec.Struct, frozen=True, eq=False):

@@ -12,20 +12,19 @@ from actorsched._kernel.choose import running_backend
 from actorsched._kernel.clock import Clock, RealClock
 from actorsched._kernel.current import CURRENT
 from actorsched._kernel.kernel import Kernel
-from actorsched._system.asking import inside_of
+from actorsched._system.asking import ended, inside_of
 from actorsched._system.carrying import Lender
 from actorsched._system.system import System
 from actorsched.actor import ActorRef
 from actorsched.durations import Duration, seconds
 from actorsched.flow import Flow, dead_letters
-from actorsched.messages import DeadLetter, ExitReason, Unwatch, Watch
+from actorsched.messages import DeadLetter, ExitReason
 from actorsched.options import Hosts, Supervise
 from actorsched.scope import Scope
 
 if TYPE_CHECKING:
     from actorsched._core.timers import TimerEntry
     from actorsched._kernel.backend import Future
-    from actorsched._system.actor_cell import ActorCell
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -279,15 +278,7 @@ class Runtime(Scope):
 
     async def monitor(self, ref: ActorRef[Any]) -> ExitReason:
         """Wait until an actor has ended for good, and tell how. Restarts are not ends."""
-        cell: ActorCell = ref._cell
-        gone = cell.kernel.future()
-        cell.kernel.post(cell, Watch(gone))
-        try:
-            reason: ExitReason = await gone
-        except BaseException:
-            cell.kernel.post(cell, Unwatch(gone))
-            raise
-        return reason
+        return await ended(ref._cell)
 
     def dead_letters(self) -> Flow[DeadLetter]:
         """Iterate over what could not be delivered, from now on until the runtime is left.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 from anyio import CancelScope
 
-from actorsched._system.asking import settled
+from actorsched._system.asking import aside, settled
 from actorsched._system.code_run import without_cancellation
 from actorsched._system.nursery import Nursery
 from actorsched.exceptions import RuntimeClosed
@@ -130,7 +130,7 @@ class Scope(Spawner):
             gone = kernel.future()
             nursery.waiting.append(gone)
             kernel.post(supervisor, Close(patience, kill))
-            await gone
+            await aside(kernel, gone, "the end of a scope's actors")
         if self._supervisor is supervisor:
             self._supervisor = None
 

@@ -2,8 +2,7 @@
 
 Whoever waits here may be cancelled at any await. A message that has not begun is then taken back; one
 whose handler is running has its handler cancelled, and the cancelled asker waits, shielded, until the
-handler has really ended. A task that has lent its slot gets one back before it goes on, cancelled or not,
-unless it was told to stop.
+handler has really ended. A task lends its slot while it waits.
 """
 
 from __future__ import annotations
@@ -18,11 +17,13 @@ from actorsched._core.mailbox import Refusal
 from actorsched._kernel.current import CURRENT
 from actorsched._system.call import Call
 from actorsched._system.carrying import Slot
+from actorsched._system.waiting import Aside
 from actorsched.exceptions import TaskCancelled
 from actorsched.messages import EndWait, ExitReason, Failure, Unwatch, Wait, Watch
 
 if TYPE_CHECKING:
     from actorsched._core.behaviour import Reply
+    from actorsched._kernel.backend import Future
     from actorsched._kernel.kernel import Kernel
     from actorsched._system.actor_cell import ActorCell
     from actorsched._system.handlers import Handler
@@ -151,17 +152,32 @@ async def _carried(call: Call) -> Any:
 
 
 async def go_on(waiter: Waiter, target: Waiter, answer: Reply, error: BaseException | None = None) -> None:
-    """The wait is over, or was cut short; a task that lent its slot goes on when it has one again.
+    """The wait is over; a task that lent its slot goes on when it has one again.
 
-    Shielded: what has been received must not get lost, and whoever gives up waiting has no slot either. A task
-    that was told to stop is let through at once.
+    One whose wait was cut short, with the error given, goes on at once, and has its slot back as soon as there
+    is one. It may be about to cancel, because it took too long, the very task that has the slot.
     """
     kernel = target.kernel
     resumed = kernel.future()
-    kernel.post(waiter, EndWait(target, answer, resumed))
-    if not resumed.done() and not isinstance(error, GeneratorExit):
-        with CancelScope(shield=True):
-            await resumed
+    kernel.post(waiter, EndWait(target, answer, resumed, at_once=error is not None))
+    if not resumed.done():
+        await resumed
+
+
+async def aside(kernel: Kernel, answer: Future, what: str) -> Any:
+    """Wait for something that waits for nobody; a task lends its slot meanwhile."""
+    target = Aside(kernel=kernel, title=what)
+    waiter = waiter_of(target)
+    if waiter is None:
+        return await answer
+    kernel.post(waiter, Wait(target, answer))
+    try:
+        result = await answer
+    except BaseException as error:
+        await go_on(waiter, target, answer, error)
+        raise
+    await go_on(waiter, target, answer)
+    return result
 
 
 async def telling(call: Call) -> None:
@@ -239,20 +255,21 @@ async def ended(cell: ActorCell, *, waits: bool = False) -> ExitReason:
         AskCycle: It does wait, through others, for whoever waits here.
     """
     kernel = cell.kernel
-    waiter = waiter_of(cell) if waits else None
     gone = kernel.future()
     kernel.post(cell, Watch(gone))
-    if waiter is not None and not gone.done():
-        kernel.post(waiter, Wait(cell, gone))
+    waiter = None if gone.done() else waiter_of(cell)
+    target: Waiter = cell if waits else Aside(kernel=kernel, title=f"the end of {cell.name!r}")
+    if waiter is not None:
+        kernel.post(waiter, Wait(target, gone))
     try:
         reason: ExitReason | Failure = await gone
     except BaseException as error:
         kernel.post(cell, Unwatch(gone))
         if waiter is not None:
-            await go_on(waiter, cell, gone, error)
+            await go_on(waiter, target, gone, error)
         raise
     if waiter is not None:
-        await go_on(waiter, cell, gone)
+        await go_on(waiter, target, gone)
     if isinstance(reason, Failure):
         kernel.post(cell, Unwatch(gone))
         raise reason.error

@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
+
 from actorsched._core.behaviour import Behaviour, Outbox, handles
 from actorsched._core.policies.priority import FixedPriority
 from actorsched.messages import (
@@ -32,6 +34,13 @@ from actorsched.messages import (
 
 if TYPE_CHECKING:
     from actorsched._system.task import TaskActor
+
+class Choose(msgspec.Struct, frozen=True, eq=False):
+    """Scheduler to itself: somebody has to get the free slots of this pool."""
+
+    pool: Pool
+    last: bool
+
 
 _BEGIN = Begin()
 _RESUME = Resume()
@@ -65,6 +74,8 @@ class Pool:
         self.running = 0
         self.full = False
         """Whether no worker was to be had, and none has become idle since."""
+        self.choosing = False
+        """Whether a slot has become free, and who gets it is to be decided in a moment."""
 
     def __repr__(self) -> str:
         return f"<pool {self.name!r}: {self.running} running, {len(self.queue)} ready>"
@@ -102,7 +113,7 @@ class Scheduler(Behaviour):
         pool = self.pools[task.host]
         if pool.full or pool.queue or not pool.free or not self._assign(pool, task, out):
             pool.queue.push(task, out.now)
-            if not pool.full:
+            if not pool.full and not pool.choosing:
                 self._dispatch(pool, out)
 
     def _assign(self, pool: Pool, task: TaskActor, out: Outbox) -> bool:
@@ -139,8 +150,24 @@ class Scheduler(Behaviour):
             pool.running -= 1
         pool.staff.idle(message.worker)
         pool.full = False
-        if pool.queue:
-            self._dispatch(pool, out)
+        self._choose_soon(pool, out)
+
+    def _choose_soon(self, pool: Pool, out: Outbox) -> None:
+        """Give the free slot away when all that follows from the end of a task is known.
+
+        Whoever waited for the task hears of it first, and is in the queue a message later: hence two steps.
+        """
+        if pool.queue and not pool.choosing:
+            pool.choosing = True
+            out.send((self, Choose(pool, last=False)))
+
+    @handles(Choose)
+    def _choose(self, message: Choose, out: Outbox) -> None:
+        pool = message.pool
+        if not message.last:
+            return out.send((self, Choose(pool, last=True)))
+        pool.choosing = False
+        self._dispatch(pool, out)
 
     @handles(Withdraw)
     def _withdraw(self, message: Withdraw, out: Outbox) -> None:
@@ -164,7 +191,7 @@ class Scheduler(Behaviour):
         pool = self.pools[task.host]
         self.lent.add(task)
         pool.running -= 1
-        if pool.queue:
+        if pool.queue and not pool.choosing:
             self._dispatch(pool, out)
 
     @handles(Reclaim)
@@ -178,7 +205,8 @@ class Scheduler(Behaviour):
             pool.running += 1
             return out.send((task, _RESUME))
         pool.queue.push(task, out.now)
-        self._dispatch(pool, out)
+        if not pool.choosing:
+            self._dispatch(pool, out)
 
 
 class NewWorkers:

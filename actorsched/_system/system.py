@@ -18,6 +18,7 @@ from anyio import CancelScope
 from actorsched._core.mailbox import UserLane
 from actorsched._core.supervision import Supervision
 from actorsched._system.actor_cell import ActorCell, Life
+from actorsched._system.asking import go_on, waiter_of
 from actorsched._system.handlers import table_of
 from actorsched._system.host_staff import HostStaff
 from actorsched._system.loop_worker import LoopWorker
@@ -26,7 +27,7 @@ from actorsched._system.supervisor import Supervisor
 from actorsched._system.task import REFS, TaskActor, function_name
 from actorsched._system.thread_worker import ThreadWorker
 from actorsched.exceptions import RuntimeClosed, shown
-from actorsched.messages import Adopt, ExitReason, Failure, Kill, Submit, Watch
+from actorsched.messages import Adopt, ExitReason, Kill, Submit, Wait, Watch
 from actorsched.options import Hosts, Mailbox, Priority, Supervise
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from actorsched._kernel.kernel import Kernel
     from actorsched._system.line import Line
+    from actorsched._system.call import Hook
     from actorsched._system.nursery import Nursery
     from actorsched._system.waiting import Waiter
     from actorsched.options import ActorOptions, TaskOptions
@@ -229,23 +231,28 @@ class System:
         if options.name is not None:
             self.names[options.name] = cell
         kernel.post(supervisor, Adopt(cell, options.restart))
-        if hook is not None:
-            try:
-                await kernel.lender.carry(hook, hook.open())
-            except BaseException:
-                await self._abandon(cell)
-                raise
-        if cell.life is not Life.STARTING:
-            return started_well(cell)
-        started = cell.more().started = kernel.future()
+        if hook is not None or cell.life is Life.STARTING:
+            await self._start(cell, hook)
+        return started_well(cell)
+
+    async def _start(self, cell: ActorCell, hook: Hook | None) -> None:
+        """Wait until an actor has started; a task lends its slot meanwhile. Whoever is cancelled kills it."""
+        waiter, begun = waiter_of(cell), self.kernel.future()
+        if waiter is not None:
+            self.kernel.post(waiter, Wait(cell, begun))
         try:
-            result = await started
-        except BaseException:
+            if hook is not None:
+                await self.kernel.lender.carry(hook, hook.open())
+            if cell.life is Life.STARTING:
+                started = cell.more().started = self.kernel.future()
+                await started
+        except BaseException as error:
             await self._abandon(cell)
+            if waiter is not None:
+                await go_on(waiter, cell, begun, error)
             raise
-        if type(result) is Failure:
-            raise result.error
-        return cell
+        if waiter is not None:
+            await go_on(waiter, cell, begun)
 
     def _cell(
         self, supervisor: Supervisor, actor_class: Any, base: type, args: tuple[Any, ...], options: ActorOptions

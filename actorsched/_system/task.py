@@ -429,16 +429,14 @@ class TaskActor(Waiter, eq=False):
     # ------------------------------------------------------------------------- waiting of its own code
 
     def waits_changed(self) -> None:
-        """While its slot is lent it is WAITING, and READY when it only waits for a slot."""
+        """While its code waits it is WAITING, and READY when that only waits for its slot."""
         waits = self.waits
         if waits is None or self.worker is None:
             return
-        if not waits.lent or self.hurried:
-            self.status = _RUNNING
-        elif waits:
+        if waits and not self.hurried:
             self.status = TaskStatus.WAITING
-        elif waits.resuming:
-            self.status = _READY
+        else:
+            self.status = _READY if waits.resuming else _RUNNING
 
     @handles(Probe)
     def _pass_probe(self, message: Probe, out: Outbox) -> None:

@@ -5,8 +5,8 @@ from a wait:
 
 * A task lends its slot from the first wait to the end of the last, and goes on only when it has one
   again. While other waits of it are open it goes on without: its code may be waiting for them all, and
-  a slot held meanwhile would be held for ever. Nor does one that was told to stop queue for a slot: it is
-  to clean up and go.
+  a slot held meanwhile would be held for ever. So does one whose wait was cut short, by a time limit in its
+  code or because it was told to stop; it has its slot back as soon as there is one.
 * The request that closes a circle in the wait-for graph is refused. A `Probe` follows the edges from
   whoever begins to wait; everybody who waits passes it on; when it comes home, there is a circle
   (Chandy, Misra and Haas, "Distributed deadlock detection", 1983). Nothing is ever polled.
@@ -128,6 +128,20 @@ class Waiter(Behaviour, eq=False, kw_only=True):
             self.waits_changed()
 
 
+class Aside(Waiter, kw_only=True):
+    """Something that is not waited for by name, and waits for nobody itself: a step of an end, say."""
+
+    title: str
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self.title
+
+    def __repr__(self) -> str:
+        return f"<{self.title}>"
+
+
 class Waits:
     """The open waits of one actor's code."""
 
@@ -183,7 +197,11 @@ class Waits:
         """The owner's code has what it waited for, or waits no longer; answered when it may go on."""
         self._close(owner, message.target, message.answer, out)
         self._resuming.pop(message.answer, None)
-        self._go_on(owner, message.resumed, out)
+        if message.at_once:
+            self._reclaim(owner, out)
+            out.reply(message.resumed, None)
+        else:
+            self._go_on(owner, message.resumed, out)
 
     def settled(self, owner: Waiter, target: Waiter, out: Outbox) -> bool:
         """A task has settled. Answers whether the owner's code waited for it."""
@@ -211,13 +229,18 @@ class Waits:
     # ---------------------------------------------------------------------------------------- the slot
 
     def _go_on(self, owner: Waiter, answer: Reply, out: Outbox) -> None:
+        self._reclaim(owner, out)
         if not self._lent or self._open or owner.hurried:
-            return out.reply(answer, None)
-        if not self._reclaimed:
+            out.reply(answer, None)
+        else:
+            self._resuming[answer] = None
+
+    def _reclaim(self, owner: Waiter, out: Outbox) -> None:
+        """Ask for the slot, if it is needed again."""
+        if self._lent and not self._open and not self._reclaimed:
             assert owner.scheduler is not None
             self._reclaimed = True
             out.send((owner.scheduler, Reclaim(owner)))
-        self._resuming[answer] = None
 
     def resumed(self, owner: Waiter, out: Outbox) -> None:
         """The slot is ours again. Where the code has begun to wait for something else, it is lent at once."""
