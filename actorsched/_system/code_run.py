@@ -35,13 +35,18 @@ class CodeRun:
 
     if TYPE_CHECKING:
         context: Context | None
-        kernel: Kernel
         stepper: Stepper | None
         carrier: Carrier | None
         interrupted: bool
         deferred: Deferred | None
         ended: tuple[Any, BaseException | None] | None
         """What the code returned and raised, while its deferred calls run."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def kernel(self) -> Kernel:
+            """The kernel that runs it."""
 
     @property
     def title(self) -> str:

@@ -1,0 +1,258 @@
+"""The lives of a cell: how an actor starts, and how it ends.
+
+STARTING, RUNNING, DRAINING (it works off its mailbox, and takes no more), ENDING (children, streams, then
+`on_stop`), DOWN (it has failed; the mailbox is kept until the supervisor has decided) and STOPPED. A new life
+begins with a new instance, in the context in which the actor was spawned.
+
+A failure that reaches the supervisor ends the present life first: children are stopped, streams are closed,
+timers are dropped and `on_stop` runs, with the failure as its reason. `kill()` runs no `on_stop`.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from actorsched._core.behaviour import Outbox, handles
+from actorsched._system.call import Hook
+from actorsched._system.cell_state import Extras, Life
+from actorsched._system.cell_turns import CellTurns
+from actorsched._system.code_run import without_cancellation
+from actorsched.exceptions import TaskCancelled
+from actorsched.messages import (
+    Close,
+    Discard,
+    Exited,
+    ExitReason,
+    Failure,
+    Kill,
+    Start,
+    Stop,
+    Unlink,
+    Up,
+)
+
+_CHILD_PATIENCE = 5.0
+"""Seconds that an actor's children have to stop before they are killed, when the actor fails."""
+
+_log = logging.getLogger("actorsched.actor")
+
+
+class CellLives(CellTurns, eq=False):
+    """One actor's lives."""
+
+    # ---------------------------------------------------------------------------------------- starting
+
+    def begin_life(self) -> None:
+        """Make an instance and let it start. An error of the constructor leaves here."""
+        self.life = Life.STARTING
+        self.ending = None
+        self.returns = self.killed = False
+        context = self.context.copy()
+        self.instance = context.run(self.actor_class, *self.args, **self.kwargs)
+        if self.table.has_start:
+            self.hook = Hook(self.owner, "on_start", context)
+        else:
+            self._started()
+
+    def begin_first_life(self) -> Hook | None:
+        """Begin the life in which it is spawned. Answers with `on_start`, if its spawner is to carry that."""
+        self.begin_life()
+        hook = self.hook
+        if hook is None or not self.kernel.lender.ready:
+            self.schedule()
+            return None
+        self.turn, self.hook = hook, None
+        return hook
+
+    def _started(self) -> None:
+        self.life = Life.RUNNING
+        if self.recalled:
+            self.recalled = False
+            self.kernel.send((self.supervisor, Up(self)))
+        self.born = True
+        extras = self.extras
+        if extras is not None and extras.started is not None:
+            self.kernel.reply(extras.started, None)
+            extras.started = None
+        if self.leaving is not None:
+            self.life = Life.DRAINING
+            self.go_on_ending()
+        self.schedule()
+
+    def hook_over(self, hook: Hook, error: BaseException | None) -> None:
+        """`on_start` or `on_stop` has ended."""
+        self.turn = None
+        completed = error is None
+        failure = self._failure_of(hook, error)
+        if hook.name == "on_stop":
+            if failure is not None:
+                _log.error("on_stop of actor %r failed", self.name, exc_info=failure)
+            return self._life_over()
+        if completed and self.ending is None:
+            return self._started()
+        if not completed:
+            self.let_go()  # what has not started is not stopped
+        if self.ending is not None:
+            if failure is not None:
+                _log.error("on_start of actor %r failed while it was ending", self.name, exc_info=failure)
+            return self.go_on_ending()
+        assert failure is not None
+        self._end(ExitReason("failed", failure), returns=self.born and self.leaving is None)
+
+    def _failure_of(self, hook: Hook, error: BaseException | None) -> BaseException | None:
+        """What went wrong in a hook; None for nothing, or for a cancellation by the end of its actor."""
+        failure = None if error is None else without_cancellation(error, self.kernel.cancelled)
+        if failure is None and error is not None and not self.killed and self.ending is None:
+            failure = TaskCancelled(f"{hook.title} ended with a cancellation that nobody asked for")
+            failure.__cause__ = error
+        return failure
+
+    @handles(Start)
+    def _start(self, message: Start, out: Outbox) -> None:
+        if self.life != Life.DOWN:
+            return
+        self.recalled = True
+        try:
+            self.begin_life()
+            self.schedule()
+        except BaseException as error:
+            self.let_go()
+            self._end(ExitReason("failed", error), returns=True)
+
+    # ------------------------------------------------------------------------------------------ ending
+
+    def fail(self, error: BaseException) -> None:
+        """The present life ends with a failure; the supervisor decides what follows."""
+        if self.ending is None:
+            self._end(ExitReason("failed", error), returns=self.born and self.leaving is None)
+            self.fail_links(error, self, {self})
+
+    @handles(Stop)
+    def _stop(self, message: Stop, out: Outbox) -> None:
+        if self.life == Life.STOPPED:
+            return
+        if message.restart:
+            if self.ending is None and self.leaving is None:
+                self._end(message.reason, returns=True)
+            return
+        if self.leaving is None:
+            self.leaving = message.reason
+        match self.life:
+            case Life.RUNNING:
+                self.life = Life.DRAINING
+                self.go_on_ending()
+            case Life.ENDING:
+                self._end_for_good()
+            case Life.DOWN:
+                self.ending, self.returns = message.reason, False
+                self._life_over()
+            case _:  # STARTING goes on to drain when it has started; DRAINING does already
+                pass
+
+    def _end_for_good(self) -> None:
+        """No other life will follow, although one would have."""
+        if self.returns:
+            self.returns = False
+            if self.ending is not None and self.ending.error is None:
+                self.ending = self.leaving
+
+    @handles(Kill)
+    def _kill(self, message: Kill, out: Outbox) -> None:
+        if self.life == Life.STOPPED:
+            return
+        if message.restart and (self.leaving is not None or (self.ending is not None and not self.returns)):
+            message = Kill(self.leaving or self.ending or message.reason)  # it goes for good, only sooner
+        self.killed = True
+        if self.life == Life.DOWN:
+            if not message.restart:
+                self.ending, self.returns = message.reason, False
+                self._life_over()
+            return
+        self.hook = None
+        self._end(message.reason, returns=message.restart)
+        self._interrupt_turn()
+
+    def _end(self, reason: ExitReason, *, returns: bool) -> None:
+        """The present life is to end: whoever has the turn finishes first, unless it was killed."""
+        if self.ending is None or self.killed:
+            self.ending = reason
+        self.returns = returns
+        self.life = Life.ENDING
+        extras = self.extras
+        if extras is not None:
+            self._drop_timers(extras)
+            for call in list(extras.streams):
+                assert call.stream is not None
+                call.stream.cut_off(self.gone(f"the stream {call.handler.name} was cut off"))
+                if self.turn is call and call.ended is None:
+                    self.kernel.interrupt(call)
+            if extras.supervisor is not None:
+                patience = _CHILD_PATIENCE if returns else None
+                self.kernel.post(extras.supervisor, Close(patience, kill=self.killed))
+        self.go_on_ending()
+
+    def _drop_timers(self, extras: Extras) -> None:
+        for timer in list(extras.timers.values()):
+            timer.cancel()
+
+    def go_on_ending(self) -> None:
+        """Take the next step towards the end of this life, if nothing has to be waited for."""
+        extras = self.extras
+        if self.turn is not None:
+            return
+        if self.life == Life.DRAINING:
+            if not self.lane.size and not (extras is not None and extras.room):
+                assert self.leaving is not None
+                self._end(self.leaving, returns=False)
+            return
+        if extras is not None and (extras.streams or extras.supervisor is not None):
+            return
+        if self.life != Life.ENDING or self.hook is not None:
+            return
+        if (self.hosted or self.table.has_stop) and not self.killed and self.instance is not None:
+            self.hook = Hook(self.owner, "on_stop", self.context.copy(), (self.ending,))
+            self.schedule()
+        else:
+            self._life_over()
+
+    def _life_over(self) -> None:
+        """Nothing of this life is left. Another may follow; otherwise it was the last."""
+        reason = self.ending
+        assert reason is not None
+        self.let_go()
+        gone = not self.returns
+        known = not self.born  # to whoever spawned it
+        if gone:
+            self._bury(reason)
+        else:
+            self.life = Life.DOWN
+        self.kernel.send((self.supervisor, Exited(self, reason, gone, known)))
+        self.kernel.drain()
+
+    def _bury(self, reason: ExitReason) -> None:
+        self.life = Life.STOPPED
+        for call in self.lane.drain():
+            self.undeliverable(call, reason.kind)
+        extras = self.extras
+        if extras is not None:
+            for call in extras.room:
+                self.kernel.office.sent += 1
+                self.undeliverable(call, reason.kind)
+            extras.room.clear()
+            for other in extras.links:
+                self.kernel.send((other, Unlink(self)))
+            if extras.started is not None:
+                error = reason.error or self.gone("it was not started")
+                self.kernel.reply(extras.started, Failure(error))
+            for watcher in extras.watchers:
+                self.kernel.reply(watcher, reason)
+            self.extras = None
+        if self.on_stopped is not None:
+            self.on_stopped(self.owner)
+
+    @handles(Discard)
+    def _discard(self, message: Discard, out: Outbox) -> None:
+        if self.life == Life.DOWN:
+            assert self.ending is not None
+            self.returns = False
+            self._bury(self.ending)

@@ -1,0 +1,164 @@
+"""The mailbox of a cell: who gets in, who waits, who is turned away, and what becomes of those left over.
+
+What users send stands in the bounded user lane. Control, stop and supervision messages come by the system's
+own mail, and are handled at once, whatever the actor does: no back-pressure ever starves a cancellation.
+"""
+
+from __future__ import annotations
+
+from contextvars import copy_context
+from threading import get_ident
+from typing import TYPE_CHECKING, Any
+
+from actorsched._core.mailbox import Refusal
+from actorsched._system.call import Call, Letter
+from actorsched._system.cell_state import CellState, Life
+from actorsched._system.contexts import same_variables
+from actorsched.exceptions import MailboxFull
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from actorsched._core.behaviour import Reply
+    from actorsched._system.handlers import Handler
+
+_RUNNING = Life.RUNNING
+_DRAINING = Life.DRAINING
+_DOWN = Life.DOWN
+
+
+class CellMail(CellState, eq=False):
+    """One actor's mailbox."""
+
+    def offer(self, call: Call | Letter) -> Refusal | None:
+        """Take a message in, or say why not. A message to an actor that has ended is undeliverable."""
+        if self.life != _RUNNING and self._gone_for_good():
+            self.kernel.office.sent += 1
+            self.undeliverable(call, "stopped" if self.ending is None else self.ending.kind)
+            return None
+        verdict = self.lane.offer(call)
+        if verdict is None:
+            self.kernel.office.sent += 1
+            if not self.scheduled and self.turn is None:
+                self.schedule()
+            return None
+        if isinstance(verdict, Refusal):
+            return verdict
+        self.kernel.office.sent += 1
+        self._dropped(verdict)
+        return None
+
+    def _gone_for_good(self) -> bool:
+        return self.life >= _DRAINING and self.life != Life.DOWN and not self.returns
+
+    def tell(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Send a message that nobody waits for.
+
+        Raises:
+            MailboxFull: There is no room, and the mailbox does not drop.
+            TypeError: It is no handler of the actor, or does not take these arguments.
+        """
+        handler = self.table.by_function.get(function) or self.table.of(function, self.actor_class)  # type: ignore[arg-type]
+        if kwargs or not handler.least <= len(args) < handler.most:
+            handler.check(args, kwargs)
+        kernel, lane = self.kernel, self.lane
+        queue = lane.queue
+        letter = Letter(handler, args, kwargs or None, copy_context())
+        if self.hosted:
+            letter.packed = self.pack(handler, args, kwargs)
+        if get_ident() != kernel.thread:
+            return kernel.call_threadsafe(self._tell_from_thread, letter)
+        if queue and same_variables(letter.context, queue[-1].context):  # type: ignore[arg-type]  # it has one
+            letter.context = queue[-1].context  # type: ignore[assignment]  # share it
+        if (
+            queue is not None
+            and self.life == _RUNNING
+            and (lane.capacity is None or len(queue) < lane.capacity)
+        ):
+            queue.append(letter)  # what `offer` comes to, nearly always
+            kernel.office.sent += 1
+            if not self.scheduled and self.turn is None:
+                self.schedule()
+        elif self.offer(letter) is not None:
+            kernel.office.refuse()
+            raise self.full(handler)
+
+    def pack(self, handler: Handler, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """The arguments of a message as they travel: here they do not."""
+
+    def _tell_from_thread(self, call: Letter) -> None:
+        if self.offer(call) is not None:
+            self.kernel.office.sent += 1
+            self.kernel.office.bury(self._addressed(call), "full")
+
+    def full(self, handler: Handler) -> MailboxFull:
+        """The error of a sender whose message was refused."""
+        return MailboxFull(
+            f"{handler.name} of actor {self.name!r} was not sent: its mailbox holds {self.lane.size} "
+            "messages, which is its capacity; wait for room with `telling` or `ask`, or choose another "
+            "Mailbox(capacity=, overflow=)",
+            actor=self.name,
+            capacity=self.lane.capacity,
+        )
+
+    def wait_for_room(self, call: Call, admitted: Reply) -> None:
+        """Queue a message until there is room; `admitted` is answered when there is."""
+        call.admitted = admitted
+        self.more().room[call] = None
+
+    def _admit(self) -> None:
+        """There is room: let in whoever waits for it."""
+        extras = self.extras
+        while extras is not None and extras.room and self.lane.size < (self.lane.capacity or 1):
+            call, _ = extras.room.popitem(last=False)
+            self.kernel.office.sent += 1
+            self.lane.put(call)
+            admitted, call.admitted = call.admitted, None
+            assert admitted is not None
+            self.kernel.reply(admitted, None)
+        self.schedule()
+
+    def _dropped(self, message: Call | Letter) -> None:
+        self.kernel.office.bury(self._addressed(message), "dropped")
+        message.dead = True
+        if isinstance(message, Call):
+            message.context = None
+            message.answer(
+                MailboxFull(
+                    f"{message.title} was dropped: the mailbox was full, "
+                    f"and its rule is {self.lane.overflow!r}",
+                    actor=self.name,
+                )
+            )
+
+    def undeliverable(self, message: Call | Letter, reason: str) -> None:
+        """A message will never be handled."""
+        self.kernel.office.bury(self._addressed(message), reason)
+        message.dead = True
+        if isinstance(message, Call):
+            message.context = None
+            if message.timer is not None:
+                message.timer.cancel()
+            if message.reply is not None or message.stream is not None or message.admitted is not None:
+                message.answer(self.gone(f"{message.handler.name} was not handled"))
+            message.tell_over()
+
+    def _addressed(self, message: Call | Letter) -> Call:
+        """A message together with whom it was for."""
+        return message if isinstance(message, Call) else message.call(self.owner, message.context)
+
+    def discard_call(self, call: Call, reason: BaseException) -> None:
+        """Its sender no longer wants a message that has not begun."""
+        waiting = call.admitted is not None
+        if waiting:
+            call.dead = True
+            self.more().room.pop(call, None)
+            self.kernel.office.sent += 1
+        else:
+            self.lane.discard(call)
+        self.kernel.office.withdraw(call, "expired" if isinstance(reason, TimeoutError) else "withdrawn")
+        call.context = None
+        call.answer(reason)
+        call.tell_over()
+        if not waiting:
+            self._admit()

@@ -1,0 +1,292 @@
+"""The turns of a cell: handlers, hooks and generators of one actor run one at a time.
+
+Whoever runs has the `turn`. A generator without demand gives it back, and queues for it again. What is run
+next is decided in `run`: deferred calls of who has the turn, a hook, a stream that wants to go on, then the
+messages of the mailbox in their order.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from anyio import CancelScope
+
+from actorsched._kernel.current import CURRENT
+from actorsched._kernel.stepper import DONE
+from actorsched._system.call import Call, Hook, Letter
+from actorsched._system.cell_mail import CellMail
+from actorsched._system.cell_state import Life
+from actorsched._system.code_run import CodeRun, without_cancellation
+from actorsched._system.contexts import same_variables
+from actorsched.exceptions import TaskCancelled
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from contextvars import Context
+
+    from actorsched._kernel.activity import Activity
+
+_RUNNING = Life.RUNNING
+_DRAINING = Life.DRAINING
+
+_log = logging.getLogger("actorsched.actor")
+
+
+class CellTurns(CellMail, eq=False):
+    """One actor's turns."""
+
+    def _has_work(self) -> bool:
+        if self.turn is not None:
+            return self.turn.ended is not None and self.turn.deferred is not None
+        if self.hook is not None or (self.extras is not None and self.extras.resuming):
+            return True
+        return self.lane.size > 0 and (self.life == Life.RUNNING or self.life == Life.DRAINING)
+
+    def schedule(self) -> None:
+        """Get into the run queue, if there is something to run."""
+        if not self.scheduled and self._has_work():
+            self.scheduled = True
+            self.rank = self.lane.top()
+            self.kernel.make_ready(self)
+
+    def has_more(self) -> bool:
+        """Whether it should go back into the run queue; it then is in it."""
+        if self.scheduled or not self._has_work():
+            return False
+        self.scheduled = True
+        self.rank = self.lane.top()
+        return True
+
+    def run(self, burst: int) -> tuple[Activity, object] | None:
+        """Give the turn to whoever is next, one after the other, until one suspends."""
+        self.scheduled = False
+        turn = self.turn
+        if turn is not None:
+            if turn.ended is None or turn.deferred is None:
+                return None
+            assert not isinstance(turn, Letter)
+            return turn.step_deferred()
+        if self.hook is not None:
+            hook, self.hook = self.hook, None
+            self.turn = hook
+            return hook.step(hook.open())
+        extras = self.extras
+        if extras is not None and extras.resuming:
+            call, regained = extras.resuming.popleft()
+            if not regained.done():
+                self.turn = call
+                self.kernel.reply(regained, None)
+            return None
+        if self.life == _RUNNING or self.life == _DRAINING:
+            return self._handle(burst)
+        return None
+
+    def _handle(self, burst: int) -> tuple[Activity, object] | None:
+        """Handle queued messages, one after the other.
+
+        Messages that were told from the same context are handled in one copy of it, for as long as no
+        handler changes it: a copy for each would cost as much as the smallest handler.
+        """
+        kernel, lane, invoke = self.kernel, self.lane, self.invoke
+        mail, office = kernel.mail, kernel.office
+        stepper = kernel.stepper()
+        seen: Context | None = None
+        context = clean = self.context
+        for _ in range(burst):
+            queue = lane.queue
+            message = queue.popleft() if queue and not lane.ranked and not lane.dead else lane.take()
+            if message is None:
+                break
+            self.turn = message
+            if self.extras is not None and self.extras.room:
+                self._admit()
+            source = message.context
+            if source is not seen or not same_variables(context, clean):
+                assert source is not None
+                context, clean, seen = self._entered(source, message)
+            try:
+                yielded = context.run(stepper.send, invoke(message))
+            except BaseException as error:
+                stepper = kernel.stepper()
+                self._as_call(message, context).raised(error)
+            else:
+                if yielded is not DONE:
+                    call = self._as_call(message, context)
+                    call.stepper = stepper
+                    return call, yielded
+                if self.turn is message and type(message) is Letter and self.life == _RUNNING:
+                    self.turn = None
+                    office.handled += 1
+                else:
+                    self._as_call(message, context).returned(stepper.take())
+            if mail:
+                kernel.drain()
+            if self.turn is not None or self.life != _RUNNING:
+                break
+            if self.extras is not None and self.extras.resuming:
+                break
+        kernel.result_of(stepper)
+        return None
+
+    @property
+    def free(self) -> bool:
+        """Whether whoever asks now may carry the handler: nothing else has a turn, or waits for one."""
+        if self.turn is not None or self.scheduled or self.life != _RUNNING or self.lane:
+            return False
+        return self.extras is None and self.kernel.lender.ready
+
+    def begin_call(self, call: Call) -> Coroutine[Any, Any, Any]:
+        """Give the turn to a call that its asker carries."""
+        self.kernel.office.sent += 1
+        self.turn = call
+        call.begun = True
+        assert call.context is not None
+        call.context.run(CURRENT.set, call)
+        return self.invoke(call)
+
+    def _as_call(self, message: Call | Letter, context: Context) -> Call:
+        """The message as a run of its own: it has suspended or ended, and something follows from that."""
+        call = message
+        if type(call) is Letter:
+            call = self.turn if isinstance(self.turn, Call) else call.call(self.owner, context)
+            self.turn = call
+        assert isinstance(call, Call)
+        call.context, call.begun = context, True
+        return call
+
+    def _entered(self, source: Context, message: Call | Letter) -> tuple[Context, Context, Context | None]:
+        """A copy of a sender's context, a copy of that, and the sender's, if others may share the first.
+
+        In it this actor is the current one; or, where somebody waits for the call, the call itself: what it
+        leaves behind can then be told from what the actor does later.
+        """
+        context = source.copy()
+        if type(message) is Letter:
+            context.run(CURRENT.set, self)
+            return context, context.copy(), source
+        assert isinstance(message, Call)
+        context.run(CURRENT.set, message)
+        message.begun, message.context = True, context
+        return context, context, None
+
+    def present_run(self) -> CodeRun:
+        """What `current()` is about: whoever has the turn. A task left behind by a handler has a stand-in."""
+        turn = self.turn
+        if type(turn) is Letter:
+            turn = self.turn = turn.call(self.owner, turn.context)
+        return turn or Hook(self.owner, "a task left behind", None)  # type: ignore[return-value]
+
+    def _interrupt_turn(self) -> None:
+        """Cancel whatever code has the turn, but not what it has deferred."""
+        if self.turn is not None and self.turn.ended is None:
+            self.kernel.interrupt(self.present_run())
+
+    def turn_over(self, run: CodeRun) -> None:
+        """Whoever had the turn is done. What tasks that it left behind wait for keeps nobody waiting."""
+        if self.extras is not None:
+            self.extras.streams.discard(run)
+        if self.turn is run:
+            self.turn = None
+        if self.waits:
+            self.waits.abandon(self, self.kernel)
+        if self.ending is not None or (self.life == Life.DRAINING and not self.lane.size):
+            self.go_on_ending()
+
+    def yield_turn(self, call: Call) -> None:
+        """A generator has no demand: others may have the turn."""
+        if self.turn is call:
+            self.turn = None
+        if self.waits:
+            self.waits.abandon(self, self.kernel)
+        if self.ending is not None or self.life == Life.DRAINING:
+            self.go_on_ending()
+        self.schedule()
+
+    async def regain_turn(self, call: Call) -> None:
+        """A generator wants to go on, or to end: wait for the turn, whoever cancels meanwhile."""
+        cancellation: BaseException | None = None
+        while self.turn is not call:
+            regained = self.kernel.future()
+            self.more().resuming.append((call, regained))
+            self.schedule()
+            try:
+                with CancelScope(shield=True):
+                    await regained
+            except self.kernel.cancelled as error:  # asyncio's own, which no shield keeps out
+                cancellation = error
+        if self.killed:  # there is no time for long farewells
+            self.kernel.interrupt(call)
+        if cancellation is not None:
+            raise cancellation
+
+    def close_stream(self, call: Call) -> None:
+        """Nobody wants a stream any more."""
+        if not call.begun:
+            call.withdraw(TaskCancelled(f"the stream {call.title} was closed before it began"))
+        elif self.turn is call and call.ended is None:
+            self.kernel.interrupt(call)
+
+    def interrupt_call(self, call: Call) -> None:
+        """The sender of a call whose handler is running no longer wants it."""
+        if call.stream is not None:
+            assert call.withdrawn is not None
+            call.stream.cut_off(call.withdrawn)
+            if self.turn is not call:  # it has no demand, and ends when it has its turn again
+                return
+        self.kernel.interrupt(call)
+
+    def let_go(self) -> None:
+        """The present life is over: so is the instance."""
+        self.instance = None
+
+    def invoke(self, call: Call | Letter) -> Coroutine[Any, Any, Any]:
+        """Call a handler of the present instance."""
+        kwargs = call.kwargs
+        if kwargs:
+            result = call.handler.function(self.instance, *call.args, **kwargs)
+        else:
+            result = call.handler.function(self.instance, *call.args)
+        if call.stream is None:
+            return result  # type: ignore[no-any-return]
+        assert isinstance(call, Call)
+        self.more().streams.add(call)
+        return call.stream.serve(call, result)
+
+    def invoke_hook(self, hook: Hook) -> Coroutine[Any, Any, Any]:
+        """Call a hook of the present instance."""
+        coroutine: Coroutine[Any, Any, Any] = getattr(self.instance, hook.name)(*hook.args)
+        return coroutine
+
+    def handler_failed(self, call: Call, error: BaseException) -> None:
+        """A handler has raised: to the asker, to the supervisor, or to both."""
+        self.kernel.office.handled += 1
+        failure = without_cancellation(error, self.kernel.cancelled)
+        if failure is None:
+            if self._was_cancelled(call):
+                return
+            failure = TaskCancelled(f"{call.title} ended with a cancellation that nobody asked for")
+            failure.__cause__ = error
+        asked = call.reply is not None or call.stream is not None
+        if call.stream is not None:
+            call.stream.failed(call, failure)
+        elif asked:
+            call.answer(failure)
+        fatal = getattr(self.actor_class, "fatal", ())
+        if not asked or isinstance(failure, tuple(fatal)):
+            if self.ending is None:
+                self.fail(failure)
+            elif not asked:
+                _log.error("%s failed while the actor was ending", call.title, exc_info=failure)
+
+    def _was_cancelled(self, call: Call) -> bool:
+        """Whether its sender or its actor had a handler cancelled; whoever still listens is told."""
+        if call.withdrawn is not None:
+            call.answer(call.withdrawn)
+        elif call.stream is not None and call.stream.closing:
+            call.stream.end()
+        elif self.ending is not None:
+            call.answer(self.gone(f"{call.handler.name} was interrupted"))
+        else:
+            return False
+        return True
