@@ -18,7 +18,7 @@ from actorsched._kernel.current import CURRENT
 from actorsched._system.call import Call
 from actorsched._system.carrying import Slot
 from actorsched._system.waiting import Aside
-from actorsched.exceptions import TaskCancelled
+from actorsched.exceptions import ActorStopped, TaskCancelled
 from actorsched.messages import EndWait, ExitReason, Failure, Unwatch, Wait, Watch
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ async def aside(kernel: Kernel, answer: Future, what: str) -> Any:
 
 
 async def telling(call: Call) -> None:
-    """Send a call and wait until it is in the mailbox.
+    """Send a call and wait until it is in the mailbox; of an actor that ends, it becomes a dead letter.
 
     Raises:
         AskCycle: There is no room, and the receiver waits, through others, for the sender.
@@ -204,7 +204,7 @@ async def telling(call: Call) -> None:
         raise
     if waiter is not None:
         await go_on(waiter, owner, admitted)
-    if type(result) is Failure:
+    if type(result) is Failure and not isinstance(result.error, ActorStopped):
         await _taken_back(call)
         raise result.error
 

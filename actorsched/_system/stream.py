@@ -147,14 +147,12 @@ class StreamSource:
     async def _wait_for_demand(self, call: Call) -> None:
         """Give the turn back while nobody wants an item, and queue for it again when somebody does."""
         owner = call.owner
-        owner.yield_turn(call)
+        self._writer = writer = owner.kernel.future()
         try:
-            self._writer = owner.kernel.future()
-            try:
-                await self._writer
-            finally:
-                self._writer = None
+            owner.yield_turn(call)  # which may find that this was the last to be waited for, and close it
+            await writer
         finally:
+            self._writer = None
             await owner.regain_turn(call)
 
     def _put(self, item: Any) -> None:
