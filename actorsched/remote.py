@@ -46,13 +46,16 @@ def reduce_actor(cell: ActorCell) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     return revive_actor, (cell.number, cell.actor_class, cell.name)
 
 
-def revive_actor(number: int, actor_class: type[Actor], name: str) -> Any:
+def revive_actor(number: int, actor_class: type[Actor] | None, name: str) -> Any:
     """The ref of an actor, where it has arrived.
+
+    It travels to a host with its class, and back without: a class that travels by value would be made anew.
 
     Raises:
         ActorStopped: The actor has ended, and nobody holds it any more.
     """
     if inside.doorway is not None:
+        assert actor_class is not None
         return RemoteActorRef(number, actor_class, name)
     cell = _actors.get(number)
     if cell is None:
@@ -117,7 +120,7 @@ class RemoteActorRef:
         return hash(self._number)
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return revive_actor, (self._number, self._class, self._name)
+        return revive_actor, (self._number, None, self._name)  # its class is known where it goes
 
     @property
     def name(self) -> str:

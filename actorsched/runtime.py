@@ -115,7 +115,10 @@ class Runtime(Scope):
         system.patience = self._patience
         system.learn_refs = _learn_refs
         super().__init__(system, Supervise(), contains=True)
-        return await super().__aenter__()
+        await super().__aenter__()
+        if self._hosts.min:
+            system.staff.prepare()
+        return self
 
     def _panic(self, error: BaseException) -> None:
         """The system has failed. What is left of it ends as well as it can, and the error leaves the runtime."""

@@ -88,6 +88,14 @@ class HostStaff:
 
         return pack(task, self.definitions)
 
+    def prepare(self) -> None:
+        """Start the hosts that are to be there from the beginning. One that cannot be started is tried again later."""
+        try:
+            while len(self._workers) < self._system.hosts.min:
+                self._start_worker()
+        except OSError as error:
+            self.kernel.report(logging.WARNING, "a host process could not be started ahead of time", error)
+
     def hire(self) -> Behaviour | None:
         """A host worker with room: an idle one, a new one, or the one with the most room."""
         best: HostWorker | None = None
