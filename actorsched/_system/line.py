@@ -202,8 +202,12 @@ class Line(Feed, kw_only=True):
         """Move on whatever can be moved."""
         stations = self.stations
         for place in range(len(stations) - 1, -1, -1):
-            before = stations[place - 1].window if place else self.inlet
-            self._feed(place, before)
+            self._feed(place, stations[place - 1].window if place else self.inlet)
+        before: Window | Inlet = self.inlet
+        for station in stations:
+            if station.window.open and before.ended:
+                station.window.close()
+            before = station.window
         if self.puller is not None:
             self.puller.look()
         if stations[-1].window.ready:
@@ -218,8 +222,6 @@ class Line(Feed, kw_only=True):
             if item is NOTHING:
                 break
             self._work_on(place, station, item)
-        if window.open and before.ended:
-            window.close()
         for entry, gate in station.emitters.items():
             if window.may_add(entry):
                 self.kernel.reply(gate, None)
