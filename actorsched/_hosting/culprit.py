@@ -50,10 +50,10 @@ def find_culprit(whole: object, root: str, error: BaseException) -> tuple[str, s
 
 
 def _failure(part: object) -> BaseException | None:
-    from actorsched._hosting.transfer import by_value
+    from actorsched._hosting.transfer import attempt
 
     try:
-        by_value(part)
+        attempt(part)
     except Exception as error:
         return error
     return None

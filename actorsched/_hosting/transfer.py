@@ -90,6 +90,14 @@ def dump_call(args: tuple[Any, ...], kwargs: Mapping[str, Any] | None, what: str
 
 def _dumped(value: object, original: object, what: str, root: str) -> Payload:
     """The payload of `value`; errors are told in terms of `original`, of which `root` is the name."""
+    try:
+        return attempt(value)
+    except Exception as error:
+        raise _refusal(original, what, root, error) from error
+
+
+def attempt(value: object) -> Payload:
+    """The payload of the value, by whichever pickler will do; errors of the last are raised as they are."""
     for pickle in (_pickled, _pickled_with_reducers):
         try:
             data, buffers = _with_buffers(pickle, value)
@@ -98,14 +106,11 @@ def _dumped(value: object, original: object, what: str, root: str) -> Payload:
         if _STACK_GLOBAL in data and importable.names_stranger(data):
             break
         return _payload(data, buffers)
-    try:
-        return by_value(value)
-    except Exception as error:
-        raise _refusal(original, what, root, error) from error
+    return by_value(value)
 
 
 def by_value(value: object) -> Payload:
-    """What cloudpickle makes of the value; its errors are told as they are."""
+    """What cloudpickle makes of the value; its errors are raised as they are."""
     from actorsched._hosting.by_value import pickled
 
     return _payload(*_with_buffers(pickled, value))

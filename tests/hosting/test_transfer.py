@@ -203,6 +203,13 @@ def test_the_culprit_in_a_closure_is_named() -> None:
     assert caught.value.path == "<lambda>.__closure__['lock']"
 
 
+def test_the_culprit_among_very_many_is_found_in_time() -> None:
+    many = [*range(200_000), LOCK]
+    with pytest.raises(NotTransferable) as caught:
+        dumps(many, "many")
+    assert caught.value.path == "value[200000]"
+
+
 def test_a_broken_reduce_is_told_of() -> None:
     class Broken:
         def __reduce__(self) -> Any:
