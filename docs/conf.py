@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import pathlib
 import sys
+from collections.abc import Mapping
 from importlib.metadata import version as installed_version
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
 import actorsched
+import actorsched.messages
+import actorsched.task
+from actorsched._system.task import TaskActor
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
@@ -55,11 +60,15 @@ napoleon_use_ivar = True
 # Docstrings are Markdown at heart: `name` in single backticks is code.
 default_role = "code"
 
+# Sphinx looks up the types of a Struct's fields, also those that its module imports for type checkers only.
+vars(actorsched.task)["TaskActor"] = TaskActor
+vars(actorsched.messages).update(Mapping=Mapping, TracebackType=TracebackType)
+
 # References are checked strictly (`--nitpicky`): a public name must lead to its description. What is defined
 # outside of actorsched, what is private to it, and type variables have none here.
 nitpick_ignore_regex = [
     ("py:.*", r"(?!actorsched\.(?!_)).*"),
-    ("py:class", r"actorsched\.(\w+\.)*([A-Z][a-z0-9]?|\w+_co)"),
+    ("py:class", r"actorsched\.(\w+\.)*([A-Z][a-z0-9]?|In|Out|\w+_co|\w+_contra)"),
 ]
 
 
