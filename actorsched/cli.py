@@ -64,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = _flushed(_run_command(arguments))
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         _complain("interrupted")  # before the work had begun, or once more while it was being summed up
         code = INTERRUPTED
     if arguments is None:  # the process ends here: a late Ctrl-C has nothing left to stop

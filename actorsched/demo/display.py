@@ -39,11 +39,13 @@ class Lines:
         interval: How often, in seconds, `show` wants to be called.
     """
 
-    interval = 1.0
+    usual = 1.0
+    """The interval when nobody asks for another."""
 
     def __init__(self, stream: TextIO | None, interval: float | None = None) -> None:
         self._stream = stream
-        self.interval: float = interval or self.interval
+        self.interval = interval or self.usual
+        self._speedometer: Speedometer | None = None
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # never fail for a character that it does not know
 
@@ -69,8 +71,6 @@ class Lines:
         pace = self._pace(tally, now, began)
         self.line(f"{words.progress(tally)}, {words.speed(tally, pace)}")
 
-    _speedometer: Speedometer | None = None
-
     def _pace(self, tally: Tally, now: float, began: float) -> Pace:
         if self._speedometer is None:
             self._speedometer = Speedometer(began)
@@ -88,7 +88,7 @@ class Lines:
 class Picture(Lines):
     """A live picture, drawn by rich."""
 
-    interval = 0.1
+    usual = 0.1
 
     def __init__(self, stream: TextIO, interval: float | None = None) -> None:
         super().__init__(stream, interval)

@@ -9,31 +9,40 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import os
 import signal
+import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 from actorsched.demo import BadUsage, words
 from actorsched.demo.board import Board
 from actorsched.demo.display import OutputLost, suitable
 from actorsched.demo.files import find
 from actorsched.demo.results import SUMS, Results
-from actorsched.demo.steps import Checked, Failed, Form, Settings, check, read, squeeze, store
+from actorsched.demo.steps import Checked, Failed, Form, Settings, check, read, reason, squeeze, store
 from actorsched.demo.tally import Tally
-from actorsched.options import Hosts
+from actorsched.options import Hosts, Retry
 from actorsched.pipeline import stage
 from actorsched.runtime import Runtime, run
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Iterator
 
     from actorsched.demo.display import Lines
     from actorsched.scope import Scope
 
 CODES: dict[words.Ending, int] = {"interrupted": 130, "terminated": 143}
 """The exit codes of what did not come to its end: 128 and the number of the signal."""
+
+
+_OFTEN_ENOUGH = Retry(crashes=2)
+"""A file whose host has died is tried again: it need not have been the reason. At the third time it was."""
+
+_AHEAD = 8
+"""How many files a stage may be ahead of the next; with files of up to 1 MiB, what bounds the memory."""
 
 
 class Order(NamedTuple):
@@ -64,13 +73,16 @@ def demo(order: Order) -> int:
         OutputLost: Nobody takes what is printed; everything is tidied up.
     """
     source = _source(order.path)
-    with Results.at(order.out, source, order.form) as results, suitable(order.interval) as display:
+    with contextlib.ExitStack() as tidying:
+        quiet = tidying.enter_context(_Quiet())
+        results = tidying.enter_context(Results.at(order.out, source, order.form))
+        display = tidying.enter_context(suitable(order.interval))
         job = Job(source, results, display, order)
         try:
             ending = _ending(job, order.backend)
         finally:
-            with _undisturbed():
-                unwritten = _write_sums(results, job.tally)
+            quiet.begin()
+            unwritten = _write_sums(results, job.tally)
     return _sum_up(job, ending, unwritten)
 
 
@@ -95,6 +107,8 @@ def _source(path: str | None) -> str:
 
 def _ending(job: Job, backend: Literal["asyncio", "trio"]) -> words.Ending:
     """Run the job, and tell how it came to its end."""
+    hush = _Hush()
+    logging.getLogger("asyncio").addFilter(hush)
     try:
         run(job.work, backend=backend)
     except KeyboardInterrupt:
@@ -103,7 +117,16 @@ def _ending(job: Job, backend: Literal["asyncio", "trio"]) -> words.Ending:
         if signalled.code != CODES["terminated"]:
             raise
         return "terminated"
+    finally:
+        logging.getLogger("asyncio").removeFilter(hush)
     return "done"
+
+
+class _Hush(logging.Filter):
+    """Leaves out what asyncio says when a second Ctrl-C comes while the first one is being followed."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not record.msg.startswith("unhandled exception during asyncio.run() shutdown")
 
 
 def _write_sums(results: Results, tally: Tally) -> str | None:
@@ -124,18 +147,26 @@ def _sum_up(job: Job, ending: words.Ending, unwritten: str | None) -> int:
     if unwritten is not None:
         line(f"failed: {SUMS} could not be written: {unwritten}")
     line(words.last_line(tally, ending))
-    return CODES.get(ending, 1 if tally.failures or unwritten is not None else 0)
+    return CODES.get(ending, 1 if tally.failures or tally.left or unwritten is not None else 0)
 
 
-@contextlib.contextmanager
-def _undisturbed() -> Generator[None]:
-    """Within this (short) block, signals wait."""
-    signals = {signal.SIGINT, signal.SIGTERM}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+class _Quiet:
+    """Between `begin` and the end of the `with` block, which is soon, Ctrl-C does nothing."""
+
+    def __init__(self) -> None:
+        self._before: Any = None
+
+    def begin(self) -> None:
+        """The work is over; what is left is to tidy up."""
+        if threading.current_thread() is threading.main_thread():  # elsewhere there is no Ctrl-C
+            self._before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
 
 
 class Job:
@@ -170,10 +201,11 @@ class Job:
         self.display.line(f"writing to {words.name(str(self.results.folder))}")
         try:
             async with Runtime(hosts=self._hosts, name="demo") as rt, rt.scope() as scope:
-                ticker = await scope.spawn(self._keep_showing, rt)
+                aside = [await scope.spawn(task, rt) for task in (self._keep_showing, self._bury)]
                 await self._find(scope)
                 await self._do(rt)
-                await ticker.cancel("all is done")
+                for task in aside:
+                    await task.cancel("all is done")
         except BaseExceptionGroup as several:
             lost, rest = several.split(OutputLost)
             if lost is None or rest is not None:
@@ -194,16 +226,21 @@ class Job:
         """Have every file done."""
         board = await rt.spawn(Board, self.tally)
         settings = Settings(self.results.form, self.results.parts)
-        workers = self._hosts.max
+        hosted = {"host": "process", "workers": self._hosts.max, "on_error": "skip", "retry": _OFTEN_ENOUGH}
+        in_hosts = functools.partial(stage, ordered=False, demand=_AHEAD, **hosted)
         pipe = rt.pipeline(
-            functools.partial(read, board=board),
-            stage(functools.partial(squeeze, settings=settings), workers=workers, host="process"),
-            functools.partial(store, settings=settings),
-            stage(functools.partial(check, settings=settings), workers=workers, host="process"),
-            self._keep,
+            stage(functools.partial(read, board=board), demand=_AHEAD),
+            in_hosts(functools.partial(squeeze, settings=settings), name="squeeze"),
+            stage(functools.partial(store, settings=settings), demand=_AHEAD),
+            in_hosts(functools.partial(check, settings=settings), name="check"),
+            stage(self._keep, demand=_AHEAD),
         )
         async for _ in pipe(self.tally.finds.files):
             pass
+        for _ in range(500):  # what was skipped is heard of a moment later
+            if not self.tally.left:
+                break
+            await rt.sleep("10ms")
 
     def _keep(self, checked: Checked | Failed) -> None:
         """The last stage: what is in place is counted, in one go, so that the two never disagree."""
@@ -212,6 +249,12 @@ class Job:
             self.tally.gave_up(outcome)
         else:
             self.tally.passed(outcome)
+
+    async def _bury(self, rt: Runtime) -> None:
+        """Count what the stages in hosts have skipped: only the death of a host can be the reason."""
+        async for letter in rt.dead_letters():
+            if letter.reason == "skipped" and letter.error is not None:
+                self.tally.gave_up(Failed(letter.args[0].name, reason(letter.error)))
 
     async def _keep_showing(self, rt: Runtime) -> None:
         """Show again and again how far it is."""

@@ -11,6 +11,7 @@ the results of an earlier run from anything else.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -39,7 +40,8 @@ class Results:
         form: How they are compressed; also the suffix of their names.
     """
 
-    def __init__(self, folder: Path, form: Form) -> None:
+    def __init__(self, folder: Path, form: Form, *, temporary: bool = False) -> None:
+        self._temporary = temporary
         self.folder = folder
         self.form: Form = form
         self.parts: str = ""
@@ -61,7 +63,7 @@ class Results:
         """
         try:
             if out is None:
-                return cls(Path(tempfile.mkdtemp(prefix="actorsched-demo-")), form)
+                return cls(Path(tempfile.mkdtemp(prefix="actorsched-demo-")), form, temporary=True)
             folder = Path(out).absolute()
             folder.mkdir(parents=True, exist_ok=True)
             _refuse_what_is_not_ours(folder, Path(source))
@@ -82,6 +84,9 @@ class Results:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         shutil.rmtree(self.parts, ignore_errors=True)
+        if self._temporary:
+            with contextlib.suppress(OSError):  # it stays, unless nothing has come of it
+                self.folder.rmdir()
 
     @property
     def place(self) -> Place:

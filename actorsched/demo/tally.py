@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 _WINDOW = 5.0
 """Over how many seconds the speed is measured."""
 
+_TELLING = 0.5
+"""From how many seconds on the speed allows a guess."""
+
 _FILE_IN_BYTES = 20_000
 """How many bytes take as long as what every file takes, however small; for the guess at the time left."""
 
@@ -159,4 +162,5 @@ class Speedometer:
         files, size = done - files, max(reached - size, 0)
         work = files * _FILE_IN_BYTES + size
         ahead = tally.left * _FILE_IN_BYTES + max(tally.finds.size - reached, 0)
-        return Pace(files / seconds, size / seconds, ahead / work * seconds if work else None)
+        left = ahead / work * seconds if work and seconds > _TELLING else None
+        return Pace(files / seconds, size / seconds, left)
