@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from actorsched._core.mailbox import Refusal
 from actorsched._system.call import Call, Letter
 from actorsched._system.cell_state import CellState, Life
-from actorsched._system.contexts import same_variables
 from actorsched.exceptions import MailboxFull
 
 if TYPE_CHECKING:
@@ -68,8 +67,6 @@ class CellMail(CellState, eq=False):
             letter.packed = self.pack(handler, args, kwargs)
         if get_ident() != kernel.thread:
             return kernel.call_threadsafe(self._tell_from_thread, letter)
-        if queue and same_variables(letter.context, queue[-1].context):  # type: ignore[arg-type]  # it has one
-            letter.context = queue[-1].context  # type: ignore[assignment]  # share it
         if (
             queue is not None
             and self.life == _RUNNING

@@ -18,7 +18,7 @@ from actorsched._system.call import Call, Hook, Letter
 from actorsched._system.cell_mail import CellMail
 from actorsched._system.cell_state import Life
 from actorsched._system.code_run import CodeRun, without_cancellation
-from actorsched._system.contexts import same_variables
+from actorsched._system.contexts import tables_of
 from actorsched.exceptions import TaskCancelled
 
 if TYPE_CHECKING:
@@ -85,14 +85,15 @@ class CellTurns(CellMail, eq=False):
     def _handle(self, burst: int) -> tuple[Activity, object] | None:
         """Handle queued messages, one after the other.
 
-        Messages that were told from the same context are handled in one copy of it, for as long as no
-        handler changes it: a copy for each would cost as much as the smallest handler.
+        Messages that were told from the same variables are handled in one context, for as long as no handler
+        changes it: another for each would cost as much as the smallest handler.
         """
         kernel, lane, invoke = self.kernel, self.lane, self.invoke
         mail, office = kernel.mail, kernel.office
         stepper = kernel.stepper()
-        seen: Context | None = None
-        context = clean = self.context
+        seen: object = None
+        clean: object = None
+        context = self.context
         for _ in range(burst):
             queue = lane.queue
             message = queue.popleft() if queue and not lane.ranked and not lane.dead else lane.take()
@@ -102,7 +103,8 @@ class CellTurns(CellMail, eq=False):
             if self.extras is not None and self.extras.room:
                 self._admit()
             source = message.context
-            if source is not seen or not same_variables(context, clean):
+            tables = tables_of(context, source)
+            if tables[0] is not clean or tables[-1] is not seen:
                 assert source is not None
                 context, clean, seen = self._entered(source, message)
             try:
@@ -155,8 +157,8 @@ class CellTurns(CellMail, eq=False):
         call.context, call.begun = context, True
         return call
 
-    def _entered(self, source: Context, message: Call | Letter) -> tuple[Context, Context, Context | None]:
-        """A copy of a sender's context, a copy of that, and the sender's, if others may share the first.
+    def _entered(self, source: Context, message: Call | Letter) -> tuple[Context, object, object]:
+        """A copy of a sender's context, its variables, and those of the sender's, if others may share it.
 
         In it this actor is the current one; or, where somebody waits for the call, the call itself: what it
         leaves behind can then be told from what the actor does later.
@@ -164,11 +166,11 @@ class CellTurns(CellMail, eq=False):
         context = source.copy()
         if type(message) is Letter:
             context.run(CURRENT.set, self)
-            return context, context.copy(), source
+            return context, tables_of(context)[0], tables_of(source)[0]
         assert isinstance(message, Call)
         context.run(CURRENT.set, message)
         message.begun, message.context = True, context
-        return context, context, None
+        return context, None, None
 
     def present_run(self) -> CodeRun:
         """What `current()` is about: whoever has the turn. A task left behind by a handler has a stand-in."""
