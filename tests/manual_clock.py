@@ -55,3 +55,9 @@ async def settle(turns: int = 20) -> None:
     """Let the loop run a few turns, so that whatever waits for nothing but its turn has had it."""
     for _ in range(turns):
         await anyio.lowlevel.checkpoint()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Let the loop run until something holds that a thread, or the rest of the loop, brings about."""
+    while not condition():
+        await anyio.lowlevel.checkpoint()

@@ -21,7 +21,7 @@ from actorsched import (
     checkpoint,
     current,
 )
-from tests.manual_clock import ManualClock, settle
+from tests.manual_clock import ManualClock, settle, until
 
 
 async def fail(error: BaseException) -> None:
@@ -299,6 +299,7 @@ async def test_a_thread_that_does_not_stop_is_left_behind_with_an_error_in_the_l
 ) -> None:
     clock, running, release = ManualClock(), threading.Event(), threading.Event()
     refs: list[TaskRef[Any]] = []
+    runtime = Runtime(clock=clock, shutdown_timeout="10s")
 
     def deaf() -> str:
         running.set()
@@ -306,17 +307,15 @@ async def test_a_thread_that_does_not_stop_is_left_behind_with_an_error_in_the_l
         return "late"
 
     async def leave() -> None:
-        async with Runtime(clock=clock, shutdown_timeout="10s") as rt:
+        async with runtime as rt:
             refs.append(await rt.spawn(deaf, name="deaf one"))
-            await anyio.to_thread.run_sync(running.wait)
+            await until(running.is_set)
             raise KeyError("body")
 
     with pytest.raises(ExceptionGroup):
         async with anyio.create_task_group() as group:
             group.start_soon(leave)
-            while not running.is_set():
-                await anyio.sleep(0.001)
-            await settle(100)
+            await until(lambda: runtime._deadline is not None)
             await clock.passes(9.9)
             assert not refs[0].done()
             await clock.passes(0.2)
@@ -335,15 +334,14 @@ async def test_a_thread_that_stops_in_time_is_joined(caplog: pytest.LogCaptureFi
         while True:
             checkpoint()
 
-    before = threading.active_count()
+    before = threading.enumerate()
     with pytest.raises(KeyError):
         async with Runtime() as rt:
             await rt.spawn(polite)
-            await anyio.to_thread.run_sync(running.wait)
+            await until(running.is_set)
             await rt.run(threading.get_ident)
             raise KeyError
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("actorsched")]
-    assert threading.active_count() <= before + 1  # the one of anyio's that waited for the event
+    assert threading.enumerate() == before
     assert not caplog.records
 
 

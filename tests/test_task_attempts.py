@@ -13,7 +13,7 @@ import pytest
 
 from actorsched import Retry, Runtime, TaskCancelled, TaskStatus, checkpoint, current
 from actorsched._system.thread_worker import GRACE
-from tests.manual_clock import ManualClock, settle
+from tests.manual_clock import ManualClock, settle, until
 
 
 class Flaky:
@@ -136,7 +136,7 @@ async def test_each_attempt_begins_with_the_variables_that_the_task_was_spawned_
 
     async with Runtime() as rt:
         for function in (change, change_in_thread):
-            with pytest.raises(OSError):  # noqa: PT011
+            with pytest.raises(OSError):
                 await rt.run(function, retry=2)
     assert seen == ["outside"] * 4
 
@@ -236,7 +236,7 @@ async def test_a_task_that_catches_its_timeout_may_still_return() -> None:
     async def polite() -> str:
         try:
             await anyio.sleep_forever()
-        except BaseException:  # noqa: BLE001
+        except BaseException:
             return "late but here"
         return "never"
 
@@ -320,8 +320,7 @@ class Spinner:
         return "released"
 
     async def is_running(self) -> None:
-        while not self.running.is_set():
-            await anyio.sleep(0.001)
+        await until(self.running.is_set)
 
 
 async def test_a_thread_stops_for_its_timeout_at_its_next_checkpoint() -> None:
@@ -421,7 +420,7 @@ async def test_an_abandoned_thread_may_go_on_after_the_runtime_and_harms_nobody(
         try:
             current().report(0.5)
             checkpoint()
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:
             problems.append(error)
 
     async with Runtime(clock=clock) as rt:
@@ -430,8 +429,7 @@ async def test_an_abandoned_thread_may_go_on_after_the_runtime_and_harms_nobody(
         await clock.passes(1)
         await ref.outcome()
     spinner.release.set()
-    while not problems:
-        await anyio.sleep(0.001)
+    await until(lambda: problems)
     assert [type(problem).__name__ for problem in problems] == ["Interrupted"]
 
 

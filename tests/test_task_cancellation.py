@@ -21,7 +21,7 @@ from actorsched import (
     checkpoint,
     current,
 )
-from tests.manual_clock import ManualClock, settle
+from tests.manual_clock import ManualClock, settle, until
 
 
 class Witness:
@@ -339,7 +339,7 @@ async def test_a_task_that_completes_in_spite_of_its_cancellation_has_completed(
     async def stubborn() -> str:
         try:
             await anyio.sleep_forever()
-        except BaseException:  # noqa: BLE001
+        except BaseException:
             return "here is the result"
         return "never"
 
@@ -516,7 +516,7 @@ async def test_a_thread_is_stopped_at_its_next_checkpoint() -> None:
 
     async with Runtime() as rt:
         ref = await rt.spawn(spin)
-        await anyio.to_thread.run_sync(running.wait)
+        await until(running.is_set)
         await ref.cancel("enough of that")
         await cancelled(ref, "enough of that")
     assert log == ["enough of that"]
@@ -530,12 +530,12 @@ async def test_except_exception_does_not_keep_a_thread_from_stopping() -> None:
             try:
                 running.set()
                 checkpoint()
-            except Exception:  # noqa: BLE001
+            except Exception:
                 running.clear()
 
     async with Runtime() as rt:
         ref = await rt.spawn(stubborn)
-        await anyio.to_thread.run_sync(running.wait)
+        await until(running.is_set)
         await ref.cancel()
         await cancelled(ref)
 
@@ -564,7 +564,7 @@ async def test_an_abandoned_thread_is_cancelled_at_once(caplog: pytest.LogCaptur
 
     async with Runtime() as rt:
         ref = await rt.spawn(deaf, abandon_on_cancel=True)
-        await anyio.to_thread.run_sync(running.wait)
+        await until(running.is_set)
         await ref.cancel("no time")
         await cancelled(ref, "no time")
         assert "left to itself" in caplog.text

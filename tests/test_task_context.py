@@ -13,7 +13,7 @@ import anyio.lowlevel
 import pytest
 
 from actorsched import Interrupted, Retry, Runtime, TaskRef, checkpoint, current
-from tests.manual_clock import ManualClock, settle
+from tests.manual_clock import ManualClock, settle, until
 
 VARIABLE: ContextVar[str] = ContextVar("VARIABLE", default="unset")
 
@@ -219,7 +219,7 @@ async def test_a_cancelled_thread_makes_its_deferred_calls_and_they_are_not_canc
 
     async with Runtime() as rt:
         ref = await rt.spawn(work)
-        await anyio.to_thread.run_sync(running.wait)
+        await until(running.is_set)
         await ref.cancel()
         assert log == ["cleaned up"]
 

@@ -281,25 +281,32 @@ async def test_a_task_that_begins_to_wait_as_it_queues_for_its_slot_does_not_kee
 
 
 async def test_whoever_gives_up_waiting_goes_on_at_once_and_may_cancel_what_has_its_slot() -> None:
+    limit = anyio.CancelScope()
+
     async with Runtime(concurrency=1) as rt:
 
         async def impatient() -> str:
             ref = await rt.spawn(anyio.sleep_forever)
-            with anyio.move_on_after(0.01):
+            with limit:
                 await ref
             await ref.cancel("it took too long")
             return str(ref.status)
 
-        assert await rt.run(impatient) == "cancelled"
+        ref = await rt.spawn(impatient)
+        await settle()
+        limit.cancel()
+        assert await ref == "cancelled"
         assert slots(rt) == 0
 
 
 @pytest.mark.parametrize("how", ["run", "scope"])
 async def test_a_time_limit_in_a_task_stops_the_child_that_has_its_slot(how: str) -> None:
+    limit = anyio.CancelScope()
+
     async with Runtime(concurrency=1) as rt:
 
         async def limited() -> bool:
-            with anyio.move_on_after(0.01) as limit:
+            with limit:
                 if how == "run":
                     await rt.run(anyio.sleep_forever)
                 else:
@@ -307,7 +314,10 @@ async def test_a_time_limit_in_a_task_stops_the_child_that_has_its_slot(how: str
                         await scope.spawn(anyio.sleep_forever)
             return limit.cancelled_caught
 
-        assert await rt.run(limited)
+        ref = await rt.spawn(limited)
+        await settle()
+        limit.cancel()
+        assert await ref
         assert slots(rt) == 0
 
 
