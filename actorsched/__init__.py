@@ -13,7 +13,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from actorsched.status import TaskStatus
     from actorsched._kernel.clock import Clock
     from actorsched.actor import Actor, ActorRef, Group, Pool
     from actorsched.context import checkpoint, current
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from actorsched.options import Backoff, Hosts, Mailbox, Priority, Retry, Supervise
     from actorsched.pipeline import stage
     from actorsched.runtime import Runtime, run, sleep
+    from actorsched.status import TaskStatus
     from actorsched.task import Task, TaskChain, TaskRef, cpu_bound
 
 __all__ = [

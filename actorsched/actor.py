@@ -103,8 +103,8 @@ class ActorRef(Generic[A]):
     def ask(self) -> A:
         """Its handlers, each to be called and awaited: `await ref.ask.add(5)`.
 
-        Cancelling the await cancels the handler. A full mailbox is waited for, or raises `MailboxFull`, by the
-        actor's `Mailbox`. A handler that streams is iterated: `async for item in ref.ask.ticks(0.1)`.
+        Cancelling the await cancels the handler. A full mailbox is waited for, or raises `MailboxFull`, by
+        the actor's `Mailbox`. A handler that streams is iterated: `async for item in ref.ask.ticks(0.1)`.
         """
         proxy: Any = self._cell.table.proxy(Asking, _method)
         asking: A = proxy(self._cell, None, _NORMAL)

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from actorsched.actor import ActorRef
-    from actorsched.runtime import Runtime
-    from actorsched.task import TaskRef
     from actorsched.durations import Duration
+    from actorsched.runtime import Runtime
     from actorsched.signatures import SpawnActor
+    from actorsched.task import TaskRef
 
 P = ParamSpec("P")
 

@@ -196,7 +196,12 @@ class StageFailed(ActorschedError):
     """
 
     def __init__(
-        self, message: str = "", *, stage: str | None = None, item: str | None = None, index: int | None = None
+        self,
+        message: str = "",
+        *,
+        stage: str | None = None,
+        item: str | None = None,
+        index: int | None = None,
     ) -> None:
         super().__init__(message)
         self.stage = stage

@@ -9,15 +9,15 @@ so only messages without any reference to the outside are exempt from the garbag
 
 from __future__ import annotations
 
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
 import msgspec
 
-from actorsched.status import TaskStatus
+from actorsched.status import TaskStatus  # noqa: TC001  # whoever asks for the signature of Outcome needs it
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import TracebackType
 
     from actorsched._core.behaviour import Behaviour, Reply
     from actorsched._system.waiting import Step, Waiter
@@ -83,9 +83,9 @@ class DeadLetter(msgspec.Struct, frozen=True, eq=False):
         args: Its positional arguments.
         kwargs: Its keyword arguments.
         sender: The name of the task or actor that sent it; None when it came from elsewhere.
-        reason: Why: "stopped", "shutdown", "killed" or "failed" (so the actor ended), "dropped" or "full" (its
-            mailbox overflowed), "expired" or "withdrawn" (its sender no longer wanted it); "skipped" for an
-            item of a pipeline that failed: then `actor` is the stage, and `handler` its function.
+        reason: Why: "stopped", "shutdown", "killed" or "failed" (so the actor ended), "dropped" or "full"
+            (its mailbox overflowed), "expired" or "withdrawn" (its sender no longer wanted it); "skipped" for
+            an item of a pipeline that failed: then `actor` is the stage, and `handler` its function.
         error: What failed, for "skipped".
     """
 
@@ -284,7 +284,9 @@ def check_fraction(fraction: float) -> None:
         ValueError: It is no number from 0 to 1.
     """
     if not isinstance(fraction, (int, float)) or isinstance(fraction, bool) or not 0 <= fraction <= 1:
-        raise ValueError(f"fraction={fraction!r} is no number from 0 to 1; report how much of the task is done")
+        raise ValueError(
+            f"fraction={fraction!r} is no number from 0 to 1; report how much of the task is done"
+        )
 
 
 class Report(msgspec.Struct, frozen=True, eq=False):

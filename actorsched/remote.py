@@ -83,7 +83,9 @@ def revive_task(number: int, name: str) -> Any:
         return RemoteTaskRef(number, name)
     task = _tasks.get(number)
     if task is None:
-        raise LookupError(f"the ref of task {name!r} is no longer known: {_REMEMBERED:,} others have travelled since")
+        raise LookupError(
+            f"the ref of task {name!r} is no longer known: {_REMEMBERED:,} others have travelled since"
+        )
     return another_ref(task)
 
 
@@ -146,7 +148,9 @@ class RemoteActorRef:
         """Send a message that nobody waits for, and return when it is in the mailbox."""
         await _doorway().request("telling", (self, self._entry(handler, args, kwargs).name, args, kwargs))
 
-    def _entry(self, handler: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Handler:
+    def _entry(
+        self, handler: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Handler:
         entry = table_of(self._class, Actor).of(handler, self._class)
         entry.check(args, kwargs)
         return entry
@@ -253,7 +257,13 @@ class RemoteTaskRef:
 
 
 async def _ask(
-    system: System, ref: ActorRef[Any], name: str, args: Any, kwargs: Any, timeout: float | None, priority: int
+    system: System,
+    ref: ActorRef[Any],
+    name: str,
+    args: Any,
+    kwargs: Any,
+    timeout: float | None,
+    priority: int,
 ) -> Any:
     cell = ref._cell
     return await ask(make_call(cell, cell.table.find(name), args, kwargs, priority), timeout)
@@ -278,7 +288,13 @@ async def _kill(system: System, ref: ActorRef[Any]) -> None:
 
 
 async def _stream(
-    system: System, ref: ActorRef[Any], name: str, args: Any, kwargs: Any, timeout: float | None, priority: int
+    system: System,
+    ref: ActorRef[Any],
+    name: str,
+    args: Any,
+    kwargs: Any,
+    timeout: float | None,
+    priority: int,
 ) -> int:
     cell = ref._cell
     call = make_call(cell, cell.table.find(name), args, kwargs, priority)

@@ -18,13 +18,13 @@ from actorsched._system.system import System
 from actorsched.actor import ActorRef
 from actorsched.durations import Duration, seconds
 from actorsched.flow import Flow, dead_letters
-from actorsched.messages import DeadLetter, ExitReason
 from actorsched.options import Hosts, Supervise
 from actorsched.scope import Scope
 
 if TYPE_CHECKING:
     from actorsched._core.timers import TimerEntry
     from actorsched._kernel.backend import Future
+    from actorsched.messages import DeadLetter, ExitReason
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -179,9 +179,9 @@ class Runtime(Scope):
     async def shutdown(self, drain: bool = True, timeout: Duration | None = None) -> None:
         """Take no more work, let everything come to its end, and close.
 
-        From now on spawning raises `RuntimeClosed`, wherever it is done. Tasks are waited for, and actors work
-        off their mailboxes and stop, those of scopes too; then hosts and threads end. The body of the runtime
-        goes on, and may still look at what there was.
+        From now on spawning raises `RuntimeClosed`, wherever it is done. Tasks are waited for, and actors
+        work off their mailboxes and stop, those of scopes too; then hosts and threads end. The body of the
+        runtime goes on, and may still look at what there was.
 
         Called from inside a task or an actor of this runtime it asks, and returns at once.
 

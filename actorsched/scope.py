@@ -12,12 +12,12 @@ from actorsched._system.code_run import without_cancellation
 from actorsched._system.nursery import Nursery
 from actorsched.exceptions import RuntimeClosed
 from actorsched.messages import Close
-from actorsched.options import Supervise
 from actorsched.spawning import Spawner
 
 if TYPE_CHECKING:
     from actorsched._system.system import System
     from actorsched._system.task import TaskActor
+    from actorsched.options import Supervise
 
 
 class Scope(Spawner):

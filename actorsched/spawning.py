@@ -176,7 +176,9 @@ class Spawner:
         """
         return completed(self._system, refs)
 
-    def _new_task(self, function: Callable[..., Any], args: tuple[Any, ...], options: TaskOptions) -> TaskActor:
+    def _new_task(
+        self, function: Callable[..., Any], args: tuple[Any, ...], options: TaskOptions
+    ) -> TaskActor:
         nursery = self._nursery
         if not nursery.open:
             self._system.check_open(f"task {options.name or function_name(function)!r}", nursery)
@@ -233,7 +235,9 @@ async def spawn_child(
     """Spawn an actor under the supervisor of its parent's children."""
     system: System = parent.kernel.facade._system
     if not (isinstance(actor, type) and issubclass(actor, Actor)):
-        raise TypeError(f"{actor!r} is no class of actors, so it cannot be a child; spawn tasks with the runtime")
+        raise TypeError(
+            f"{actor!r} is no class of actors, so it cannot be a child; spawn tasks with the runtime"
+        )
     if parent.ending is not None:
         raise parent.gone(f"no child of class {actor.__qualname__} was started")
     extras = parent.more()

@@ -41,8 +41,8 @@ def cpu_bound(function: F) -> F:
 class TaskRef(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
     """A submitted task, from outside. `await ref` gives its result, or raises its error.
 
-    Awaiting may be repeated, and done by many. Cancelling an `await` leaves the task alone. Refs are equal when
-    they mean the same task.
+    Awaiting may be repeated, and done by many. Cancelling an `await` leaves the task alone. Refs are equal
+    when they mean the same task.
     """
 
     _task: TaskActor

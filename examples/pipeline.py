@@ -1,8 +1,8 @@
 """A pipeline: stages that work at the same time, in this process and in others, in step with one another.
 
 The pages of an endless book are fetched (in the event loop), digested (in host processes) and put into words
-(in a thread). Nobody says how fast any of them is: each stage takes the next page when it has room for it, so an
-endless source before a slow stage simply stands still.
+(in a thread). Nobody says how fast any of them is: each stage takes the next page when it has room for it, so
+an endless source before a slow stage simply stands still.
 
 Run it with `python examples/pipeline.py`.
 """

@@ -285,7 +285,9 @@ class AsyncioScopes(Actor):
     ],
 )
 @pytest.mark.parametrize("seed", [None, 1])
-async def test_what_asyncio_offers_works_inside_a_handler(handler: str, answer: object, seed: int | None) -> None:
+async def test_what_asyncio_offers_works_inside_a_handler(
+    handler: str, answer: object, seed: int | None
+) -> None:
     async with Runtime(seed=seed) as rt:
         actor = await rt.spawn(AsyncioScopes)
         for _ in range(3):
@@ -679,7 +681,9 @@ async def test_an_unknown_handler_is_refused_and_the_known_ones_are_named() -> N
             _ = cast("Any", counter.ask).ad
 
 
-@pytest.mark.parametrize("name", ["_private", "plain", "on_start", "on_stop", "mailbox", "fatal", "__init__x"])
+@pytest.mark.parametrize(
+    "name", ["_private", "plain", "on_start", "on_stop", "mailbox", "fatal", "__init__x"]
+)
 async def test_only_public_coroutines_can_be_asked(name: str) -> None:
     async with Runtime() as rt:
         counter = await rt.spawn(Counter)
@@ -709,7 +713,9 @@ async def test_an_actor_that_has_ended_answers_nobody() -> None:
     async with Runtime() as rt:
         counter = await rt.spawn(Counter, name="c")
         await counter.stop()
-        with pytest.raises(ActorStopped, match=r"add was not handled: actor 'c' has ended \(stopped\)") as caught:
+        with pytest.raises(
+            ActorStopped, match=r"add was not handled: actor 'c' has ended \(stopped\)"
+        ) as caught:
             await counter.ask.add(1)
         assert (caught.value.actor, caught.value.reason) == ("c", "stopped")
 

@@ -509,6 +509,7 @@ async def test_when_the_actor_fails_its_streams_are_cut_off_and_closed_before_it
         for stream in streams:
             await stream.__anext__()
         source.tell(Failing.fail)
+        await settle()
         for stream in streams:
             with pytest.raises(ActorStopped) as caught:
                 await stream.__anext__()

@@ -7,7 +7,8 @@ The head of an example may contain, as comments:
 * `# arguments: ...`: what to call it with.
 * `# exit code: 3`: if not 0.
 
-Warnings are errors, in its host processes too. It may log to stderr: a supervised failure, for one, is logged.
+Warnings are errors, in its host processes too. It may log to stderr: a supervised failure, for one, is
+logged.
 """
 
 from __future__ import annotations

@@ -476,7 +476,7 @@ async def test_aclose_returns_when_everything_has_stopped(kind: str) -> None:
 async def test_an_exception_in_the_loop_body_stops_what_is_in_flight() -> None:
     work, source = Work(), Source()
     async with Runtime() as rt:
-        with pytest.raises(KeyError):  # noqa: PT012
+        with pytest.raises(KeyError):
             async for number in rt.map(work.step, source.asynchronous(), limit=3):
                 raise KeyError(number)
         while not source.closed:

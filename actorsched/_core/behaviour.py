@@ -67,7 +67,8 @@ class Outbox(Protocol):
     def send(self, envelope: Envelope, /) -> None:
         """Send a message to an actor: `out.send((to, message))`. Order is kept per sender.
 
-        A pair rather than two arguments: in the runtime this is the method of a queue, and nothing is cheaper.
+        A pair rather than two arguments: in the runtime this is the method of a queue, and nothing is
+        cheaper.
         """
         ...
 

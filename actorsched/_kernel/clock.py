@@ -8,9 +8,10 @@ that owns its clock implements them with a number.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from actorsched._kernel.backend import Backend, Handle
+if TYPE_CHECKING:
+    from actorsched._kernel.backend import Backend, Handle
 
 
 class Clock(Protocol):

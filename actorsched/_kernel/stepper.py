@@ -30,8 +30,8 @@ class Stepper:
     """Awaits one coroutine after the other, as each is sent to it.
 
     Attributes:
-        box: Holds one thing: what the last one returned. Not an attribute that the generator sets, because then
-            stepper and generator would hold each other, and be left to the garbage collector.
+        box: Holds one thing: what the last one returned. Not an attribute that the generator sets, because
+            then stepper and generator would hold each other, and be left to the garbage collector.
         send: Take the first step of a coroutine, or the next step of one that has suspended.
         throw: Raise within one that has suspended.
     """

@@ -56,7 +56,7 @@ class ActorHostPort:
 
     def __init__(self, staff: HostStaff) -> None:
         self.link: HostLink | None = None
-        self.retiring = False
+        self.retiring: bool = False
         self._staff = staff
         self._cells: dict[int, HostedCell] = {}
         self._waiting: dict[int, Reply] = {}
@@ -88,7 +88,9 @@ class ActorHostPort:
     def define(self, cell: HostedCell) -> int:
         """Make sure that the host knows a class."""
         assert self.link is not None
-        return self.link.define(self._staff.definitions.of(cell.actor_class, f"the class of actor {cell.name!r}"))
+        return self.link.define(
+            self._staff.definitions.of(cell.actor_class, f"the class of actor {cell.name!r}")
+        )
 
     def begin(self, number: int, asker: Any) -> None:
         """A call, hook or stream begins; what the host asks in its course is asked in its name."""
@@ -349,7 +351,13 @@ class HostedCell(ActorCell, kw_only=True):
         sender = b"" if call.sender is None else self.staff.ref_of(call.sender)
         variables = b"" if context is None else contextvars_out(context)
         return wire.Call(
-            number, instance.number, call.handler.name, call.packed, variables, call.stream is not None, sender
+            number,
+            instance.number,
+            call.handler.name,
+            call.packed,
+            variables,
+            call.stream is not None,
+            sender,
         )
 
     def host_died(self, error: HostDied) -> None:

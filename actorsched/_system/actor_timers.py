@@ -69,9 +69,7 @@ class ActorTimerEntry:
             self._rearm(self._period)
         if self._last is not None and not self._last.begun and not self._last.dead:
             return
-        call = Call(
-            cell, self._handler, self._args, self._kwargs, cell.context.copy(), cell, Priority.NORMAL
-        )
+        call = Call(cell, self._handler, self._args, self._kwargs, cell.context.copy(), cell, Priority.NORMAL)
         self._last = call
         if cell.offer(call) is not None:
             cell.kernel.office.sent += 1
@@ -87,7 +85,7 @@ class ActorTimerEntry:
 def set_timer(
     cell: ActorCell,
     delay: float,
-    periodic: bool,  # noqa: FBT001
+    periodic: bool,
     handler: Handler,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],

@@ -154,8 +154,8 @@ async def _carried(call: Call) -> Any:
 async def go_on(waiter: Waiter, target: Waiter, answer: Reply, error: BaseException | None = None) -> None:
     """The wait is over; a task that lent its slot goes on when it has one again.
 
-    One whose wait was cut short, with the error given, goes on at once, and has its slot back as soon as there
-    is one. It may be about to cancel, because it took too long, the very task that has the slot.
+    One whose wait was cut short, with the error given, goes on at once, and has its slot back as soon as
+    there is one. It may be about to cancel, because it took too long, the very task that has the slot.
     """
     kernel = target.kernel
     resumed = kernel.future()

@@ -21,7 +21,6 @@ from actorsched.options import Priority
 
 if TYPE_CHECKING:
     from actorsched._core.behaviour import Reply, Timer
-    from actorsched._kernel.activity import Activity
     from actorsched._kernel.backend import Future
     from actorsched._kernel.carrier import Carrier
     from actorsched._kernel.kernel import Kernel
@@ -189,8 +188,7 @@ class Call(CodeRun, msgspec.Struct, eq=False):
         """Its time is over: it is dropped unexecuted, or its handler is stopped."""
         self.withdraw(
             AskTimeout(
-                f"{self.title} did not answer within {timeout:g} s; give it more time, "
-                "or see what keeps it",
+                f"{self.title} did not answer within {timeout:g} s; give it more time, or see what keeps it",
                 actor=self.owner.name,
                 handler=self.handler.name,
                 timeout=timeout,

@@ -25,7 +25,6 @@ from actorsched._kernel.stepper import DONE
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Coroutine
-    from contextvars import Context
 
     from actorsched._kernel.kernel import Kernel
     from actorsched._system.call import Call, Hook

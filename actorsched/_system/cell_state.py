@@ -47,9 +47,11 @@ class Life(IntEnum):
 class Extras(msgspec.Struct, eq=False):
     """What few actors have: kept apart, so that an idle actor stays small."""
 
-    room: OrderedDict[Call, None] = msgspec.field(default_factory=lambda: OrderedDict())  # noqa: PLW0108  # of this very type, for pyright
+    room: OrderedDict[Call, None] = msgspec.field(
+        default_factory=lambda: OrderedDict()
+    )  # of this very type, for pyright
     """Calls that wait for room in the mailbox, in order; those whose senders give up leave from anywhere."""
-    resuming: deque[tuple[Call, Reply]] = msgspec.field(default_factory=lambda: deque())  # noqa: PLW0108
+    resuming: deque[tuple[Call, Reply]] = msgspec.field(default_factory=lambda: deque())
     """Streams that wait for their turn."""
     streams: set[Call] = set()
     """Streams whose generator has begun."""

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextvars import Context
 
 tables_of: Callable[..., list[Any]] = get_referents
 """The tables of contexts that are not entered now. If contexts should look different one day, none are shared."""

@@ -139,7 +139,9 @@ class HandlerTable:
         made = self._proxies.get(base)
         if made is None:
             methods = {name: make(handler) for name, handler in self.handlers.items()}
-            made = self._proxies[base] = type(f"{self.owner}{base.__name__}", (base,), {"__slots__": (), **methods})
+            made = self._proxies[base] = type(
+                f"{self.owner}{base.__name__}", (base,), {"__slots__": (), **methods}
+            )
         return made
 
 

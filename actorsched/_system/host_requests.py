@@ -1,8 +1,8 @@
 """What code inside host processes asks of its runtime: refs used there, spawns, timers.
 
 Each request runs as a task of the loop, in the context and in the name of the task or actor that asked, and
-is cancelled when the asker no longer waits, or its host has ended. What a verb means stands in `actorsched.remote`,
-which the runtime registers: that is above this layer.
+is cancelled when the asker no longer waits, or its host has ended. What a verb means stands in
+`actorsched.remote`, which the runtime registers: that is above this layer.
 """
 
 from __future__ import annotations
@@ -56,9 +56,13 @@ class HostRequests:
             if other is link:
                 scope.cancel()
 
-    def _start(self, function: Callable[..., Awaitable[None]], link: HostLink, frame: Any, asker: Any) -> None:
+    def _start(
+        self, function: Callable[..., Awaitable[None]], link: HostLink, frame: Any, asker: Any
+    ) -> None:
         context = _context_of(asker)
-        context.run(self._system.kernel.backend.start_task, _in_context, asker, function, link, frame, name=frame.verb)
+        context.run(
+            self._system.kernel.backend.start_task, _in_context, asker, function, link, frame, name=frame.verb
+        )
 
     async def _answer(self, link: HostLink, frame: wire.Request) -> None:
         key = link, frame.request_id

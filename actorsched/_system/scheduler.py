@@ -35,6 +35,7 @@ from actorsched.messages import (
 if TYPE_CHECKING:
     from actorsched._system.task import TaskActor
 
+
 class Choose(msgspec.Struct, frozen=True, eq=False):
     """Scheduler to itself: somebody has to get the free slots of this pool."""
 

@@ -58,7 +58,9 @@ class StreamSource:
             RuntimeError: Somebody waits for an item already.
         """
         if self._reader is not None:
-            raise RuntimeError("a stream gives its items one at a time, and somebody waits for the next already")
+            raise RuntimeError(
+                "a stream gives its items one at a time, and somebody waits for the next already"
+            )
         self._reader = reader
         self._demand += 1
         self._wake(self._writer)

@@ -31,12 +31,12 @@ from actorsched.messages import Adopt, ExitReason, Kill, Submit, Wait, Watch
 from actorsched.options import Hosts, Mailbox, Priority, Supervise
 
 if TYPE_CHECKING:
-    from actorsched._core.behaviour import Behaviour
     from contextvars import Context
 
+    from actorsched._core.behaviour import Behaviour
     from actorsched._kernel.kernel import Kernel
-    from actorsched._system.line import Line
     from actorsched._system.call import Hook
+    from actorsched._system.line import Line
     from actorsched._system.nursery import Nursery
     from actorsched._system.waiting import Waiter
     from actorsched.options import ActorOptions, TaskOptions
@@ -255,7 +255,12 @@ class System:
             await go_on(waiter, cell, begun)
 
     def _cell(
-        self, supervisor: Supervisor, actor_class: Any, base: type, args: tuple[Any, ...], options: ActorOptions
+        self,
+        supervisor: Supervisor,
+        actor_class: Any,
+        base: type,
+        args: tuple[Any, ...],
+        options: ActorOptions,
     ) -> ActorCell:
         if self.closing:
             self.check_open(f"actor {options.name or actor_class.__qualname__!r}")
@@ -413,7 +418,9 @@ def check_arguments(function: Callable[..., Any], args: tuple[Any, ...], kwargs:
     if code is not None and not kwargs and type(function) is _FUNCTION and not function.__kwdefaults__:
         takes = code.co_argcount
         given = len(args)
-        if (given <= takes or code.co_flags & CO_VARARGS) and given >= takes - len(function.__defaults__ or ()):
+        if (given <= takes or code.co_flags & CO_VARARGS) and given >= takes - len(
+            function.__defaults__ or ()
+        ):
             if not code.co_kwonlyargcount:
                 return
     from inspect import signature

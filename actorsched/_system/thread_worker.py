@@ -21,12 +21,12 @@ import msgspec
 
 from actorsched._core.behaviour import Behaviour, Outbox, Timer, handles
 from actorsched._kernel.current import CURRENT
-from actorsched._system.code_run import Deferred
 from actorsched.exceptions import Interrupted
 from actorsched.messages import Assign, Finished, GraceOver, Idle, Interrupt, Started
 
 if TYPE_CHECKING:
     from actorsched._kernel.kernel import Kernel
+    from actorsched._system.code_run import Deferred
     from actorsched._system.task import TaskActor
 
 GRACE = 5.0

@@ -128,7 +128,9 @@ class TimersMachine(RuleBasedStateMachine):
 
     @rule(now=st.integers(0, 20))
     def time_comes(self, now: int) -> None:
-        expected = [number for when, number, _ in sorted(self.model, key=lambda each: each[:2]) if when <= now]
+        expected = [
+            number for when, number, _ in sorted(self.model, key=lambda each: each[:2]) if when <= now
+        ]
         assert fired(self.timers, now) == expected
         self.model = [each for each in self.model if each[0] > now]
 
