@@ -70,6 +70,10 @@ class Backend(Protocol):
         """Start a task of its own, outside all cancel scopes; it must not raise."""
         ...
 
+    def is_sound(self) -> bool:
+        """Whether the present task may go on to other work: nothing has left a cancellation behind in it."""
+        ...
+
     def breathe(self) -> Awaitable[None]:
         """Let everything else in the loop run once. Not a cancellation point."""
         ...

@@ -7,7 +7,8 @@ takes over.
 
 A carrier has one cancel scope for its life, because entering one costs more than most handlers. It is
 cancelled only for the activity that the carrier is staying with; afterwards the carrier ends, whatever
-became of the cancellation, and nothing of it can reach the next activity.
+became of the cancellation, and nothing of it can reach the next activity. It also ends when an activity has
+left a cancellation of its own behind, or when somebody cancels the carrier itself; another takes its place.
 """
 
 from __future__ import annotations
@@ -71,7 +72,9 @@ class Carrier:
         self.subject: Activity | None = None
 
     def __repr__(self) -> str:
-        return f"<carrier {'parked' if self.gate else f'with {self.subject!r}' if self.subject else 'pumping'}>"
+        return (
+            f"<carrier {'parked' if self.gate else f'with {self.subject!r}' if self.subject else 'pumping'}>"
+        )
 
     async def run(self) -> None:
         """Carry until the kernel closes or an activity was cancelled."""
@@ -79,7 +82,7 @@ class Carrier:
         kernel.carriers.add(self)
         try:
             with CancelScope() as self.scope:
-                while not self.scope.cancel_called:
+                while not self.scope.cancel_called and kernel.backend.is_sound():
                     if kernel.take_pump():
                         await self._pump()
                     elif not await self._park():
@@ -95,14 +98,14 @@ class Carrier:
     async def _pump(self) -> None:
         """Run what is ready, holding the pump, until an activity has suspended and ended, or all is done."""
         kernel = self._kernel
-        while True:
-            suspended = kernel.run_ready()
-            if suspended is not None:
-                kernel.leave_pump()
-                return await self._stay_with(*suspended)
-            if not kernel.ready:
-                return kernel.leave_pump()
-            await kernel.backend.breathe()
+        suspended = None
+        try:
+            while (suspended := kernel.run_ready()) is None and kernel.ready:
+                await kernel.backend.breathe()
+        finally:
+            kernel.leave_pump()
+        if suspended is not None:
+            await self._stay_with(*suspended)
 
     async def _stay_with(self, activity: Activity, yielded: Any) -> None:
         self.subject = activity
@@ -128,5 +131,11 @@ class Carrier:
         kernel.idle.append(self)
         try:
             return bool(await self.gate)
+        except BaseException:
+            if self in kernel.idle:
+                kernel.idle.remove(self)
+            else:  # it was to have the pump
+                kernel.missed()
+            raise
         finally:
             self.gate = None

@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any
 
 from anyio import get_cancelled_exc_class
 
-from actorsched._core.behaviour import Behaviour, Envelope
 from actorsched._core.post_office import PostOffice
 from actorsched._core.run_queue import RunQueue, ShuffledRunQueue
 from actorsched._core.timers import TimerEntry, Timers
@@ -32,7 +31,7 @@ from actorsched._kernel.carrier import BLOCKING, Carrier
 from actorsched._kernel.stepper import Stepper
 
 if TYPE_CHECKING:
-    from actorsched._core.behaviour import Reply
+    from actorsched._core.behaviour import Behaviour, Envelope, Reply
     from actorsched._kernel.activity import Activity, Runnable
     from actorsched._kernel.backend import Backend, Future, Handle
     from actorsched._kernel.clock import Clock
@@ -197,6 +196,12 @@ class Kernel:
         if self.ready and not self._called:
             self._call_carrier()
 
+    def missed(self) -> None:
+        """The carrier that was called to the pump will not come."""
+        self._called = False
+        if self.ready and not self._pumped:
+            self._call_carrier()
+
     def run_ready(self) -> tuple[Activity, object] | None:
         """Step ready user code until some suspends (it is returned), none is left, or the budget is used up."""
         ready = self.ready
@@ -307,12 +312,18 @@ class Kernel:
     def _run_thread_calls(self) -> None:
         self._thread_called = False  # before taking the calls, so that none that comes now is overlooked
         calls = self._thread_calls
+        limit = self.backend.monotonic() + _SECONDS_PER_TURN
         while calls:
             function, args = calls.popleft()
             try:
                 function(*args)
             except Exception as error:
                 _log.critical("%r failed when a thread called it", function, exc_info=error)
+            if self.backend.monotonic() > limit:  # threads may be quicker than the loop
+                if calls and not self._thread_called:
+                    self._thread_called = True
+                    self.backend.call_soon(self._run_thread_calls)
+                return
 
     # ---------------------------------------------------------------------------------------- waiting
 

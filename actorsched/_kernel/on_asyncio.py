@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import types
 from collections.abc import Awaitable, Callable, Generator
-from typing import Any
+from contextvars import Context
+from typing import TYPE_CHECKING, Any
 
-from actorsched._kernel.backend import Future, Handle, Watch
+if TYPE_CHECKING:
+    from actorsched._kernel.backend import Future, Handle, Watch
 
 
 @types.coroutine
@@ -45,13 +47,21 @@ class AsyncioBackend:
     def __repr__(self) -> str:
         return f"<backend on {self._loop!r}>"
 
+    # Both begin in a context of their own: that of whoever happens to call would be kept alive for as long
+    # as they are, with everything in it.
+
     def call_at(self, when: float, function: Callable[..., object], /, *args: Any) -> Handle:
-        return self._loop.call_at(when, function, *args)
+        return self._loop.call_at(when, function, *args, context=Context())
 
     def start_task(self, function: Callable[..., Any], /, *args: Any, name: str) -> None:
-        task = self._loop.create_task(function(*args), name=name)
+        # No task factory: an eager one would run user code in the middle of whatever is going on here.
+        task = asyncio.Task(function(*args), loop=self._loop, name=name, context=Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def is_sound(self) -> bool:
+        task = asyncio.current_task(self._loop)
+        return task is None or not task.cancelling()
 
     def watch_readable(self, descriptor: int, callback: Callable[[], object], /) -> Watch:
         self._loop.add_reader(descriptor, callback)

@@ -8,11 +8,12 @@ runtime is closed before trio's main task ends, so no system task of ours is eve
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
-from actorsched._kernel.backend import Watch
+if TYPE_CHECKING:
+    from actorsched._kernel.backend import Watch
 
 
 class TrioFuture:
@@ -108,6 +109,9 @@ class TrioBackend:
 
     def start_task(self, function: Callable[..., Awaitable[object]], /, *args: Any, name: str) -> None:
         trio.lowlevel.spawn_system_task(function, *args, name=name)
+
+    def is_sound(self) -> bool:
+        return True
 
     def watch_readable(self, descriptor: int, callback: Callable[[], object], /) -> Watch:
         return self._watch(trio.lowlevel.wait_readable, descriptor, callback)
