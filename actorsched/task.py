@@ -278,7 +278,7 @@ class Task(Generic[T]):
 
         if not callable(fn):
             raise TypeError(f"fn={fn!r} of task {name!r} cannot be called; give an async or a plain function")
-        if isinstance(arg_deps, str) or not all(isinstance(item, str) for item in arg_deps):
+        if not isinstance(arg_deps, (list, tuple)) or not all(isinstance(item, str) for item in arg_deps):
             raise TypeError(f"arg_deps={arg_deps!r} of task {name!r} must be a list of parameter names")
         if len(arg_deps) > 1:
             raise ValueError(
