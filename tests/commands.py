@@ -120,15 +120,23 @@ class Command:
         out, complaints = self.process.communicate(timeout=WAIT)
         return Answer(self.process.returncode, (out or "").splitlines(), complaints or "")
 
+    def hosts(self) -> list[int]:
+        """The processes that it has started."""
+        return [pid for pid in self._family() if pid != self.process.pid]
+
     def left(self) -> list[str]:
         """The command lines of the processes that it, or anyone below it, has left behind."""
-        found: list[str] = []
+        return list(self._family().values())
+
+    def _family(self) -> dict[int, str]:
+        found: dict[int, str] = {}
         for folder in pathlib.Path("/proc").iterdir():
             with contextlib.suppress(
                 FileNotFoundError, ProcessLookupError, PermissionError
             ):  # gone, or not ours
                 if folder.name.isdigit() and self._mark.encode() in (folder / "environ").read_bytes():
-                    found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+                    command = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
+                    found[int(folder.name)] = command.decode()
         return found
 
     def close(self) -> None:

@@ -696,6 +696,39 @@ def test_output_that_cannot_be_written_stops_it(tree: pathlib.Path, tmp_path: pa
 
 
 @pytest.mark.process
+def test_a_file_whose_host_keeps_dying_is_a_failure_and_the_others_are_done(tmp_path: pathlib.Path) -> None:
+    make_files(tmp_path / "in", 50)
+    write(tmp_path / "in" / "folder 5" / "deadly")
+    imports = (
+        "import sys; from actorsched import cli; from actorsched.demo import job; from tests import deadly; "
+    )
+    code = f"{imports} job.squeeze = deadly.squeeze; sys.exit(cli.main())"
+    answer = run("demo", tmp_path / "in", "--out", tmp_path / "out", code=code)
+    assert answer.code == 1
+    at = answer.lines.index("failed:")
+    assert answer.lines[at + 1].startswith("  folder 5/deadly: HostDied: ")
+    assert "SIGKILL" in answer.lines[at + 1]
+    assert answer.lines[-1] == "done: 50 of 51 files, 1 failed"
+    assert not answer.complaints
+    assert_right(tmp_path / "in", tmp_path / "out", 50)
+
+
+@pytest.mark.process
+def test_hosts_that_die_once_cost_no_file(tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    with running("demo", tree, "--out", tmp_path / "out", "--interval", "20ms") as command:
+        list(
+            itertools.takewhile(
+                lambda line: " files/s" not in line or line.startswith("0 of"), command.lines()
+            )
+        )
+        for pid in command.hosts():
+            os.kill(pid, signal.SIGKILL)
+        answer = command.answer()
+    assert (answer.code, answer.lines[-1]) == (0, "done: 1,501 of 1,501 files")
+    assert_right(tree, tmp_path / "out", 1501)
+
+
+@pytest.mark.process
 def test_results_that_do_not_fit_are_failures_with_their_reason(tmp_path: pathlib.Path) -> None:
     chance = random.Random(3)
     make_files(tmp_path / "in", 20)

@@ -38,11 +38,8 @@ CODES: dict[words.Ending, int] = {"interrupted": 130, "terminated": 143}
 """The exit codes of what did not come to its end: 128 and the number of the signal."""
 
 
-_OFTEN_ENOUGH = Retry(crashes=2)
+_AGAIN = Retry(crashes=2)
 """A file whose host has died is tried again: it need not have been the reason. At the third time it was."""
-
-_AHEAD = 8
-"""How many files a stage may be ahead of the next; with files of up to 1 MiB, what bounds the memory."""
 
 
 class Order(NamedTuple):
@@ -226,14 +223,15 @@ class Job:
         """Have every file done."""
         board = await rt.spawn(Board, self.tally)
         settings = Settings(self.results.form, self.results.parts)
-        hosted = {"host": "process", "workers": self._hosts.max, "on_error": "skip", "retry": _OFTEN_ENOUGH}
-        in_hosts = functools.partial(stage, ordered=False, demand=_AHEAD, **hosted)
+        computing = functools.partial(
+            stage, host="process", workers=4 * self._hosts.max, ordered=False, on_error="skip", retry=_AGAIN
+        )
         pipe = rt.pipeline(
-            stage(functools.partial(read, board=board), demand=_AHEAD),
-            in_hosts(functools.partial(squeeze, settings=settings), name="squeeze"),
-            stage(functools.partial(store, settings=settings), demand=_AHEAD),
-            in_hosts(functools.partial(check, settings=settings), name="check"),
-            stage(self._keep, demand=_AHEAD),
+            stage(functools.partial(read, board=board), workers=4, ordered=False),
+            computing(functools.partial(squeeze, settings=settings), name="squeeze"),
+            stage(functools.partial(store, settings=settings), workers=4, ordered=False),
+            computing(functools.partial(check, settings=settings), name="check"),
+            self._keep,
         )
         async for _ in pipe(self.tally.finds.files):
             pass
