@@ -35,6 +35,10 @@ GRACE = 5.0
 _log = logging.getLogger("actorsched.task")
 
 
+def _nothing() -> None:
+    """What is left of a function that has run."""
+
+
 class ThreadRun(msgspec.Struct, eq=False):
     """One attempt of a task in a thread; what `current()` finds there."""
 
@@ -83,7 +87,14 @@ class ThreadRun(msgspec.Struct, eq=False):
         self.unwinding = True
         while self.deferred:
             self._call_deferred(*self.deferred.pop())
+        self.let_go()
         return finished
+
+    def let_go(self) -> None:
+        """Keep nothing alive: the context refers to this run, and what it has set may live on elsewhere."""
+        self.context = Context()
+        self.function = _nothing
+        self.args, self.kwargs = (), {}
 
     def _call_deferred(self, function: Callable[..., object], args: tuple[Any, ...]) -> None:
         try:
