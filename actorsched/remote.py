@@ -344,21 +344,33 @@ async def _spawn_child(system: System, target: Any, args: tuple[Any, ...], optio
     return await spawn_child(_asking_cell(), target, args, options)
 
 
-async def _after(system: System, delay: Any, name: str, args: tuple[Any, ...], key: object) -> None:
-    _set_timer(delay, name, args, key, periodic=False)
+async def _after(
+    system: System, delay: Any, name: str, args: tuple[Any, ...], key: object, kwargs: Any = None
+) -> None:
+    _set_timer("delay", delay, name, args, kwargs or {}, key)
 
 
-async def _every(system: System, period: Any, name: str, args: tuple[Any, ...], key: object) -> None:
-    _set_timer(period, name, args, key, periodic=True)
+async def _cancel_timer(system: System, key: object) -> None:
+    from actorsched._system.actor_timers import cancel_timer
+
+    cancel_timer(_asking_cell(), key)
 
 
-def _set_timer(delay: Any, name: str, args: tuple[Any, ...], key: object, *, periodic: bool) -> None:
+async def _every(
+    system: System, period: Any, name: str, args: tuple[Any, ...], key: object, kwargs: Any = None
+) -> None:
+    _set_timer("period", period, name, args, kwargs or {}, key)
+
+
+def _set_timer(
+    field: str, delay: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], key: object
+) -> None:
     from actorsched._system.actor_timers import set_timer
 
     cell = _asking_cell()
     handler = cell.table.find(name)
-    handler.check(args, {})
-    set_timer(cell, seconds(delay, field="delay"), periodic, handler, args, {}, key)
+    handler.check(args, kwargs)
+    set_timer(cell, seconds(delay, field=field), field == "period", handler, args, kwargs, key)
 
 
 def _asking_cell() -> ActorCell:
@@ -384,5 +396,6 @@ VERBS: Mapping[str, Callable[..., Coroutine[Any, Any, Any]]] = {
     "spawn_child": _spawn_child,
     "after": _after,
     "every": _every,
+    "cancel_timer": _cancel_timer,
 }
 """What code in a host may ask for."""

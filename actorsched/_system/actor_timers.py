@@ -69,7 +69,9 @@ class ActorTimerEntry:
             self._rearm(self._period)
         if self._last is not None and not self._last.begun and not self._last.dead:
             return
-        call = Call(cell, self._handler, self._args, self._kwargs, cell.context.copy(), cell, Priority.NORMAL)
+        packed = cell.pack(self._handler, self._args, self._kwargs) if cell.hosted else None
+        context = cell.context.copy()
+        call = Call(cell, self._handler, self._args, self._kwargs, context, cell, Priority.NORMAL, packed)
         self._last = call
         if cell.offer(call) is not None:
             cell.kernel.office.sent += 1

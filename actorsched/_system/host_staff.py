@@ -145,6 +145,7 @@ class HostStaff:
             kind,
             on_frame=on_frame,
             on_exit=on_exit,
+            on_read=self.kernel.drain,
             start_timeout=self._system.hosts.start_timeout,
             name=f"host {self._number}",
         )

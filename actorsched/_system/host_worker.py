@@ -130,7 +130,6 @@ class HostWorker(Behaviour, kw_only=True):
     def frame(self, frame: wire.FromHost) -> None:
         """The host has said something."""
         _FRAMES[type(frame)](self, frame)
-        self.kernel.drain()
 
     def _hello(self, frame: wire.Hello) -> None:
         pass
