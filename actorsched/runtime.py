@@ -280,7 +280,13 @@ class Runtime(Scope):
         return ActorRef(cell)
 
     async def monitor(self, ref: ActorRef[Any]) -> ExitReason:
-        """Wait until an actor has ended for good, and tell how. Restarts are not ends."""
+        """Wait until an actor has ended for good, and tell how. Restarts are not ends.
+
+        Raises:
+            TypeError: It is no `ActorRef`.
+        """
+        if not isinstance(ref, ActorRef):
+            raise TypeError(f"{ref!r} is no ActorRef; give one that spawn or lookup returned")
         return await ended(ref._cell)
 
     def dead_letters(self) -> Flow[DeadLetter]:
