@@ -138,9 +138,12 @@ class _Version(argparse.Action):
     """Prints the version; what finds it out is only imported then."""
 
     def __call__(self, parser: argparse.ArgumentParser, *details: object) -> NoReturn:
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        print(f"actorsched {version('actorsched')}")
+        try:
+            print(f"actorsched {version('actorsched')}")
+        except PackageNotFoundError:
+            print("actorsched, from its source, not installed")
         parser.exit()
 
 

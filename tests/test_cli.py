@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import pathlib
 import signal
 import subprocess
@@ -99,9 +100,22 @@ def test_help_is_given_on_standard_output(words: list[str], capsys: pytest.Captu
     assert not printed.err
 
 
-def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "0.1.0")
     assert cli.main(["--version"]) == 0
-    assert capsys.readouterr().out.startswith("actorsched 0.")
+    assert capsys.readouterr().out == "actorsched 0.1.0\n"
+
+
+def test_a_version_that_is_not_installed_is_no_accident(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.metadata.version", not_installed)
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == "actorsched, from its source, not installed\n"
+
+
+def not_installed(name: str) -> str:
+    raise importlib.metadata.PackageNotFoundError(name)
 
 
 @pytest.mark.parametrize(

@@ -121,9 +121,13 @@ class Picture(Lines):
 
     def show(self, tally: Tally, now: float, began: float) -> None:
         """Draw the picture."""
+        from rich.constrain import Constrain
+
         pace = self._pace(tally, now, began) if tally.searched else None
         try:
-            self._live.update(_picture(tally, pace, now - began), refresh=True)
+            picture = _picture(tally, pace, now - began)
+            # Narrower than the terminal: the `^C` that it shows itself must not start a line of its own.
+            self._live.update(Constrain(picture, max(self._console.width - 3, 1)), refresh=True)
         except OSError as error:
             raise OutputLost from error
 

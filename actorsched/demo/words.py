@@ -36,6 +36,11 @@ def size(number: float) -> str:
     return f"{number:,.{digits}f} {unit}"
 
 
+def rate(files: float) -> str:
+    """How many files per second: "0.3 files/s", "1,200 files/s"."""
+    return f"{files:,.{0 if files >= 9.95 else 1}f} files/s"
+
+
 def span(seconds: float) -> str:
     """A number of seconds: "0.4 s", "12 s", "3 min 20 s", "2 h 5 min"."""
     if seconds < 9.95 and not isinstance(seconds, int):
@@ -72,7 +77,7 @@ def _printable(character: str) -> str:
 
 def speed(tally: Tally, pace: Pace) -> str:
     """How fast it goes, how well it compresses, and how long it will take."""
-    parts = [f"{pace.files:,.0f} files/s", f"{size(pace.size)}/s"]
+    parts = [rate(pace.files), f"{size(pace.size)}/s"]
     if tally.size > _TELLING:
         parts.append(f"{share(tally.packed_size, tally.size)} of the size")
     if tally.failures:
@@ -120,7 +125,7 @@ def summary(tally: Tally, seconds: float) -> list[str]:
             f"compressed: {size(tally.size)} to {size(tally.packed_size)}, "
             f"{share(tally.packed_size, tally.size)} of the size; every result was read back and is right"
         )
-        speed = f"{tally.done / seconds:,.0f} files/s, {size(tally.size / seconds)}/s"
+        speed = f"{rate(tally.done / seconds)}, {size(tally.size / seconds)}/s"
         hosts = count(len(tally.hosts), "host process", "host processes")
         busy = sum(host.busy for host in tally.hosts.values())
         lines.append(f"time: {span(seconds)} ({speed}); {hosts} computed for {span(busy)} in all")
@@ -136,5 +141,5 @@ def last_line(tally: Tally, ending: Ending) -> str:
     if tally.failures:
         parts.append(failures(tally))
     if tally.left:
-        parts.append(f"{tally.left:,} not reached")
+        parts.append(f"{tally.left:,} not done")
     return f"{ending}{':' if ending == 'done' else ' after'} {', '.join(parts)}"
