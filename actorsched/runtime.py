@@ -335,8 +335,8 @@ def run(
 ) -> T:
     """Run an async function, on asyncio with uvloop where that is installed, or on trio.
 
-    SIGINT and SIGTERM cancel it, so that a runtime in it shuts down in order; the same signal a second time
-    ends the process at once.
+    SIGINT and SIGTERM cancel it, so that a runtime in it shuts down in order. A second SIGINT raises
+    `KeyboardInterrupt` right there, a third one ends the process at once; so does a second SIGTERM.
 
     Args:
         main: The function.

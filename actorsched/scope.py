@@ -10,7 +10,7 @@ from anyio import CancelScope
 from actorsched._system.asking import aside, settled
 from actorsched._system.code_run import without_cancellation
 from actorsched._system.nursery import Nursery
-from actorsched.exceptions import RuntimeClosed
+from actorsched.exceptions import DeadlockError, RuntimeClosed
 from actorsched.messages import Close
 from actorsched.spawning import Spawner
 
@@ -92,8 +92,10 @@ class Scope(Spawner):
         kernel = self._system.kernel
         self._nursery.cancel_all(why, kernel)
         kernel.drain()
-        while await self.end(patience, certain=True, kill=kill) is not None:
-            pass  # asyncio delivers a cancellation also where it is shielded from; it was noted before
+        while (error := await self.end(patience, certain=True, kill=kill)) is not None:
+            if not isinstance(error, (DeadlockError, kernel.cancelled)):
+                raise error
+            # asyncio delivers a cancellation also where it is shielded from; it was noted before
 
     async def end(
         self, patience: float | None, *, certain: bool = False, kill: bool = False

@@ -1,7 +1,8 @@
 """SIGINT and SIGTERM as a cancellation: for programs that hand their main function over to us.
 
-The first signal cancels the main function, which then ends in order. From then on the signals do again
-what they did before, so that a second one ends a program that does not.
+The first signal cancels the main function, which then ends in order. A second SIGINT is a `KeyboardInterrupt`
+wherever the program is, so that it can still clean up what it must; should that be caught, or something be
+waited for that never ends, a third one ends the process. A second SIGTERM ends it at once.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from anyio.abc import TaskStatus
 
 T = TypeVar("T")
@@ -59,4 +62,9 @@ async def _cancel_on_signal(
         received.append(number)
         scope.cancel()
         for each in _SIGNALS:
-            signal.signal(each, signal.default_int_handler if each == signal.SIGINT else signal.SIG_DFL)
+            signal.signal(each, _interrupt if each == signal.SIGINT else signal.SIG_DFL)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    raise KeyboardInterrupt

@@ -1,0 +1,194 @@
+"""`actorsched.run` turns SIGINT and SIGTERM into an orderly shutdown, in real processes."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+import actorsched
+from tests.commands import running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = [pytest.mark.process, pytest.mark.slow]
+
+PROGRAM = """
+import signal, sys, threading
+import anyio, actorsched
+from actorsched import Actor, Runtime, checkpoint
+
+def say(what):
+    print(what, flush=True)
+
+class Noting(Actor):
+    async def on_stop(self, reason):
+        say(f"actor {reason.kind}")
+
+async def wait():
+    try:
+        await anyio.sleep_forever()
+    finally:
+        say("task left")
+
+def spin():
+    try:
+        while True:
+            checkpoint()
+    finally:
+        say("thread left")
+
+async def orderly():
+    async with Runtime() as rt:
+        await rt.spawn(Noting)
+        refs = [await rt.spawn(wait), await rt.spawn(spin)]
+        while not all(ref.status == "running" for ref in refs):
+            await anyio.sleep(0)
+        await anyio.sleep(0.05)
+        say("ready")
+        await anyio.sleep_forever()
+
+async def hangs():
+    try:
+        say("ready")
+        await anyio.sleep_forever()
+    finally:
+        while True:
+            try:
+                say("leaving")
+                signal.pause()
+            except KeyboardInterrupt:
+                pass
+
+async def finishes():
+    say("ready")
+    async with Runtime() as rt:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                say(await rt.run(lambda: "last words"))
+
+async def succeeds(value):
+    async with Runtime() as rt:
+        return await rt.run(lambda: value)
+
+async def fails():
+    async with Runtime() as rt:
+        await rt.run(lambda: 1 / 0)
+
+def after():
+    say("after")
+    return signal.getsignal(signal.SIGINT) is signal.default_int_handler and (
+        signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    )
+
+what, backend = sys.argv[1:]
+try:
+    print(actorsched.run(globals()[what], *(["result"] if what == "succeeds" else []), backend=backend))
+except KeyboardInterrupt:
+    say(f"interrupted {after()}")
+    raise
+except SystemExit as error:
+    say(f"exit {error.code} {after()}")
+    raise
+say(f"done {after()}")
+"""
+
+BACKENDS = ["asyncio", "trio"]
+
+
+def until_ready(lines: Iterator[str]) -> None:
+    assert next(lines) == "ready"
+
+
+@pytest.mark.parametrize("backend_name", BACKENDS)
+@pytest.mark.parametrize(
+    ("number", "word", "code"),
+    [(signal.SIGINT, "interrupted True", -signal.SIGINT), (signal.SIGTERM, "exit 143 True", 143)],
+)
+def test_a_signal_shuts_the_runtime_down_in_order(
+    number: signal.Signals, word: str, code: int, backend_name: str
+) -> None:
+    with running("orderly", backend_name, code=PROGRAM) as command:
+        lines = command.lines()
+        until_ready(lines)
+        command.process.send_signal(number)
+        said = list(lines)
+        answer = command.answer()
+    assert sorted(said[:2]) == ["task left", "thread left"], answer.complaints
+    assert said[2:] == ["actor shutdown", "after", word]
+    assert answer.code == code
+
+
+@pytest.mark.parametrize("backend_name", BACKENDS)
+def test_a_second_sigterm_ends_a_program_that_does_not_stop(backend_name: str) -> None:
+    with running("hangs", backend_name, code=PROGRAM) as command:
+        lines = command.lines()
+        until_ready(lines)
+        command.process.send_signal(signal.SIGTERM)
+        assert next(lines) == "leaving"
+        command.process.send_signal(signal.SIGTERM)
+        assert command.answer().code == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("backend_name", BACKENDS)
+def test_a_third_ctrl_c_ends_a_program_that_does_not_stop_at_the_second(backend_name: str) -> None:
+    with running("hangs", backend_name, code=PROGRAM) as command:
+        lines = command.lines()
+        until_ready(lines)
+        for _ in range(2):
+            command.process.send_signal(signal.SIGINT)
+            assert next(lines) == "leaving"
+        command.process.send_signal(signal.SIGINT)
+        assert command.answer().code == -signal.SIGINT
+
+
+@pytest.mark.parametrize("backend_name", BACKENDS)
+def test_what_is_done_on_the_way_out_may_use_the_runtime(backend_name: str) -> None:
+    with running("finishes", backend_name, code=PROGRAM) as command:
+        lines = command.lines()
+        until_ready(lines)
+        command.process.send_signal(signal.SIGTERM)
+        assert list(lines) == ["last words", "after", "exit 143 True"]
+
+
+@pytest.mark.parametrize("backend_name", BACKENDS)
+def test_without_a_signal_run_is_like_any_other(backend_name: str) -> None:
+    with running("succeeds", backend_name, code=PROGRAM) as command:
+        assert command.answer().lines == ["result", "after", "done True"]
+    with running("fails", backend_name, code=PROGRAM) as command:
+        answer = command.answer()
+        assert answer.code == 1
+        assert "ZeroDivisionError" in answer.complaints
+        assert "unhandled errors in a TaskGroup" not in answer.complaints
+
+
+@pytest.mark.usefixtures("warm_backends")
+def test_run_gives_back_what_the_function_returned_and_raises_what_it_raised() -> None:
+    async def add(a: int, b: int) -> int:
+        return a + b
+
+    async def fail() -> None:
+        raise LookupError("no such thing")
+
+    assert actorsched.run(add, 1, 2) == 3
+    assert actorsched.run(add, 1, 2, backend="trio") == 3
+    with pytest.raises(LookupError, match="no such thing"):
+        actorsched.run(fail)
+
+
+@pytest.mark.usefixtures("warm_backends")
+def test_run_works_in_a_thread_where_no_signal_comes() -> None:
+    results: list[object] = []
+
+    async def which() -> str:
+        return threading.current_thread().name
+
+    thread = threading.Thread(target=lambda: results.append(actorsched.run(which)), name="mine")
+    thread.start()
+    thread.join()
+    assert results == ["mine"]
