@@ -42,10 +42,10 @@ def line(row: Row) -> str:
 
 
 def figure(value: object, unit: object) -> str:
-    """A measured value with three digits that count: `1.31 M/s`, `4.6 µs`."""
+    """A measured value with its unit: `1.31 M/s`, `4.6 µs`."""
     assert isinstance(value, float)
     if unit == "/s":
-        return f"{value / 1e6:.3g} M/s" if value >= 1e6 else f"{value / 1e3:.3g} k/s"
+        return f"{value / 1e6:.2f} M/s" if value >= 1e6 else f"{value / 1e3:,.1f} k/s"
     return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
 
 
