@@ -252,7 +252,6 @@ class Stream(AsyncIterator[Any]):
 
     def __init__(self, call: Call, timeout: float | None) -> None:
         call.stream = StreamSource()
-        call.stream.bind(call)
         self._call = call
         self._timeout = timeout
 
@@ -273,6 +272,6 @@ class Stream(AsyncIterator[Any]):
         source = self._call.stream
         if source is not None and source.sent and not source.over:
             try:
-                self._call.kernel.call_threadsafe(source.close)
+                self._call.kernel.call_threadsafe(source.close, self._call)
             except RuntimeError:  # the loop has ended, and the generator with it
                 pass

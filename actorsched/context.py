@@ -158,7 +158,7 @@ class Context:
             handler: The handler; `args` follow it.
             kwargs: Its keyword arguments; `key=` names the timer: another with the same key replaces it.
         """
-        return self._timer(delay, None, handler, args, kwargs)
+        return self._timer(delay, handler, args, kwargs, periodic=False)
 
     def every(
         self,
@@ -172,15 +172,10 @@ class Context:
 
         The times do not drift. One that would come while the one before is still queued is left out.
         """
-        return self._timer(period, period, handler, args, kwargs)
+        return self._timer(period, handler, args, kwargs, periodic=True)
 
     def _timer(
-        self,
-        delay: Duration,
-        period: Duration | None,
-        handler: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
+        self, delay: Duration, handler: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *, periodic: bool
     ) -> ActorTimer:
         from actorsched._system.actor_timers import set_timer
         from actorsched.durations import seconds
@@ -189,10 +184,10 @@ class Context:
         cell = self._cell()
         entry = cell.table.of(handler, cell.actor_class)
         entry.check(args, kwargs)
-        first = seconds(delay, field="period" if period is not None else "delay")
-        if period is not None and not first:
-            raise ValueError(f"period={period!r} is no time at all; give a duration above zero")
-        return ActorTimer(set_timer(cell, first, period is not None, entry, args, kwargs, key))
+        first = seconds(delay, field="period" if periodic else "delay")
+        if periodic and not first:
+            raise ValueError(f"period={delay!r} is no time at all; give a duration above zero")
+        return ActorTimer(set_timer(cell, first, periodic, entry, args, kwargs, key))
 
 
 class ActorTimer:

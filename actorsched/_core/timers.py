@@ -12,6 +12,10 @@ from heapq import heapify, heappop, heappush
 from typing import Any
 
 
+def _nothing() -> None:
+    """What a cancelled timer would do: it lets go of everything else."""
+
+
 class TimerEntry:
     """One timer: call `action(*args)` at `when`, unless cancelled."""
 
@@ -41,7 +45,7 @@ class TimerEntry:
         """Never call the action. Harmless when it is over already."""
         heap, self._heap = self._heap, None
         if heap is not None:
-            self.args = ()
+            self.action, self.args = _nothing, ()
             heap.note_cancelled()
 
     def expire(self) -> None:

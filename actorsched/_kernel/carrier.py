@@ -55,6 +55,7 @@ def _drive(activity: Activity, yielded: Any, kernel: Kernel) -> Generator[Any, A
             if yielded is DONE:
                 return kernel.result_of(stepper)
         finally:
+            value = sent = None  # an error refers to this frame
             now = monotonic()
             if now - then > BLOCKING:
                 kernel.blocked(now - then, activity.title)

@@ -55,9 +55,10 @@ class AsyncioBackend:
 
     def start_task(self, function: Callable[..., Any], /, *args: Any, name: str) -> None:
         # No task factory: an eager one would run user code in the middle of whatever is going on here.
-        task = asyncio.Task(function(*args), loop=self._loop, name=name, context=Context())
+        context = Context()
+        task = asyncio.Task(function(*args), loop=self._loop, name=name, context=context)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._tasks.discard, context=context)
 
     def is_sound(self) -> bool:
         task = asyncio.current_task(self._loop)

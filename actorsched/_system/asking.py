@@ -104,6 +104,7 @@ async def ask(call: Call, timeout: float | None) -> Any:
     finally:
         if call.timer is not None:
             call.timer.cancel()
+            call.timer = None  # it may hold the call
     if waiter is not None:
         await go_on(waiter, owner, reply)
     if type(result) is Failure:
@@ -334,7 +335,7 @@ async def next_item(call: Call, timeout: float | None) -> Any:
         if waiter is not None:
             await go_on(waiter, owner, answer)
     except BaseException as error:
-        source.close()
+        source.close(call)
         try:
             if not isinstance(error, GeneratorExit):
                 await _stopped(call)
@@ -347,7 +348,7 @@ async def next_item(call: Call, timeout: float | None) -> Any:
         if timer is not None:
             timer.cancel()
     if type(refused) is Failure:
-        source.close()
+        source.close(call)
         raise refused.error
     if source.over:
         await _stopped(call)
@@ -374,13 +375,13 @@ async def close_stream(call: Call) -> None:
     source, owner = call.stream, call.owner
     assert source is not None
     if call.context is None or not source.sent:
-        source.close()
+        source.close(call)
         return
     kernel, waiter = owner.kernel, waiter_of(owner)
     over = call.when_over()
     if waiter is not None:
         kernel.post(waiter, Wait(owner, over))
-    source.close()
+    source.close(call)
     try:
         if not over.done():
             with CancelScope(shield=True):

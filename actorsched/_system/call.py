@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from actorsched._system.waiting import Waiter
 
 
+_NOTHING: Mapping[str, Any] = {}
+
+
 class Letter(msgspec.Struct, eq=False):
     """A message that was told: nobody waits for it, and most are handled without ever suspending.
 
@@ -151,10 +154,15 @@ class Call(CodeRun, msgspec.Struct, eq=False):
                 self.stream.end()
         else:
             owner.handler_failed(self, error)
-        self.reply = None  # it may hold the error, whose traceback holds what holds this
+        self.forget()
         self.tell_over()
         owner.turn_over(self)
         return owner
+
+    def forget(self) -> None:
+        """It is over, but may be known for a while: tasks left behind, or tracebacks, lead here."""
+        self.args, self.kwargs = (), _NOTHING
+        self.packed = self.reply = self.timer = None
 
     def when_over(self) -> Future:
         """Answered when it has ended, one way or another. Ask while it has not."""

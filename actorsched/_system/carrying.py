@@ -99,9 +99,10 @@ class Loan:
                     await kernel.backend.breathe()
                 except kernel.cancelled:
                     pass
+        thrown, self._thrown = self._thrown, None  # whose traceback leads here
         if self._task.cancelling() <= self._before:
             return None
-        return self._thrown or kernel.cancelled()
+        return thrown or kernel.cancelled()
 
 
 class Lender:
@@ -165,7 +166,7 @@ class Lender:
             if cancellation is not None:
                 raise cancellation
         finally:
-            del error, cancellation  # they refer to this frame
+            del error, cancellation, loan  # they refer to this frame, and the loan to what was thrown
 
     @types.coroutine
     def _drive(self, run: CodeRun, yielded: Any, loan: Loan) -> Generator[Any, Any, Any]:

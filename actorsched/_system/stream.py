@@ -29,10 +29,9 @@ _log = logging.getLogger("actorsched.actor")
 class StreamSource:
     """What both ends share: demand one way, items the other. All on the runtime's thread."""
 
-    __slots__ = ("_call", "_demand", "_items", "_reader", "_trouble", "_writer", "closing", "over", "sent")
+    __slots__ = ("_demand", "_items", "_reader", "_trouble", "_writer", "closing", "over", "sent")
 
     def __init__(self) -> None:
-        self._call: Call | None = None
         self._demand = 0
         self._items: deque[Any] = deque()
         self._reader: Future | None = None
@@ -46,10 +45,6 @@ class StreamSource:
         return f"<stream: demand {self._demand}, {len(self._items)} ready{', over' if self.over else ''}>"
 
     # ---------------------------------------------------------------------------------- asker's end
-
-    def bind(self, call: Call) -> None:
-        """This is the call whose reply it is."""
-        self._call = call
 
     def want(self, reader: Future) -> None:
         """Ask for one more item; `reader` is answered when there is something to `take`.
@@ -91,10 +86,8 @@ class StreamSource:
         if not self._items:
             call.expire(timeout)
 
-    def close(self) -> None:
-        """Have the generator closed. It is closed when its call is over."""
-        call = self._call
-        assert call is not None
+    def close(self, call: Call) -> None:
+        """Have the generator of this call closed. It is closed when the call is over."""
         self._drop_items(call)
         if not self.sent or call.context is None:  # nothing of it runs, or ever will
             self.over = True

@@ -67,11 +67,12 @@ def test_cancelling_twice_or_too_late_is_harmless() -> None:
     assert not second.active
 
 
-def test_a_cancelled_timer_lets_go_of_its_arguments() -> None:
+def test_a_cancelled_timer_lets_go_of_what_it_would_have_called() -> None:
     timers = Timers()
     entry = timers.add(1.0, nothing, "a")
     entry.cancel()
     assert entry.args == ()
+    assert entry.action is not nothing
 
 
 def test_a_timer_may_set_another_for_the_same_time() -> None:
