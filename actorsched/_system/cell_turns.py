@@ -27,10 +27,12 @@ if TYPE_CHECKING:
 
     from actorsched._kernel.activity import Activity
 
-_RUNNING = Life.RUNNING
-_DRAINING = Life.DRAINING
 
 _log = logging.getLogger("actorsched.actor")
+
+# Bound once: reading a member through its class costs as much as a call before Python 3.12.
+_RUNNING = Life.RUNNING
+_DRAINING = Life.DRAINING
 
 
 class CellTurns(CellMail, eq=False):
@@ -41,7 +43,7 @@ class CellTurns(CellMail, eq=False):
             return self.turn.ended is not None and self.turn.deferred is not None
         if self.hook is not None or (self.extras is not None and self.extras.resuming):
             return True
-        return self.lane.size > 0 and (self.life == Life.RUNNING or self.life == Life.DRAINING)
+        return bool(self.lane) and (self.life == _RUNNING or self.life == _DRAINING)
 
     def schedule(self) -> None:
         """Get into the run queue, if there is something to run."""
@@ -192,7 +194,7 @@ class CellTurns(CellMail, eq=False):
             self.turn = None
         if self.waits:
             self.waits.abandon(self, self.kernel)
-        if self.ending is not None or (self.life == Life.DRAINING and not self.lane.size):
+        if self.ending is not None or (self.life == _DRAINING and not self.lane):
             self.go_on_ending()
 
     def yield_turn(self, call: Call) -> None:
@@ -201,7 +203,7 @@ class CellTurns(CellMail, eq=False):
             self.turn = None
         if self.waits:
             self.waits.abandon(self, self.kernel)
-        if self.ending is not None or self.life == Life.DRAINING:
+        if self.ending is not None or self.life == _DRAINING:
             self.go_on_ending()
         self.schedule()
 
