@@ -3,19 +3,25 @@
 A ref travels as its number. In the runtime's process the number means the actor or task again; in a host it
 becomes a remote ref, which does everything by asking the runtime. The functions under `VERBS` are the other
 end: they run in the runtime's process, in the name of whoever asked.
+
+A ref of an actor travels with its class where that can be imported, so that wrong arguments are refused at
+the call. Otherwise the names of its handlers go along, and the runtime refuses what is wrong.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping
+from contextvars import copy_context
 from itertools import count
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from actorsched._hosting import inside
+from actorsched._hosting.importable import can_import
 from actorsched._kernel.current import CURRENT
 from actorsched._system.asking import ask, make_call, telling
+from actorsched._system.call import Letter
 from actorsched._system.handlers import Handler, table_of
 from actorsched.actor import Actor, ActorRef, Stream
 from actorsched.durations import Duration, seconds
@@ -25,7 +31,8 @@ from actorsched.task import TaskRef, another_ref
 
 if TYPE_CHECKING:
     from actorsched._system.actor_cell import ActorCell
-    from actorsched._system.system import System
+    from actorsched._system.call import Call
+    from actorsched._system.host_requests import Desk
     from actorsched._system.task import TaskActor
     from actorsched._system.waiting import Waiter
 
@@ -33,30 +40,45 @@ _REMEMBERED = 10_000
 """How many tasks whose refs have travelled are kept, so that the refs stay valid."""
 
 _actors: WeakValueDictionary[int, ActorCell] = WeakValueDictionary()
-_tasks: OrderedDict[int, TaskActor] = OrderedDict()
+_tasks: WeakValueDictionary[int, TaskActor] = WeakValueDictionary()
 _stream_numbers = count(1)
+
+Reduced = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
 # ----------------------------------------------------------------------------------------- travelling
 
 
-def reduce_actor(cell: ActorCell) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+def reduce_actor(cell: ActorCell) -> Reduced:
     """How the ref of an actor travels."""
     _actors[cell.number] = cell
-    return revive_actor, (cell.number, cell.actor_class, cell.name)
+    actor_class = cell.actor_class
+    if _is_importable(actor_class):
+        return revive_actor, (cell.number, cell.name, actor_class)
+    handlers = {name: handler.streams for name, handler in cell.table.handlers.items()}
+    return revive_actor, (cell.number, cell.name, None, handlers)
 
 
-def revive_actor(number: int, actor_class: type[Actor] | None, name: str) -> Any:
+def _is_importable(actor_class: Any) -> bool:
+    found: Any = sys.modules.get(actor_class.__module__)
+    for name in actor_class.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is actor_class and can_import(actor_class.__module__)
+
+
+def revive_actor(
+    number: int,
+    name: str,
+    actor_class: type[Actor] | None = None,
+    handlers: Mapping[str, bool] | None = None,
+) -> Any:
     """The ref of an actor, where it has arrived.
-
-    It travels to a host with its class, and back without: a class that travels by value would be made anew.
 
     Raises:
         ActorStopped: The actor has ended, and nobody holds it any more.
     """
     if inside.doorway is not None:
-        assert actor_class is not None
-        return RemoteActorRef(number, actor_class, name)
+        return RemoteActorRef(number, name, actor_class, handlers or {})
     cell = _actors.get(number)
     if cell is None:
         raise ActorStopped(f"the ref of actor {name!r} has arrived after the actor had ended", actor=name)
@@ -64,12 +86,20 @@ def revive_actor(number: int, actor_class: type[Actor] | None, name: str) -> Any
     return ref
 
 
-def reduce_task(task: TaskActor) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-    """How the ref of a task travels."""
+def reduce_task(task: TaskActor) -> Reduced:
+    """How the ref of a task travels. Its runtime keeps it for a while, for whoever will look at its outcome."""
+    travelled = task.kernel.facade._system.travelled
+    if task.number in travelled:
+        travelled.move_to_end(task.number)
+    else:
+        travelled[task.number] = another_ref(task)
+        if len(travelled) > _REMEMBERED:
+            travelled.popitem(last=False)
+    return _passing(task)
+
+
+def _passing(task: TaskActor) -> Reduced:
     _tasks[task.number] = task
-    _tasks.move_to_end(task.number)
-    while len(_tasks) > _REMEMBERED:
-        _tasks.popitem(last=False)
     return revive_task, (task.number, task.name)
 
 
@@ -77,21 +107,33 @@ def revive_task(number: int, name: str) -> Any:
     """The ref of a task, where it has arrived.
 
     Raises:
-        LookupError: So many refs have travelled since that this one is forgotten.
+        LookupError: It has settled, and nobody holds it any more, or too many have travelled since.
     """
     if inside.doorway is not None:
         return RemoteTaskRef(number, name)
     task = _tasks.get(number)
     if task is None:
         raise LookupError(
-            f"the ref of task {name!r} is no longer known: {_REMEMBERED:,} others have travelled since"
+            f"the ref of task {name!r} has arrived when the task was no longer known: it has settled, and nobody "
+            f"in the process of its runtime has its ref; the {_REMEMBERED:,} whose refs travelled last are kept"
         )
     return another_ref(task)
 
 
-def make_ref(waiter: Waiter) -> Any:
-    """The ref of a task or an actor of this process."""
-    return another_ref(waiter) if waiter.settles else ActorRef(waiter)  # type: ignore[arg-type]
+class PassingRef:
+    """What becomes the ref of a task or actor in a host; it keeps neither alive."""
+
+    __slots__ = ("_waiter",)
+
+    def __init__(self, waiter: Waiter) -> None:
+        self._waiter: Any = waiter
+
+    def __repr__(self) -> str:
+        return f"<passing ref of {self._waiter!r}>"
+
+    def __reduce__(self) -> Reduced:
+        waiter = self._waiter
+        return _passing(waiter) if waiter.settles else reduce_actor(waiter)
 
 
 # ------------------------------------------------------------------------------------------ in a host
@@ -105,12 +147,15 @@ def _doorway() -> inside.Doorway:
 class RemoteActorRef:
     """An actor, seen from a host process: everything that `ActorRef` offers to code that runs there."""
 
-    __slots__ = ("_class", "_name", "_number")
+    __slots__ = ("_class", "_handlers", "_name", "_number")
 
-    def __init__(self, number: int, actor_class: type[Actor], name: str) -> None:
+    def __init__(
+        self, number: int, name: str, actor_class: type[Actor] | None, handlers: Mapping[str, bool]
+    ) -> None:
         self._number = number
-        self._class = actor_class
         self._name = name
+        self._class = actor_class
+        self._handlers = handlers
 
     def __repr__(self) -> str:
         return f"<ActorRef {self._name!r}, from a host>"
@@ -122,7 +167,9 @@ class RemoteActorRef:
         return hash(self._number)
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return revive_actor, (self._number, None, self._name)  # its class is known where it goes
+        if self._class is None:
+            return revive_actor, (self._number, self._name, None, self._handlers)
+        return revive_actor, (self._number, self._name, self._class)
 
     @property
     def name(self) -> str:
@@ -137,23 +184,31 @@ class RemoteActorRef:
     def asking(self, *, timeout: Duration | None = None, priority: int = Priority.NORMAL) -> Any:
         """The same, with options: see `ActorRef.asking`."""
         limit = None if timeout is None else seconds(timeout, field="timeout")
+        if self._class is None:
+            return RemoteAsking(self, limit, priority)
         proxy = table_of(self._class, Actor).proxy(RemoteAsking, _method)
         return proxy(self, limit, priority)
 
     def tell(self, handler: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
         """Send a message that nobody waits for. A full mailbox makes it a dead letter."""
-        _doorway().tell("tell", (self, self._entry(handler, args, kwargs).name, args, kwargs))
+        _doorway().tell("tell", (self, self._name_of(handler, args, kwargs), args, kwargs))
 
     async def telling(self, handler: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
         """Send a message that nobody waits for, and return when it is in the mailbox."""
-        await _doorway().request("telling", (self, self._entry(handler, args, kwargs).name, args, kwargs))
+        await _doorway().request("telling", (self, self._name_of(handler, args, kwargs), args, kwargs))
 
-    def _entry(
-        self, handler: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> Handler:
-        entry = table_of(self._class, Actor).of(handler, self._class)
-        entry.check(args, kwargs)
-        return entry
+    def _name_of(self, handler: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+        if self._class is not None:
+            entry = table_of(self._class, Actor).of(handler, self._class)
+            entry.check(args, kwargs)
+            return entry.name
+        name = getattr(handler, "__name__", "")
+        if self._handlers.get(name, True):
+            told = ", ".join(name for name, streams in self._handlers.items() if not streams)
+            raise TypeError(
+                f"{handler!r} is no handler of {self._name!r} that can be told; it has: {told or 'none'}"
+            )
+        return str(name)
 
     async def stop(self) -> None:
         """Let it handle what is in its mailbox, then end."""
@@ -177,12 +232,29 @@ class RemoteAsking:
     def __repr__(self) -> str:
         return f"<asking {self._ref!r}>"
 
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        """A handler of an actor whose class has stayed behind."""
+        handlers = self._ref._handlers
+        if name not in handlers:
+            known = ", ".join(sorted(handlers)) or "none that can be seen here"
+            raise AttributeError(
+                f"{self._ref!r} has no handler {name!r}. It has: {known}", obj=self, name=name
+            )
+
+        def asked(*args: Any, **kwargs: Any) -> Any:
+            return self._send(name, handlers[name], args, kwargs)
+
+        return asked
+
+    def _send(self, name: str, streams: bool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        body = (self._ref, name, args, kwargs, self._timeout, self._priority)
+        return RemoteStream(body) if streams else _doorway().request("ask", body)
+
 
 def _method(handler: Handler) -> Callable[..., Any]:
     def asked(self: RemoteAsking, /, *args: Any, **kwargs: Any) -> Any:
         handler.check(args, kwargs)
-        body = (self._ref, handler.name, args, kwargs, self._timeout, self._priority)
-        return RemoteStream(body) if handler.streams else _doorway().request("ask", body)
+        return self._send(handler.name, handler.streams, args, kwargs)
 
     asked.__name__ = handler.name
     return asked
@@ -191,32 +263,48 @@ def _method(handler: Handler) -> Callable[..., Any]:
 class RemoteStream(AsyncIterator[Any]):
     """A streamed reply, read in a host. Leaving the loop closes it, as does `aclose()`."""
 
-    __slots__ = ("_body", "_number")
+    __slots__ = ("_body", "_number", "_over")
 
     def __init__(self, body: tuple[Any, ...]) -> None:
         self._body = body
         self._number: int | None = None
+        self._over = False
 
     def __repr__(self) -> str:
         return f"<stream of {self._body[1]} from {self._body[0]!r}>"
 
     async def __anext__(self) -> Any:
-        if self._number is None:
-            self._number = await _doorway().request("stream", self._body)
-        more, item = await _doorway().request("next_item", (self._number,))
+        if self._over:
+            raise StopAsyncIteration
+        try:
+            if self._number is None:
+                self._number = await _doorway().request("stream", self._body)
+            more, item = await _doorway().request("next_item", (self._number,))
+        except BaseException:
+            number, self._number = self._number, None
+            self._over = True
+            _drop_stream(number)
+            raise
         if not more:
+            self._number = None
+            self._over = True
             raise StopAsyncIteration
         return item
 
     async def aclose(self) -> None:
         """Close it, and return when its generator is closed."""
         number, self._number = self._number, None
+        self._over = True
         if number is not None:
             await _doorway().request("close_stream", (number,))
 
     def __del__(self) -> None:
-        if self._number is not None and inside.doorway is not None:
-            inside.doorway.tell("close_stream", (self._number,))
+        _drop_stream(self._number)
+
+
+def _drop_stream(number: int | None) -> None:
+    if number is not None and inside.doorway is not None:
+        inside.doorway.tell("drop_stream", (number,))
 
 
 class RemoteTaskRef:
@@ -257,7 +345,7 @@ class RemoteTaskRef:
 
 
 async def _ask(
-    system: System,
+    desk: Desk,
     ref: ActorRef[Any],
     name: str,
     args: Any,
@@ -265,30 +353,40 @@ async def _ask(
     timeout: float | None,
     priority: int,
 ) -> Any:
+    return await ask(_call(ref, name, args, kwargs, priority), timeout)
+
+
+def _call(ref: ActorRef[Any], name: str, args: Any, kwargs: Any, priority: int = Priority.NORMAL) -> Call:
     cell = ref._cell
-    return await ask(make_call(cell, cell.table.find(name), args, kwargs, priority), timeout)
+    handler = cell.table.find(name)
+    handler.check(args, kwargs)
+    return make_call(cell, handler, args, kwargs, priority)
 
 
-async def _tell(system: System, ref: ActorRef[Any], name: str, args: Any, kwargs: Any) -> None:
+def _tell(desk: Desk, ref: ActorRef[Any], name: str, args: Any, kwargs: Any) -> None:
     cell = ref._cell
-    cell.tell(cell.table.find(name).function, args, kwargs)
+    handler = cell.table.find(name)
+    handler.check(args, kwargs)
+    letter = Letter(handler, args, kwargs or None, copy_context())
+    if cell.hosted:
+        letter.packed = cell.pack(handler, args, kwargs)
+    cell.take_or_bury(letter)
 
 
-async def _telling(system: System, ref: ActorRef[Any], name: str, args: Any, kwargs: Any) -> None:
-    cell = ref._cell
-    await telling(make_call(cell, cell.table.find(name), args, kwargs, Priority.NORMAL))
+async def _telling(desk: Desk, ref: ActorRef[Any], name: str, args: Any, kwargs: Any) -> None:
+    await telling(_call(ref, name, args, kwargs))
 
 
-async def _stop(system: System, ref: ActorRef[Any]) -> None:
+async def _stop(desk: Desk, ref: ActorRef[Any]) -> None:
     await ref.stop()
 
 
-async def _kill(system: System, ref: ActorRef[Any]) -> None:
+async def _kill(desk: Desk, ref: ActorRef[Any]) -> None:
     await ref.kill()
 
 
 async def _stream(
-    system: System,
+    desk: Desk,
     ref: ActorRef[Any],
     name: str,
     args: Any,
@@ -296,70 +394,70 @@ async def _stream(
     timeout: float | None,
     priority: int,
 ) -> int:
-    cell = ref._cell
-    call = make_call(cell, cell.table.find(name), args, kwargs, priority)
     number = next(_stream_numbers)
-    system.remote_streams[number] = Stream(call, timeout)
+    desk.streams[number] = Stream(_call(ref, name, args, kwargs, priority), timeout)
     return number
 
 
-async def _next_item(system: System, number: int) -> tuple[bool, Any]:
-    stream = system.remote_streams.get(number)
+async def _next_item(desk: Desk, number: int) -> tuple[bool, Any]:
+    stream = desk.streams.get(number)
     if stream is None:
         return False, None
     try:
         return True, await stream.__anext__()
     except BaseException as error:
-        system.remote_streams.pop(number, None)
+        desk.streams.pop(number, None)
         if isinstance(error, StopAsyncIteration):
             return False, None
         raise
 
 
-async def _close_stream(system: System, number: int) -> None:
-    stream = system.remote_streams.pop(number, None)
+async def _close_stream(desk: Desk, number: int) -> None:
+    stream = desk.streams.pop(number, None)
     if stream is not None:
         await stream.aclose()
 
 
-async def _result(system: System, ref: TaskRef[Any]) -> Any:
+def _dropped_stream(desk: Desk, number: int) -> None:
+    desk.streams.pop(number, None)  # which closes it
+
+
+async def _result(desk: Desk, ref: TaskRef[Any]) -> Any:
     return await ref
 
 
-async def _cancel(system: System, ref: TaskRef[Any], reason: str | None) -> None:
+async def _cancel(desk: Desk, ref: TaskRef[Any], reason: str | None) -> None:
     await ref.cancel(reason)
 
 
-async def _spawn(system: System, target: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    return await system.facade.spawn(target, *args, **options)
+async def _spawn(desk: Desk, target: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    return await desk.system.facade.spawn(target, *args, **options)
 
 
-async def _run(system: System, target: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    return await system.facade.run(target, *args, **options)
+async def _run(desk: Desk, target: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    return await desk.system.facade.run(target, *args, **options)
 
 
-async def _spawn_child(system: System, target: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+async def _spawn_child(desk: Desk, target: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
     from actorsched.spawning import spawn_child
 
     return await spawn_child(_asking_cell(), target, args, options)
 
 
-async def _after(
-    system: System, delay: Any, name: str, args: tuple[Any, ...], key: object, kwargs: Any = None
-) -> None:
+def _after(desk: Desk, delay: Any, name: str, args: tuple[Any, ...], key: object, kwargs: Any = None) -> None:
     _set_timer("delay", delay, name, args, kwargs or {}, key)
 
 
-async def _cancel_timer(system: System, key: object) -> None:
+def _every(
+    desk: Desk, period: Any, name: str, args: tuple[Any, ...], key: object, kwargs: Any = None
+) -> None:
+    _set_timer("period", period, name, args, kwargs or {}, key)
+
+
+def _cancel_timer(desk: Desk, key: object) -> None:
     from actorsched._system.actor_timers import cancel_timer
 
     cancel_timer(_asking_cell(), key)
-
-
-async def _every(
-    system: System, period: Any, name: str, args: tuple[Any, ...], key: object, kwargs: Any = None
-) -> None:
-    _set_timer("period", period, name, args, kwargs or {}, key)
 
 
 def _set_timer(
@@ -380,7 +478,7 @@ def _asking_cell() -> ActorCell:
     return cell
 
 
-VERBS: Mapping[str, Callable[..., Coroutine[Any, Any, Any]]] = {
+VERBS: Mapping[str, Callable[..., Coroutine[Any, Any, Any] | None]] = {
     "ask": _ask,
     "tell": _tell,
     "telling": _telling,
@@ -389,6 +487,7 @@ VERBS: Mapping[str, Callable[..., Coroutine[Any, Any, Any]]] = {
     "stream": _stream,
     "next_item": _next_item,
     "close_stream": _close_stream,
+    "drop_stream": _dropped_stream,
     "result": _result,
     "cancel": _cancel,
     "spawn": _spawn,
@@ -398,4 +497,4 @@ VERBS: Mapping[str, Callable[..., Coroutine[Any, Any, Any]]] = {
     "every": _every,
     "cancel_timer": _cancel_timer,
 }
-"""What code in a host may ask for."""
+"""What code in a host may ask for, and, where it is no coroutine, may tell."""

@@ -324,10 +324,10 @@ class Runtime(Scope):
 
 def _learn_refs(system: System) -> None:
     """Hosts are about to be used: refs will travel. Not imported before."""
-    from actorsched.remote import VERBS, make_ref
+    from actorsched.remote import VERBS, PassingRef
 
     system.verbs = VERBS
-    system.make_ref = make_ref
+    system.ref_of = PassingRef
 
 
 def run(

@@ -162,12 +162,15 @@ class ActorHost:
     def _open(self, opened: Open) -> None:
         actor = HostedActor(opened, Turn(self._backend))
         self._actors[opened.actor_id] = actor
-        call = HostedCall(self._port, self._say, self._backend, actor, -opened.actor_id)
+        call = self._calls[-opened.actor_id] = HostedCall(
+            self._port, self._say, self._backend, actor, -opened.actor_id
+        )
         self._start(opened.context, f"start of {opened.name}", self._run_open, actor, call)
 
     async def _run_open(self, actor: HostedActor, call: HostedCall) -> None:
         number = actor.opened.actor_id
         error = await call.run(self._make, actor)
+        del self._calls[call.number]
         if error is None:
             self._say(Opened(number))
         else:
@@ -201,8 +204,9 @@ class ActorHost:
         error = None
         if close is not None:
             reason = loads(close.reason, "the reason of the end")
-            call = HostedCall(self._port, self._say, self._backend, actor, -number)
+            call = self._calls[-number] = HostedCall(self._port, self._say, self._backend, actor, -number)
             error = await call.run(actor.hook, "on_stop", reason)
+            del self._calls[-number]
             actor.left(call)
         actor.instance = None
         what = f"the exception of actor {name!r}"

@@ -11,231 +11,25 @@ by its strategy, in another host.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Coroutine
-from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
-from anyio import CancelScope
 
 from actorsched._hosting import wire
-from actorsched._hosting.failures import unpack_error
-from actorsched._hosting.transfer import dump_call, dumps, loads
+from actorsched._hosting.failures import pack_error, unpack_error
+from actorsched._hosting.transfer import dump_call, dumps
 from actorsched._hosting.variables import contextvars_out
 from actorsched._system.actor_cell import ActorCell, Life
 from actorsched._system.call import Call, Hook, Letter
-from actorsched.exceptions import HostDied
+from actorsched._system.host_port import ENDED, ActorHostPort
+from actorsched.exceptions import Interrupted
 from actorsched.messages import ExitReason, Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from actorsched._core.behaviour import Reply
-    from actorsched._hosting.exits import HostExit
-    from actorsched._hosting.link import HostLink
-    from actorsched._kernel.kernel import Kernel
     from actorsched._system.handlers import Handler
     from actorsched._system.host_staff import HostStaff
-
-GRACE = 1.0
-"""Seconds that a handler in a host has to stop before its host is killed."""
-
-_numbers = count(1)
-
-
-class Ended:
-    """The answer that means: the stream has no more items."""
-
-
-ENDED = Ended()
-
-
-class ActorHostPort:
-    """One actor host: who lives there, and who waits for what."""
-
-    def __init__(self, staff: HostStaff) -> None:
-        self.link: HostLink | None = None
-        self.retiring: bool = False
-        self._staff = staff
-        self._cells: dict[int, HostedCell] = {}
-        self._waiting: dict[int, Reply] = {}
-        self._askers: dict[int, Any] = {}
-
-    def __repr__(self) -> str:
-        return f"<actor host {self.link!r} with {len(self._cells)} actors>"
-
-    def __len__(self) -> int:
-        return len(self._cells)
-
-    @property
-    def kernel(self) -> Kernel:
-        """The kernel of the runtime."""
-        return self._staff.kernel
-
-    # ------------------------------------------------------------------------------------- to the host
-
-    def settle_in(self, cell: HostedCell) -> int:
-        """An actor moves in; answers with its number there."""
-        number = next(_numbers)
-        self._cells[number] = cell
-        return number
-
-    def move_out(self, number: int) -> None:
-        """An actor's life is over."""
-        self._cells.pop(number, None)
-
-    def define(self, cell: HostedCell) -> int:
-        """Make sure that the host knows a class."""
-        assert self.link is not None
-        return self.link.define(
-            self._staff.definitions.of(cell.actor_class, f"the class of actor {cell.name!r}")
-        )
-
-    def begin(self, number: int, asker: Any) -> None:
-        """A call, hook or stream begins; what the host asks in its course is asked in its name."""
-        self._askers[number] = asker
-
-    def finish(self, number: int) -> None:
-        """It is over."""
-        self._askers.pop(number, None)
-
-    async def send(self, frame: Any, number: int, what: str) -> Any:
-        """Send a frame, and wait for the answer that bears this number.
-
-        Raises:
-            HostDied: The host has ended.
-            BaseException: The answer is an error.
-        """
-        link = self.link
-        assert link is not None
-        if link.exited is not None:
-            raise link.exited.error(what)
-        answer = self._waiting[number] = self.kernel.future()
-        link.send(frame)
-        try:
-            result = await answer
-        finally:
-            self._waiting.pop(number, None)
-        if type(result) is Failure:
-            raise result.error
-        return result
-
-    async def stop(self, frame: Any, number: int, over: Reply) -> None:
-        """Ask the host to stop something, and wait until it has; after the grace period, kill the host."""
-        link = self.link
-        assert link is not None
-        kernel = self.kernel
-        timer = kernel.call_later(GRACE, self._grace_over)
-        self._waiting[number] = over
-        link.send(frame)
-        try:
-            with CancelScope(shield=True):
-                await over  # type: ignore[misc]
-        finally:
-            timer.cancel()
-            self._waiting.pop(number, None)
-
-    def _grace_over(self) -> None:
-        self.retiring = True
-        assert self.link is not None
-        self.link.kill()
-
-    # ----------------------------------------------------------------------------------- from the host
-
-    def frame(self, frame: wire.FromHost) -> None:
-        """The host has said something."""
-        _FRAMES[type(frame)](self, frame)
-
-    def _hello(self, frame: wire.Hello) -> None:
-        pass
-
-    def _answer(self, number: int, value: Any) -> None:
-        waiting = self._waiting.get(number)
-        if waiting is not None:
-            self.kernel.reply(waiting, value)
-
-    def _opened(self, frame: wire.Opened) -> None:
-        self._answer(-frame.actor_id, None)
-
-    def _open_failed(self, frame: wire.OpenFailed) -> None:
-        self._answer(-frame.actor_id, Failure(unpack_error(frame.error, "the error of a start")))
-
-    def _closed(self, frame: wire.Closed) -> None:
-        error = None if frame.error is None else Failure(unpack_error(frame.error, "the error of on_stop"))
-        self._answer(-frame.actor_id, error)
-
-    def _returned(self, frame: wire.Returned) -> None:
-        self._answer(frame.call_id, self._loaded(frame.value))
-
-    def _raised(self, frame: wire.Raised) -> None:
-        self._answer(frame.call_id, Failure(unpack_error(frame.error, "the error of a handler")))
-
-    def _item(self, frame: wire.Item) -> None:
-        self._answer(frame.call_id, self._loaded(frame.value))
-
-    def _ended(self, frame: wire.Ended) -> None:
-        self._answer(frame.call_id, ENDED)
-
-    def _loaded(self, payload: Any) -> Any:
-        if payload == b"":
-            return None
-        try:
-            return loads(payload, "the result of a handler")
-        except Exception as error:
-            return Failure(error)
-
-    def _log(self, frame: wire.Log) -> None:
-        from actorsched._hosting.logs import record_of
-
-        assert self.link is not None
-        logger = logging.getLogger(frame.logger)
-        if logger.isEnabledFor(frame.level):
-            logger.handle(record_of(frame, self.link.pid, self.link.name))
-
-    def _asker(self, origin: int) -> Any:
-        return self._askers.get(origin)
-
-    def _request(self, frame: wire.Request) -> None:
-        assert self.link is not None
-        self._staff.requests.asked(self.link, frame, self._asker(frame.origin))
-
-    def _cancel_request(self, frame: wire.CancelRequest) -> None:
-        assert self.link is not None
-        self._staff.requests.withdrawn(self.link, frame)
-
-    def _told(self, frame: wire.Told) -> None:
-        assert self.link is not None
-        self._staff.requests.told(self.link, frame, self._asker(frame.origin))
-
-    def exited(self, end: HostExit) -> None:
-        """The host has ended: whoever waits hears of it, and its actors fail."""
-        self.retiring = True
-        self._staff.requests.gone(self.link)
-        self._staff.port_gone(self, end)
-        waiting, self._waiting = self._waiting, {}
-        for answer in waiting.values():
-            self.kernel.reply(answer, Failure(end.error("what ran there")))
-        cells, self._cells = self._cells, {}
-        for cell in cells.values():
-            cell.host_died(end.error(f"actor {cell.name!r}"))
-        self.kernel.drain()
-
-
-_FRAMES: dict[type, Callable[[ActorHostPort, Any], None]] = {
-    wire.Hello: ActorHostPort._hello,
-    wire.Opened: ActorHostPort._opened,
-    wire.OpenFailed: ActorHostPort._open_failed,
-    wire.Closed: ActorHostPort._closed,
-    wire.Returned: ActorHostPort._returned,
-    wire.Raised: ActorHostPort._raised,
-    wire.Item: ActorHostPort._item,
-    wire.Ended: ActorHostPort._ended,
-    wire.Log: ActorHostPort._log,
-    wire.Request: ActorHostPort._request,
-    wire.CancelRequest: ActorHostPort._cancel_request,
-    wire.Told: ActorHostPort._told,
-}
+    from actorsched.exceptions import HostDied
 
 
 class RemoteInstance(msgspec.Struct, eq=False):
@@ -278,25 +72,17 @@ class HostedCell(ActorCell, kw_only=True):
         return self._open(hook) if hook.name == "on_start" else self._close(hook)
 
     async def _open(self, hook: Hook) -> None:
-        try:
-            port = self.staff.actor_port()
-        except OSError as error:
-            raise HostDied(
-                f"actor {self.name!r} could not start: no host process could be started: {error}",
-                cause="never started",
-            ) from error
+        port = self.staff.actor_port(self)
         number = port.settle_in(self)
         self.instance = RemoteInstance(port, number)
         context = contextvars_out(self.context)
         frame = wire.Open(number, port.define(self), self.packed, context, self.name, self.staff.ref_of(self))
         port.begin(-number, hook)
         try:
-            await port.send(frame, -number, f"the start of actor {self.name!r}")
-        except BaseException:
-            self._forget()
+            await port.send(frame, -number, f"actor {self.name!r}")
+        except self.kernel.cancelled:
+            await port.stop(wire.Forget(number), -number)
             raise
-        finally:
-            port.finish(-number)
 
     async def _close(self, hook: Hook) -> None:
         instance: RemoteInstance = self.instance
@@ -305,22 +91,21 @@ class HostedCell(ActorCell, kw_only=True):
         port.begin(-number, hook)
         try:
             await port.send(wire.Close(number, reason), -number, f"on_stop of actor {self.name!r}")
+        except self.kernel.cancelled:
+            await port.stop(wire.CancelCall(-number), -number)
+            raise
         finally:
-            port.finish(-number)
             port.move_out(number)
+            self.instance = None
 
-    def _forget(self) -> None:
-        """The life is over without `on_stop`: let the host let go of it."""
+    def let_go(self) -> None:
+        """The present life is over. Without `on_stop`, the host has still to let go of it."""
         instance: RemoteInstance | None = self.instance
         if instance is not None:
             instance.port.move_out(instance.number)
             if instance.port.link is not None:
                 instance.port.link.send(wire.Forget(instance.number))
         self.instance = None
-
-    def let_go(self) -> None:
-        """The present life is over."""
-        self._forget()
 
     def invoke(self, call: Call | Letter) -> Coroutine[Any, Any, Any]:
         """Have a handler run in the host."""
@@ -333,16 +118,15 @@ class HostedCell(ActorCell, kw_only=True):
 
     async def _call(self, call: Call) -> Any:
         instance: RemoteInstance = self.instance
-        port, number = instance.port, next(_numbers)
+        port = instance.port
+        number = port.new_number()
         what = f"{call.handler.name} of actor {self.name!r}"
         port.begin(number, call)
         try:
             return await port.send(self.frame_of(call, instance, number), number, what)
         except self.kernel.cancelled:
-            await port.stop(wire.CancelCall(number, _why(call)), number, self.kernel.future())
+            _raise_trouble(await port.stop(wire.CancelCall(number, _why(call)), number))
             raise
-        finally:
-            port.finish(number)
 
     def frame_of(self, call: Call, instance: RemoteInstance, number: int) -> wire.Call:
         """The frame that has a handler called."""
@@ -377,28 +161,22 @@ class _RemoteGenerator:
         self._cell = cell
         self._call = call
         self._port: ActorHostPort = cell.instance.port
-        self._number = next(_numbers)
+        self._instance: RemoteInstance = cell.instance
+        self._number = self._port.new_number()
         self._begun = False
-        self._over = False
 
     async def __anext__(self) -> Any:
         port, number = self._port, self._number
-        what = f"{self._call.handler.name} of actor {self._cell.name!r}"
-        assert port.link is not None
         if not self._begun:
             self._begun = True
-            port.begin(number, self._call)
-            port.link.send(self._cell.frame_of(self._call, self._cell.instance, number))
+            port.begin(number, self._call, self._cell.frame_of(self._call, self._instance, number))
+        what = f"{self._call.handler.name} of actor {self._cell.name!r}"
         try:
             item = await port.send(wire.Demand(number, 1), number, what)
         except self._cell.kernel.cancelled:
             await self.aclose()
             raise
-        except BaseException:
-            self._finish()
-            raise
         if item is ENDED:
-            self._finish()
             raise StopAsyncIteration
         return item
 
@@ -408,18 +186,20 @@ class _RemoteGenerator:
         raise error
 
     async def aclose(self) -> None:
-        """Close the generator there, and wait until it is."""
-        if self._begun and not self._over:
-            self._finish()
-            port = self._port
-            if port.link is not None and port.link.exited is None:
-                await port.stop(
-                    wire.CancelCall(self._number, _why(self._call)), self._number, self._cell.kernel.future()
-                )
+        """Close the generator there, and wait until it is.
 
-    def _finish(self) -> None:
-        self._over = True
-        self._port.finish(self._number)
+        Raises:
+            BaseException: What it raised as it was closed.
+        """
+        if self._begun:
+            frame = wire.CancelCall(self._number, _why(self._call))
+            _raise_trouble(await self._port.stop(frame, self._number))
+
+
+def _raise_trouble(word: Any) -> None:
+    """What was stopped may have failed in its own way as it ended."""
+    if type(word) is Failure and not isinstance(word.error, Interrupted):
+        raise word.error
 
 
 def _why(call: Call) -> str | None:
@@ -428,8 +208,6 @@ def _why(call: Call) -> str | None:
 
 def _portable(reason: ExitReason) -> ExitReason:
     """The reason in a form that surely travels."""
-    from actorsched._hosting.failures import pack_error
-
     if reason.error is None:
         return reason
     return ExitReason(reason.kind, unpack_error(pack_error(reason.error), "the reason of an end"))

@@ -84,6 +84,13 @@ class ActorTimerEntry:
         self._entry = kernel.call_later(max(0.0, self._when - kernel.now), self._fire)
 
 
+def cancel_timer(cell: ActorCell, key: object) -> None:
+    """Cancel the timer of that key, if there is one."""
+    timer = None if cell.extras is None else cell.extras.timers.get(key)
+    if timer is not None:
+        timer.cancel()
+
+
 def set_timer(
     cell: ActorCell,
     delay: float,

@@ -1,99 +1,234 @@
 """What code inside host processes asks of its runtime: refs used there, spawns, timers.
 
-Each request runs as a task of the loop, in the context and in the name of the task or actor that asked, and
-is cancelled when the asker no longer waits, or its host has ended. What a verb means stands in
+Each host has a `Desk`. What the host asks becomes an `Errand`, which is carried like any user code, in the
+context and in the name of the task or actor that asked; it is cancelled when the asker no longer waits, or
+the host has ended. Errands begin in the order in which they were asked, and what is told keeps its place
+among them: so messages of one sender in a host arrive in order. What a verb means stands in
 `actorsched.remote`, which the runtime registers: that is above this layer.
 """
 
 from __future__ import annotations
 
-from contextvars import Context, copy_context
+import logging
+from collections import deque
+from contextvars import Context
 from typing import TYPE_CHECKING, Any
-
-from anyio import CancelScope
 
 from actorsched._hosting import wire
 from actorsched._hosting.failures import pack_error
 from actorsched._hosting.transfer import dumps, loads
 from actorsched._kernel.current import CURRENT
+from actorsched._system.code_run import CodeRun, without_cancellation
+from actorsched.exceptions import TaskCancelled
+from actorsched.options import Priority
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from actorsched._hosting.link import HostLink
+    from actorsched._kernel.activity import Activity
+    from actorsched._kernel.carrier import Carrier
+    from actorsched._kernel.kernel import Kernel
+    from actorsched._kernel.stepper import Stepper
+    from actorsched._system.code_run import Deferred
     from actorsched._system.system import System
 
-Verb = "Callable[[System, Any, Any], Awaitable[Any]]"
 
-
-class HostRequests:
-    """The requests of all hosts of one runtime."""
+class Desk:
+    """Where the requests of one host are received. It is a `Runnable` of the kernel."""
 
     def __init__(self, system: System) -> None:
-        self._system = system
-        self._open: dict[tuple[HostLink, int], CancelScope] = {}
+        self.system = system
+        self.rank: int = int(Priority.NORMAL)
+        self.link: HostLink | None = None
+        """The host; None only until it is launched."""
+        self.streams: dict[int, Any] = {}
+        """Streams that are read from the host, by number."""
+        self._open: dict[int, Errand] = {}
+        self._queue: deque[tuple[Errand | wire.Told, Any]] = deque()
+        self._scheduled = False
 
     def __repr__(self) -> str:
-        return f"<{len(self._open)} requests from hosts>"
+        return f"<desk of {self.link!r}: {len(self._open)} errands>"
 
-    def asked(self, link: HostLink, frame: wire.Request, asker: Any) -> None:
-        """Somebody in a host asks, and waits for the answer."""
-        self._start(self._answer, link, frame, asker)
+    @property
+    def title(self) -> str:
+        """What the log calls it."""
+        return f"a request from {'a host' if self.link is None else self.link.name}"
 
-    def told(self, link: HostLink, frame: wire.Told, asker: Any) -> None:
-        """Somebody in a host tells, and waits for nothing."""
-        self._start(self._heed, link, frame, asker)
+    @property
+    def kernel(self) -> Kernel:
+        """The kernel of the runtime."""
+        return self.system.kernel
 
-    def withdrawn(self, link: HostLink, frame: wire.CancelRequest) -> None:
+    # ----------------------------------------------------------------------------------- from the host
+
+    def asked(self, frame: wire.Request, asker: Any) -> None:
+        """Somebody in the host asks, and waits for the answer."""
+        errand = self._open[frame.request_id] = Errand(self, frame, asker)
+        self._put(errand, asker)
+
+    def told(self, frame: wire.Told, asker: Any) -> None:
+        """Somebody in the host tells, and waits for nothing: done at once, unless something is before it."""
+        if self._queue:
+            self._put(frame, asker)
+        else:
+            self._heed(frame, asker)
+
+    def withdrawn(self, frame: wire.CancelRequest) -> None:
         """Whoever asked does not wait any more."""
-        scope = self._open.get((link, frame.request_id))
-        if scope is not None:
-            scope.cancel()
+        errand = self._open.pop(frame.request_id, None)
+        if errand is not None:
+            errand.withdraw()
 
-    def gone(self, link: HostLink | None) -> None:
-        """A host has ended: nobody waits any more."""
-        for (other, _), scope in list(self._open.items()):
-            if other is link:
-                scope.cancel()
+    def gone(self) -> None:
+        """The host has ended: nobody waits any more, and nobody reads its streams."""
+        errands, self._open = self._open, {}
+        for errand in errands.values():
+            errand.withdraw()
+        self.streams.clear()  # which closes them
 
-    def _start(
-        self, function: Callable[..., Awaitable[None]], link: HostLink, frame: Any, asker: Any
-    ) -> None:
-        context = _context_of(asker)
-        context.run(
-            self._system.kernel.backend.start_task, _in_context, asker, function, link, frame, name=frame.verb
-        )
+    # ------------------------------------------------------------------------------------ in a carrier
 
-    async def _answer(self, link: HostLink, frame: wire.Request) -> None:
-        key = link, frame.request_id
-        with CancelScope() as scope:
-            self._open[key] = scope
-            try:
-                value = await self._perform(frame.verb, frame.body)
-                answer = wire.Answer(frame.request_id, dumps(value, f"the answer to {frame.verb!r}"))
-            except Exception as error:
-                answer = wire.Answer(frame.request_id, b"", pack_error(error))
-            finally:
-                del self._open[key]
-            link.send(answer)
+    def _put(self, what: Errand | wire.Told, asker: Any) -> None:
+        self._queue.append((what, asker))
+        self._schedule()
 
-    async def _heed(self, link: HostLink, frame: wire.Told) -> None:
+    def _schedule(self) -> None:
+        if self._queue and not self._scheduled:
+            self._scheduled = True
+            self.kernel.make_ready(self)
+
+    def run(self, burst: int) -> tuple[Activity, object] | None:
+        """Begin what was asked, one after the other, until one suspends."""
+        self._scheduled = False
+        for _ in range(burst):
+            if not self._queue:
+                return None
+            what, asker = self._queue.popleft()
+            if isinstance(what, wire.Told):
+                self._heed(what, asker)
+                continue
+            suspended = what.begin()
+            if suspended is not None:
+                self._schedule()
+                return suspended
+        return None
+
+    def has_more(self) -> bool:
+        """Whether it should go back into the run queue; it then is in it."""
+        if self._scheduled or not self._queue:
+            return False
+        self._scheduled = True
+        return True
+
+    def _heed(self, frame: wire.Told, asker: Any) -> None:
         try:
-            await self._perform(frame.verb, frame.body)
+            context_of(asker).run(self._perform, frame)
         except Exception as error:
-            self._system.kernel.report(30, f"{frame.verb!r}, told from host {link.pid}, failed", error)
+            pid = None if self.link is None else self.link.pid
+            self.kernel.report(logging.WARNING, f"{frame.verb!r}, told from host {pid}, failed", error)
 
-    async def _perform(self, verb: str, body: Any) -> Any:
-        action = self._system.verbs[verb]
-        return await action(self._system, *loads(body, f"what was sent with {verb!r}"))
+    def _perform(self, frame: wire.Told | wire.Request) -> Any:
+        body = loads(frame.body, f"what was sent with {frame.verb!r}")
+        return self.system.verbs[frame.verb](self, *body)
+
+    async def fulfil(self, frame: wire.Request) -> Any:
+        """Do what was asked."""
+        return await self._perform(frame)
+
+    def answer(self, frame: wire.Request, value: Any, error: BaseException | None) -> None:
+        """Tell the host what came of it, if it still wants to know."""
+        self._open.pop(frame.request_id, None)
+        if self.link is None:
+            return
+        what = f"the answer to {frame.verb!r}"
+        answer = wire.Answer(frame.request_id)
+        try:
+            if error is None:
+                answer = wire.Answer(frame.request_id, dumps(value, what))
+        except Exception as refused:
+            error = refused
+        if error is not None:
+            answer = wire.Answer(frame.request_id, b"", pack_error(error, what))
+        self.link.send(answer)
 
 
-def _context_of(asker: Any) -> Context:
-    context = None if asker is None else asker.owner.context
-    return copy_context() if context is None else context.copy()
+class Errand(CodeRun):
+    """One request of a host, and the run of what it takes to answer it."""
+
+    __slots__ = (
+        "_begun",
+        "_desk",
+        "_frame",
+        "_withdrawn",
+        "carrier",
+        "context",
+        "deferred",
+        "ended",
+        "interrupted",
+        "stepper",
+    )
+
+    def __init__(self, desk: Desk, frame: wire.Request, asker: Any) -> None:
+        self.context: Context | None = context_of(asker)
+        self.stepper: Stepper | None = None
+        self.carrier: Carrier | None = None
+        self.interrupted: bool = False
+        self.deferred: Deferred | None = None
+        self.ended: tuple[Any, BaseException | None] | None = None
+        self._desk = desk
+        self._frame = frame
+        self._begun = False
+        self._withdrawn = False
+
+    def __repr__(self) -> str:
+        return f"<errand {self._frame.verb!r} for {self._desk!r}>"
+
+    @property
+    def title(self) -> str:
+        """What the log calls it."""
+        return f"{self._frame.verb!r}, asked from a host"
+
+    @property
+    def kernel(self) -> Kernel:
+        """The kernel that runs it."""
+        return self._desk.kernel
+
+    def begin(self) -> tuple[Activity, object] | None:
+        """Take the first step, if it is still wanted."""
+        if self._withdrawn:
+            self.context = None
+            return None
+        self._begun = True
+        return self.step(self._desk.fulfil(self._frame))
+
+    def withdraw(self) -> None:
+        """Nobody waits for the answer."""
+        self._withdrawn = True
+        if self._begun and self.context is not None:
+            self.kernel.interrupt(self)
+
+    def over(self, value: Any, error: BaseException | None) -> None:
+        """It is done, or has failed."""
+        if self._withdrawn:
+            return
+        if error is not None:
+            remaining = without_cancellation(error, self.kernel.cancelled)
+            error = remaining or TaskCancelled(f"{self.title}, was cancelled with its runtime")
+        self._desk.answer(self._frame, value, error)
+
+    def forsaken(self) -> None:
+        """Only a carrier of the kernel carries it."""
+
+    def again(self) -> Desk:
+        """It defers nothing."""
+        return self._desk
 
 
-async def _in_context(asker: Any, function: Callable[..., Awaitable[None]], *args: Any) -> None:
+def context_of(asker: Any) -> Context:
+    """A copy of the context in which somebody in a host asks, with the asker as the current one."""
+    context = None
     if asker is not None:
-        CURRENT.set(asker)
-    await function(*args)
+        context = getattr(asker, "context", None) or asker.owner.context
+    copy = Context() if context is None else context.copy()
+    copy.run(CURRENT.set, asker)
+    return copy

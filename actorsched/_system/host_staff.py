@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from actorsched._hosting.link import HostLink
     from actorsched._kernel.kernel import Kernel
     from actorsched._system.actor_cell import ActorCell
-    from actorsched._system.actor_host import ActorHostPort
-    from actorsched._system.host_requests import HostRequests
+    from actorsched._system.host_port import ActorHostPort
+    from actorsched._system.host_requests import Desk
     from actorsched._system.host_worker import HostWorker
     from actorsched._system.system import System
     from actorsched._system.task import TaskActor
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 
 _MANY = 1 << 30
+_STARTS = 3
+"""So many hosts in a row may be killed as they start before tasks fail for that."""
 
 
 class HostStaff:
@@ -39,7 +41,7 @@ class HostStaff:
         self._workers: list[HostWorker] = []
         self._ports: list[ActorHostPort] = []
         self._definitions: Definitions | None = None
-        self._requests: HostRequests | None = None
+        self._failed_starts = 0  # in a row
         self._number = 0
         self._gone: Any = None
 
@@ -61,16 +63,6 @@ class HostStaff:
         return self._definitions
 
     @property
-    def requests(self) -> HostRequests:
-        """Who answers what hosts ask."""
-        if self._requests is None:
-            from actorsched._system.host_requests import HostRequests
-
-            self._requests = HostRequests(self._system)
-            self._system.learn_refs(self._system)
-        return self._requests
-
-    @property
     def links(self) -> list[HostLink]:
         """The links to all hosts that live."""
         workers = [worker.link for worker in self._workers if worker.link is not None]
@@ -89,34 +81,53 @@ class HostStaff:
         return pack(task, self.definitions)
 
     def prepare(self) -> None:
-        """Start the hosts that are to be there from the beginning. One that cannot be started is tried again later."""
+        """Start the hosts that are always to be there. One that cannot be started is tried again later."""
         try:
             while len(self._workers) < self._system.hosts.min:
                 self._start_worker()
-        except OSError as error:
+        except Exception as error:
             self.kernel.report(logging.WARNING, "a host process could not be started ahead of time", error)
 
     def hire(self) -> Behaviour | None:
-        """A host worker with room: an idle one, a new one, or the one with the most room."""
+        """A host worker with room: an idle one, a new one, or the one with the most room.
+
+        One whose task waits for others does not count: what it waits for may need a host.
+        """
         best: HostWorker | None = None
-        fewest, serving = _MANY, 0
+        idle: HostWorker | None = None
+        fewest, busy = _MANY, 0
         for worker in self._workers:
-            if worker.retiring:
-                continue
-            serving += 1
             load = len(worker.runs)
+            if worker.retiring or (load and worker.lends):
+                continue
+            if not load:
+                idle = idle or worker
+                continue
+            busy += 1
             if load < worker.window and load < fewest:
                 best, fewest = worker, load
-        if fewest and serving < self._system.hosts.max:
-            try:
-                return self._start_worker()
-            except OSError as error:
-                if not serving:
-                    return NoHost(kernel=self.kernel, scheduler=self._system.scheduler, reason=error)
-        return best
+        if busy >= self._system.hosts.max:
+            return best
+        if idle is not None:
+            return idle
+        try:
+            return self._start_worker()
+        except Exception as error:
+            if busy:
+                return best
+            return NoHost(kernel=self.kernel, scheduler=self._system.scheduler, reason=error)
 
     def idle(self, worker: Behaviour) -> None:
-        """It is found by its room."""
+        """It is found by its room. One that stood in for those that waited is no longer needed."""
+        for known in self._workers:
+            if known is worker and not known.runs and not known.retiring and self._too_many():
+                known.retire()
+                assert known.link is not None
+                known.link.stop()
+
+    def _too_many(self) -> bool:
+        serving = sum(not (worker.retiring or worker.lends) for worker in self._workers)
+        return serving > self._system.hosts.max
 
     def _start_worker(self) -> HostWorker:
         from actorsched._system.host_worker import HostWorker
@@ -125,16 +136,33 @@ class HostStaff:
             kernel=self.kernel,
             scheduler=self._system.scheduler,
             definitions=self.definitions,
-            requests=self.requests,
+            desk=self._new_desk(),
             on_gone=self._worker_gone,
+            start_by=self.kernel.backend.monotonic() + self._system.hosts.start_timeout,
         )
-        worker.link = self._launch("tasks", worker.frame, worker.exited)
+        worker.link = worker.desk.link = self._launch("tasks", worker.frame, worker.exited)
         self._workers.append(worker)
         return worker
 
-    def _worker_gone(self, worker: HostWorker) -> None:
+    def _worker_gone(self, worker: HostWorker, end: HostExit) -> bool:
+        """A task host has ended. Answers whether what it had not begun is to be tried in another."""
         self._workers.remove(worker)
         self._note_gone()
+        assert worker.link is not None
+        if worker.link.ready:
+            self._failed_starts = 0
+            if not self._system.closing:
+                self.prepare()
+            return True
+        self._failed_starts += 1
+        return end.exit_code is None and self._failed_starts <= _STARTS and not worker.late
+
+    def _new_desk(self) -> Desk:
+        from actorsched._system.host_requests import Desk
+
+        if not self._system.verbs:
+            self._system.learn_refs(self._system)
+        return Desk(self._system)
 
     def _launch(self, kind: Any, on_frame: Any, on_exit: Any) -> HostLink:
         from actorsched._hosting.launch import launch
@@ -156,7 +184,7 @@ class HostStaff:
         """The ref of a task or actor, as it travels."""
         from actorsched._hosting.transfer import dumps
 
-        return dumps(self._system.make_ref(waiter), f"the ref of {waiter.name!r}")
+        return dumps(self._system.ref_of(waiter), f"the ref of {waiter.name!r}")
 
     def hosted_cell(self, **fields: Any) -> ActorCell:
         """The cell of an actor whose code runs in a host."""
@@ -164,20 +192,25 @@ class HostStaff:
 
         return HostedCell(staff=self, **fields)
 
-    def actor_port(self) -> ActorHostPort:
+    def actor_port(self, cell: ActorCell) -> ActorHostPort:
         """A host for one more actor: the one with the fewest, or a new one while there may be more.
 
         Raises:
-            OSError: None could be started.
+            HostDied: None could be started.
         """
-        from actorsched._system.actor_host import ActorHostPort
+        from actorsched._system.host_port import ActorHostPort
 
         ports = [port for port in self._ports if not port.retiring]
         best = min(ports, key=len, default=None)
         if best is not None and (not len(best) or len(ports) >= self._system.hosts.max):
             return best
-        port = ActorHostPort(self)
-        port.link = self._launch("actors", port.frame, port.exited)
+        port = ActorHostPort(self, self._new_desk())
+        try:
+            port.link = port.desk.link = self._launch("actors", port.frame, port.exited)
+        except Exception as error:
+            if best is not None:
+                return best
+            raise no_host(f"actor {cell.name!r} could not start", error) from error
         self._ports.append(port)
         return port
 
@@ -210,22 +243,28 @@ class HostStaff:
             self.kernel.reply(self._gone, None)
 
 
+def no_host(what: str, reason: Exception) -> HostDied:
+    """The error of what needs a host when the system would not start one."""
+    error = HostDied(
+        f"{what}: no host process could be started: {reason}; "
+        "free descriptors, processes or memory, then try again",
+        cause="never started",
+    )
+    error.__cause__ = reason
+    return error
+
+
 class NoHost(Behaviour, kw_only=True):
     """Stands in for a host that the system would not start: tasks that get it fail, and say why."""
 
     kernel: Kernel
     scheduler: Behaviour
-    reason: OSError
+    reason: Exception
 
     @handles(Assign)
     def _assign(self, message: Assign, out: Outbox) -> None:
         task: TaskActor = message.task  # type: ignore[assignment]
-        error = HostDied(
-            f"task {task.name!r} could not run: no host process could be started: {self.reason}; "
-            "free descriptors, processes or memory, then try again",
-            cause="never started",
-        )
-        error.__cause__ = self.reason
+        error = no_host(f"task {task.name!r} could not run", self.reason)
         out.send((task, Started(self, begun=True)))
         out.send((task, Finished(error=error, crashed=True)))
         out.send((self.scheduler, Idle(self, task)))

@@ -21,7 +21,17 @@ from actorsched._hosting import wire
 from actorsched._hosting.failures import unpack_error
 from actorsched._hosting.transfer import loads
 from actorsched._hosting.variables import contextvars_out
-from actorsched.messages import Assign, Finished, GivenBack, GraceOver, Idle, Interrupt, Report, Started
+from actorsched.messages import (
+    Assign,
+    Finished,
+    GivenBack,
+    GraceOver,
+    Idle,
+    Interrupt,
+    Report,
+    Started,
+    Underway,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +41,7 @@ if TYPE_CHECKING:
     from actorsched._hosting.exits import HostExit
     from actorsched._hosting.link import HostLink
     from actorsched._kernel.kernel import Kernel
-    from actorsched._system.host_requests import HostRequests
+    from actorsched._system.host_requests import Desk
     from actorsched._system.task import TaskActor
 
 GRACE = 1.0
@@ -40,6 +50,8 @@ _AHEAD = 0.002
 """Seconds of work that a host may have in advance."""
 _MOST_AHEAD = 64
 """Tasks that a host may have in advance, at most."""
+
+_UNDERWAY = Underway()
 
 _run_numbers = count(1)
 
@@ -66,8 +78,11 @@ class HostWorker(Behaviour, kw_only=True):
     kernel: Kernel
     scheduler: Behaviour
     definitions: Definitions
-    requests: HostRequests
-    on_gone: Callable[[HostWorker], object]
+    desk: Desk
+    on_gone: Callable[[HostWorker, HostExit], bool]
+    """Told that the host has ended; answers whether tasks that it had not begun are to be tried elsewhere."""
+    start_by: float
+    """When its host is to be ready."""
     link: HostLink | None = None
     runs: dict[int, HostRun] = {}
     """What the host has, in order; the first may be running."""
@@ -81,9 +96,16 @@ class HostWorker(Behaviour, kw_only=True):
         return f"<host worker with {self.link!r}, {len(self.runs)} tasks>"
 
     @property
-    def room(self) -> int:
-        """How many more tasks it takes."""
-        return 0 if self.retiring else self.window - len(self.runs)
+    def lends(self) -> bool:
+        """Whether what runs in its host waits for others, and has lent its slot."""
+        for run in self.runs.values():  # the first is the one that runs
+            return run.owner.waits is not None and run.owner.waits.lent
+        return False
+
+    @property
+    def late(self) -> bool:
+        """Whether its host should have been ready by now."""
+        return self.kernel.backend.monotonic() >= self.start_by
 
     # --------------------------------------------------------------------------- from the scheduler
 
@@ -96,11 +118,13 @@ class HostWorker(Behaviour, kw_only=True):
         try:
             definition, arguments = task.packed or pack(task, self.definitions)
         except Exception as error:
-            return self._over(HostRun(task, task.attempt + 1, self), Finished(error=error, begun=False))
+            out.send((task, Started(self)))
+            out.send((task, Finished(error=error)))
+            return out.send((self.scheduler, Idle(self, task)))
         number = next(_run_numbers)
         attempt = task.attempt + 1
         self.runs[number] = HostRun(task, attempt, self)
-        out.send((task, Started(self, begun=True)))
+        out.send((task, Started(self, begun=link.ready)))
         context = contextvars_out(task.context)
         link.send(wire.Run(number, link.define(definition), arguments, context, attempt, task.name))
 
@@ -132,7 +156,10 @@ class HostWorker(Behaviour, kw_only=True):
         _FRAMES[type(frame)](self, frame)
 
     def _hello(self, frame: wire.Hello) -> None:
-        pass
+        """What it was given while it started begins now."""
+        for run in self.runs.values():
+            if run.owner.stopping is None:
+                self.kernel.send((run.owner, _UNDERWAY))
 
     def _started(self, frame: wire.Started) -> None:
         """A long task: what was to come after it goes elsewhere."""
@@ -180,25 +207,23 @@ class HostWorker(Behaviour, kw_only=True):
         from actorsched._hosting.logs import record_of
 
         assert self.link is not None
+        logger = logging.getLogger(frame.logger)
+        if not logger.isEnabledFor(frame.level):
+            return
         record = record_of(frame, self.link.pid, self.link.name)
         run = self.runs.get(frame.origin)
         if run is not None:
             record.task, record.attempt = run.owner.name, run.attempt
-        logger = logging.getLogger(frame.logger)
-        if logger.isEnabledFor(frame.level):
-            logger.handle(record)
+        logger.handle(record)
 
     def _request(self, frame: wire.Request) -> None:
-        assert self.link is not None
-        self.requests.asked(self.link, frame, self.runs.get(frame.origin))
+        self.desk.asked(frame, self.runs.get(frame.origin))
 
     def _cancel_request(self, frame: wire.CancelRequest) -> None:
-        assert self.link is not None
-        self.requests.withdrawn(self.link, frame)
+        self.desk.withdrawn(frame)
 
     def _told(self, frame: wire.Told) -> None:
-        assert self.link is not None
-        self.requests.told(self.link, frame, self.runs.get(frame.origin))
+        self.desk.told(frame, self.runs.get(frame.origin))
 
     def _note_pace(self, took: float) -> None:
         self.pace += (took - self.pace) / 8
@@ -220,12 +245,12 @@ class HostWorker(Behaviour, kw_only=True):
         """The host has ended. Those that it had not begun are ready again; the others were lost with it."""
         self.retire()
         runs, self.runs = self.runs, {}
-        self.requests.gone(self.link)
-        self.on_gone(self)
+        self.desk.gone()
+        elsewhere = self.on_gone(self, end)
         for number, run in runs.items():
             self._clear_grace(run)
             self.kernel.send((self.scheduler, Idle(self, run.owner)))
-            if number > end.last_started and end.cause != "never started":
+            if number > end.last_started and elsewhere:
                 self.kernel.send((run.owner, GivenBack()))
             else:
                 error = end.error(f"task {run.owner.name!r}")

@@ -6,6 +6,7 @@ the function takes the arguments, whether the refs among them are of this runtim
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextvars import copy_context
 from functools import partial
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from actorsched._system.waiting import Waiter
     from actorsched.options import ActorOptions, TaskOptions
 
+_STARTING = Life.STARTING
+_NORMAL = int(Priority.NORMAL)
 THREADS = 40
 """How many plain functions may run in threads at once: the same as anyio's default."""
 
@@ -70,13 +73,13 @@ class System:
         self.staff: HostStaff = HostStaff(self)
         self.pools["process"] = Pool("process", None, self.staff)
         self.learn_refs: Callable[[System], None] = _learn_nothing
-        """Called before the first request of a host: sets `verbs` and `make_ref`, from the layer that knows refs."""
+        """Called before the first host starts: sets `verbs` and `ref_of`, from the layer that knows refs."""
         self.verbs: Mapping[str, Callable[..., Any]] = {}
         """What code in host processes may ask for."""
-        self.make_ref: Callable[[Waiter], object] = repr
-        """Makes the ref of a task or an actor."""
-        self.remote_streams: dict[int, Any] = {}
-        """Streams that are read from host processes, by number."""
+        self.ref_of: Callable[[Waiter], object] = repr
+        """Answers with what becomes the ref of a task or an actor when it has crossed."""
+        self.travelled: OrderedDict[int, Any] = OrderedDict()
+        """Refs of tasks that have crossed to hosts: as long as they stand here, the tasks are there too."""
 
     def __repr__(self) -> str:
         return f"<system: {self.kernel!r}, {self.scheduler!r}>"
@@ -231,7 +234,7 @@ class System:
         if options.name is not None:
             self.names[options.name] = cell
         kernel.post(supervisor, Adopt(cell, options.restart))
-        if hook is not None or cell.life is Life.STARTING:
+        if hook is not None or cell.life is _STARTING:
             await self._start(cell, hook)
         return started_well(cell)
 
@@ -243,7 +246,7 @@ class System:
         try:
             if hook is not None:
                 await self.kernel.lender.carry(hook, hook.open())
-            if cell.life is Life.STARTING:
+            if cell.life is _STARTING:
                 started = cell.more().started = self.kernel.future()
                 await started
         except BaseException as error:
@@ -279,7 +282,7 @@ class System:
             args=args,
             kwargs=options.kwargs,
             context=copy_context(),
-            lane=UserLane(mailbox.capacity, mailbox.overflow, Priority.NORMAL),  # pyright: ignore[reportUnknownArgumentType] # as ActorCell.lane
+            lane=UserLane(mailbox.capacity, mailbox.overflow, _NORMAL),  # pyright: ignore[reportUnknownArgumentType] # as ActorCell.lane
             supervisor=supervisor,
             given_name=options.name,
             number=next(_actor_numbers),
@@ -313,6 +316,7 @@ class System:
     async def aclose(self, patience: float) -> None:
         """Nothing is running any more: end hosts, threads and kernel."""
         await self.staff.aclose(patience)
+        self.travelled.clear()
         for worker in self.threads:
             thread = worker.retire()
             if thread is not None:
