@@ -207,7 +207,8 @@ class Spawner:
             return pipeline(self._system, self._nursery, stages)
 
     async def _spawn_actor(self, actor: Any, args: tuple[Any, ...], options: dict[str, Any]) -> ActorRef[Any]:
-        self._system.check_open(f"actor {options.get('name') or actor.__qualname__!r}", self._nursery)
+        if self._system.closing or not self._nursery.open:
+            self._system.check_open(f"actor {options.get('name') or actor.__qualname__!r}", self._nursery)
         if self._supervisor is None:
             self._supervisor = self._system.supervisor(self._nursery, self._supervise)
         cell = await self._system.new_actor(self._supervisor, actor, Actor, args, actor_options(options))
