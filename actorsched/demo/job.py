@@ -15,7 +15,7 @@ import signal
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
 from actorsched.demo import BadUsage, words
 from actorsched.demo.board import Board
@@ -71,10 +71,10 @@ def demo(order: Order) -> int:
     """
     source = _source(order.path)
     with contextlib.ExitStack() as tidying:
-        quiet = tidying.enter_context(_Quiet())
+        quiet = tidying.enter_context(Quiet())
         results = tidying.enter_context(Results.at(order.out, source, order.form))
         display = tidying.enter_context(suitable(order.interval))
-        job = Job(source, results, display, order)
+        job = Job(source, results, display, quiet, order)
         try:
             ending = _ending(job, order.backend)
         finally:
@@ -147,22 +147,23 @@ def _sum_up(job: Job, ending: words.Ending, unwritten: str | None) -> int:
     return CODES.get(ending, 1 if tally.failures or tally.left or unwritten is not None else 0)
 
 
-class _Quiet:
-    """Between `begin` and the end of the `with` block, which is soon, Ctrl-C does nothing."""
+class Quiet:
+    """Between `begin` and the end of the `with` block, which is soon, another Ctrl-C does nothing."""
 
     def __init__(self) -> None:
-        self._before: Any = None
+        self._before = signal.getsignal(signal.SIGINT)
+        self._applies = threading.current_thread() is threading.main_thread()  # elsewhere there is no Ctrl-C
 
     def begin(self) -> None:
         """The work is over; what is left is to tidy up."""
-        if threading.current_thread() is threading.main_thread():  # elsewhere there is no Ctrl-C
-            self._before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if self._applies and signal.getsignal(signal.SIGINT) != signal.SIG_DFL:  # or it is meant to end all
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *details: object) -> None:
-        if self._before is not None:
+        if self._applies:
             signal.signal(signal.SIGINT, self._before)
 
 
@@ -173,13 +174,15 @@ class Job:
         tally: What has been done so far.
         results: Where results go.
         display: What shows it.
+        quiet: Begins when nothing is left to do but to tidy up.
         began: When the work on the files began, on the monotonic clock, in seconds.
     """
 
-    def __init__(self, source: str, results: Results, display: Lines, order: Order) -> None:
+    def __init__(self, source: str, results: Results, display: Lines, quiet: Quiet, order: Order) -> None:
         self.tally = Tally()
         self.results = results
         self.display = display
+        self.quiet = quiet
         self.began = time.monotonic()
         self._source = source
         self._is_package = order.path is None
@@ -198,11 +201,14 @@ class Job:
         self.display.line(f"writing to {words.name(str(self.results.folder))}")
         try:
             async with Runtime(hosts=self._hosts, name="demo") as rt, rt.scope() as scope:
-                aside = [await scope.spawn(task, rt) for task in (self._keep_showing, self._bury)]
-                await self._find(scope)
-                await self._do(rt)
-                for task in aside:
-                    await task.cancel("all is done")
+                try:
+                    aside = [await scope.spawn(task, rt) for task in (self._keep_showing, self._bury)]
+                    await self._find(scope)
+                    await self._do(rt)
+                    for task in aside:
+                        await task.cancel("all is done")
+                finally:
+                    self.quiet.begin()
         except BaseExceptionGroup as several:
             lost, rest = several.split(OutputLost)
             if lost is None or rest is not None:
@@ -224,7 +230,13 @@ class Job:
         board = await rt.spawn(Board, self.tally)
         settings = Settings(self.results.form, self.results.parts)
         computing = functools.partial(
-            stage, host="process", workers=4 * self._hosts.max, ordered=False, on_error="skip", retry=_AGAIN
+            stage,
+            host="process",
+            workers=self._hosts.max,
+            demand=8,
+            ordered=False,
+            on_error="skip",
+            retry=_AGAIN,
         )
         pipe = rt.pipeline(
             stage(functools.partial(read, board=board), workers=4, ordered=False),

@@ -119,7 +119,7 @@ def summary(tally: Tally, seconds: float) -> list[str]:
         lines.append(f"passed over: {passed_over(finds.passed_over)}")
     if tally.failures:
         lines.append("failed:")
-        lines += [f"  {name(failure.name)}: {name(failure.reason)}" for failure in tally.failures]
+        lines += [f"  {name(failure.name)}: {name(failure.reason)}" for failure in sorted(tally.failures)]
     if tally.done:
         lines.append(
             f"compressed: {size(tally.size)} to {size(tally.packed_size)}, "
