@@ -67,7 +67,7 @@ class Backend(Protocol):
         ...
 
     def start_task(self, function: Callable[..., Awaitable[object]], /, *args: Any, name: str) -> None:
-        """Start a task of its own, outside all cancel scopes; it must not raise."""
+        """Start a task of its own, outside all cancel scopes. It must not raise, and begins in any case."""
         ...
 
     def is_sound(self) -> bool:

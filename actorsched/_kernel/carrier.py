@@ -64,10 +64,11 @@ def _drive(activity: Activity, yielded: Any, kernel: Kernel) -> Generator[Any, A
 class Carrier:
     """One backend task that runs user code."""
 
-    __slots__ = ("_kernel", "gate", "scope", "subject")
+    __slots__ = ("_called", "_kernel", "gate", "scope", "subject")
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
+        self._called = True  # to the pump, and has not gone there yet
         self.gate: Future | None = None
         self.scope: CancelScope | None = None
         self.subject: Activity | None = None
@@ -84,12 +85,15 @@ class Carrier:
         try:
             with CancelScope() as self.scope:
                 while not self.scope.cancel_called and kernel.backend.is_sound():
+                    self._called = False
                     if kernel.take_pump():
                         await self._pump()
                     elif not await self._park():
                         return
         finally:
             kernel.carriers.discard(self)
+            if self._called:
+                kernel.missed()
 
     def interrupt(self) -> None:
         """Cancel the activity that this carrier stays with."""
@@ -131,12 +135,13 @@ class Carrier:
         self.gate = kernel.backend.create_future()
         kernel.idle.append(self)
         try:
-            return bool(await self.gate)
+            self._called = bool(await self.gate)
+            return self._called
         except BaseException:
             if self in kernel.idle:
                 kernel.idle.remove(self)
-            else:  # it was to have the pump
-                kernel.missed()
+            else:
+                self._called = True
             raise
         finally:
             self.gate = None

@@ -18,6 +18,15 @@ def _one_turn() -> Generator[None, None, None]:
     yield
 
 
+async def _begun(function: Callable[..., Awaitable[object]], args: tuple[Any, ...]) -> None:
+    """A task that is cancelled before its first step never takes it. One that waits here already does."""
+    try:
+        await _one_turn()
+    except asyncio.CancelledError:
+        pass
+    await function(*args)
+
+
 class _Watch:
     __slots__ = ("_remove",)
 
@@ -56,7 +65,9 @@ class AsyncioBackend:
     def start_task(self, function: Callable[..., Any], /, *args: Any, name: str) -> None:
         # No task factory: an eager one would run user code in the middle of whatever is going on here.
         context = Context()
-        task = asyncio.Task(function(*args), loop=self._loop, name=name, context=context)
+        coroutine = _begun(function, args)
+        coroutine.send(None)
+        task = asyncio.Task(coroutine, loop=self._loop, name=name, context=context)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard, context=context)
 
