@@ -389,6 +389,7 @@ class Stubborn(Actor):
             await anyio.sleep_forever()
         except BaseException:
             return "swallowed"
+        return "woken"
 
     async def ping(self) -> str:
         return "pong"
@@ -591,7 +592,7 @@ async def test_two_that_ask_each_other_at_the_same_time_do_not_hang() -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(ask, a, b)
             group.start_soon(ask, b, a)
-        assert sorted(outcomes)[-1] == "the end"
+        assert "the end" in outcomes
 
 
 async def test_a_long_way_is_no_circle() -> None:

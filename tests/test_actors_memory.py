@@ -1,4 +1,4 @@
-"""What actors cost, and that nothing of them is left: no cycles that hold messages, no growth in a steady state."""
+"""What actors cost, and that nothing of them is left: no cycles that hold messages, no steady growth."""
 
 from __future__ import annotations
 
@@ -181,7 +181,9 @@ async def test_a_message_is_gone_when_it_is_handled(how: str, seed: int | None, 
 
 @pytest.mark.parametrize("seed", [None, 1])
 @pytest.mark.parametrize("handler", ["fail", "fail_later", "failing_stream"])
-async def test_a_message_is_gone_when_its_error_is(handler: str, seed: int | None, no_collector: None) -> None:
+async def test_a_message_is_gone_when_its_error_is(
+    handler: str, seed: int | None, no_collector: None
+) -> None:
     async with Runtime(seed=seed) as rt:
         ref = await rt.spawn(Taker)
         payload = Payload()

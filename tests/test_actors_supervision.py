@@ -130,7 +130,9 @@ async def test_refs_and_names_stay_valid_over_restarts() -> None:
         assert worker.alive
 
 
-@pytest.mark.parametrize(("restart", "comes_back"), [("permanent", True), ("transient", True), ("temporary", False)])
+@pytest.mark.parametrize(
+    ("restart", "comes_back"), [("permanent", True), ("transient", True), ("temporary", False)]
+)
 async def test_whether_a_failed_actor_comes_back_is_said_by_its_restart_type(
     restart: Any, comes_back: bool
 ) -> None:
@@ -151,7 +153,9 @@ async def test_whether_a_failed_actor_comes_back_is_said_by_its_restart_type(
         assert adds_up(rt)
 
 
-async def test_a_failure_that_nobody_answers_with_a_restart_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_failure_that_nobody_answers_with_a_restart_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async with Runtime() as rt:
         worker = await rt.spawn(Worker, [], restart="temporary", name="w")
         worker.tell(Worker.fail)
@@ -210,12 +214,11 @@ async def test_a_restart_whose_constructor_or_start_fails_is_one_more_failure() 
         async def ping(self) -> str:
             return "pong"
 
-    async with Runtime() as rt:
-        async with rt.scope(Supervise(max_restarts=4)) as scope:
-            odd = await scope.spawn(Odd)
-            odd.tell(Odd.fail)
-            assert await odd.ask.ping() == "pong"
-            assert len(lives) == 5
+    async with Runtime() as rt, rt.scope(Supervise(max_restarts=4)) as scope:
+        odd = await scope.spawn(Odd)
+        odd.tell(Odd.fail)
+        assert await odd.ask.ping() == "pong"
+        assert len(lives) == 5
 
 
 async def test_messages_told_while_it_fails_are_kept_also_beyond_a_full_mailbox() -> None:
@@ -343,7 +346,9 @@ async def test_a_start_that_hangs_may_be_killed_and_the_rest_comes_up() -> None:
         assert await b.ask.add() == 1
 
 
-async def test_stopping_an_actor_that_fails_meanwhile_ends_it_for_good(caplog: pytest.LogCaptureFixture) -> None:
+async def test_stopping_an_actor_that_fails_meanwhile_ends_it_for_good(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async with Runtime() as rt:
         worker = await rt.spawn(Worker, [], name="w")
         worker.tell(Worker.hold)
@@ -378,17 +383,17 @@ async def test_failures_within_the_period_are_counted_and_forgiven_after_it() ->
 async def test_a_restart_waits_for_its_back_off_and_the_mailbox_is_kept_meanwhile() -> None:
     log: Log = []
     clock = ManualClock()
-    async with Runtime(clock=clock) as rt:
-        async with rt.scope(Supervise(max_restarts=9, backoff=Backoff("1s", factor=2))) as scope:
-            (worker,) = await team(scope, log, "w")
-            for wait in (1, 2, 4):
-                worker.tell(Worker.fail)
-                worker.tell(Worker.note, "kept")
-                await clock.passes(wait - 0.1)
-                assert taken(log) == ["w failed"]
-                assert repr(worker).endswith("down>")
-                await clock.passes(0.1)
-                assert taken(log) == ["w made", "w kept"]
+    supervise = Supervise(max_restarts=9, backoff=Backoff("1s", factor=2))
+    async with Runtime(clock=clock) as rt, rt.scope(supervise) as scope:
+        (worker,) = await team(scope, log, "w")
+        for wait in (1, 2, 4):
+            worker.tell(Worker.fail)
+            worker.tell(Worker.note, "kept")
+            await clock.passes(wait - 0.1)
+            assert taken(log) == ["w failed"]
+            assert repr(worker).endswith("down>")
+            await clock.passes(0.1)
+            assert taken(log) == ["w made", "w kept"]
 
 
 @pytest.mark.parametrize("how", ["stop", "kill"])
@@ -468,7 +473,13 @@ async def test_too_many_failures_of_children_fail_their_parent_which_restarts() 
         for _ in range(4):
             child.tell(Worker.fail)
         await settle()
-        assert taken(log) == [*["c failed", "c made"] * 3, "c failed", "p hold is cancelled", "p failed", "p made"]
+        assert taken(log) == [
+            *["c failed", "c made"] * 3,
+            "c failed",
+            "p hold is cancelled",
+            "p failed",
+            "p made",
+        ]
         assert not child.alive
         assert await parent.ask.add() == 1
 
@@ -546,7 +557,9 @@ async def test_a_failure_goes_along_links_once_whatever_their_shape() -> None:
             one.link(other)
         a.tell(Worker.fail)
         await settle()
-        assert sorted(line for line in taken(log) if line.endswith("made")) == [f"{name} made" for name in "abcd"]
+        assert sorted(line for line in taken(log) if line.endswith("made")) == [
+            f"{name} made" for name in "abcd"
+        ]
 
 
 async def test_a_linked_actor_is_told_with_whom_it_failed() -> None:
@@ -606,7 +619,9 @@ async def test_after_a_storm_of_failures_everybody_is_up_and_every_message_accou
     random = Random(seed)
     clock = ManualClock()
     async with Runtime(clock=clock, seed=seed) as rt:
-        supervise = Supervise(strategy, max_restarts=100_000, backoff=random.choice([Backoff(0), Backoff(0.5, factor=1)]))
+        supervise = Supervise(
+            strategy, max_restarts=100_000, backoff=random.choice([Backoff(0), Backoff(0.5, factor=1)])
+        )
         async with rt.scope(supervise) as scope:
             log: Log = []
             actors = await team(scope, log, "abcdef", mailbox=Mailbox(None))

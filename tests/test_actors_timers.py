@@ -233,7 +233,11 @@ async def test_a_timer_may_be_set_when_the_actor_starts() -> None:
         (lambda here: here.every(None, Clockwork.note, 1), ValueError, "period=None"),
         (lambda here: here.after(1, "note", 1), TypeError, "'note' is no handler of Clockwork"),
         (lambda here: here.after(1, Clockwork.note), TypeError, "was sent wrong arguments"),
-        (lambda here: here.after(1, Clockwork.note, 1, kye="k"), TypeError, "unexpected keyword argument 'kye'"),
+        (
+            lambda here: here.after(1, Clockwork.note, 1, kye="k"),
+            TypeError,
+            "unexpected keyword argument 'kye'",
+        ),
     ],
 )
 async def test_a_wrong_timer_is_refused_at_the_call(wrong: Any, error: type[Exception], message: str) -> None:
@@ -247,4 +251,6 @@ async def test_a_wrong_timer_is_refused_at_the_call(wrong: Any, error: type[Exce
 async def test_a_timer_shows_what_it_will_send() -> None:
     async with Runtime() as rt:
         actor = await rt.spawn(Clockwork, name="c")
-        assert await actor.ask.do(lambda here: repr(here.after(9, Clockwork.note, 1))) == "<timer note of 'c'>"
+        assert (
+            await actor.ask.do(lambda here: repr(here.after(9, Clockwork.note, 1))) == "<timer note of 'c'>"
+        )

@@ -22,6 +22,8 @@ from actorsched.exceptions import ActorStopped, TaskCancelled
 from actorsched.messages import EndWait, ExitReason, Failure, Unwatch, Wait, Watch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from actorsched._core.behaviour import Reply
     from actorsched._kernel.backend import Future
     from actorsched._kernel.kernel import Kernel
@@ -165,19 +167,39 @@ async def go_on(waiter: Waiter, target: Waiter, answer: Reply, error: BaseExcept
         await resumed
 
 
-async def aside(kernel: Kernel, answer: Future, what: str) -> Any:
-    """Wait for something that waits for nobody; a task lends its slot meanwhile."""
-    target = Aside(kernel=kernel, title=what)
+async def aside(
+    kernel: Kernel,
+    answer: Future,
+    what: str,
+    others: Callable[[], Iterable[Waiter]] = tuple,
+    *,
+    certain: bool = False,
+) -> Any:
+    """Wait for something that is neither task nor actor; a task lends its slot meanwhile.
+
+    Args:
+        kernel: Whose affair it is.
+        answer: What is waited on.
+        what: What to call it.
+        others: Finds those who have to end before it comes about.
+        certain: Whether the wait cannot be given up.
+
+    Raises:
+        DeadlockError: One of the others waits, through others, for whoever waits here.
+    """
+    target = Aside(kernel=kernel, title=what, others=others)
     waiter = waiter_of(target)
     if waiter is None:
         return await answer
-    kernel.post(waiter, Wait(target, answer))
+    kernel.post(waiter, Wait(target, answer, certain))
     try:
         result = await answer
     except BaseException as error:
         await go_on(waiter, target, answer, error)
         raise
     await go_on(waiter, target, answer)
+    if type(result) is Failure:
+        raise result.error
     return result
 
 
@@ -227,7 +249,7 @@ def _offered(call: Call) -> bool:
 
 
 async def _sent(call: Call) -> None:
-    """Put a call into the mailbox; wait for room where that is the rule. If it never comes, `reply` says so."""
+    """Put a call into the mailbox; wait for room where that is the rule. If none comes, `reply` says so."""
     if not _offered(call):
         admitted = call.owner.kernel.future()
         call.owner.wait_for_room(call, admitted)
@@ -356,7 +378,7 @@ async def next_item(call: Call, timeout: float | None) -> Any:
 
 
 async def _stopped(call: Call) -> None:
-    """If a generator was stopped where it ran, wait until it has. One without its turn ends when it has that."""
+    """Wait for the end of a generator that was stopped where it ran. One without its turn ends later."""
     source = call.stream
     assert source is not None
     if call.context is not None and call.owner.turn is call and source.closing:

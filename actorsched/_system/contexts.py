@@ -17,4 +17,4 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 tables_of: Callable[..., list[Any]] = get_referents
-"""The tables of contexts that are not entered now. If contexts should look different one day, none are shared."""
+"""The tables of contexts that are not entered now. Should contexts look different one day, none is shared."""

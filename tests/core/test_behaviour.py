@@ -48,7 +48,7 @@ class Referee(Player):
 class Quiet(Player):
     """Takes one in the same way, by another function of the same name."""
 
-    def _heard(self, message: Ping | Pong, out: Outbox) -> None:
+    def _heard(self, message: Ping | Pong, out: Outbox) -> None:  # type: ignore[override]
         self.heard.append("shh")
 
 

@@ -1,4 +1,4 @@
-"""The run queue: the highest rank first, and within a rank first come, first served, or shuffled by a seed."""
+"""The run queue: the highest rank first; within a rank first come, first served, or shuffled by a seed."""
 
 from __future__ import annotations
 

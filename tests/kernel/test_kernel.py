@@ -170,8 +170,7 @@ async def test_a_carrier_whose_handler_was_killed_carries_no_other() -> None:
 
 
 async def test_no_task_of_ours_is_left_when_the_runtime_is() -> None:
-    if _asyncio():
-        before = asyncio.all_tasks()
+    before = asyncio.all_tasks() if _asyncio() else set()
     async with Runtime() as rt:
         for _ in range(5):
             worker = await rt.spawn(Worker)
@@ -256,7 +255,7 @@ async def test_an_eager_task_factory_does_not_run_handlers_in_the_middle_of_a_se
         assert worker._cell.instance.log == [1, 2]
 
 
-# ---------------------------------------------------------------------------------------- the budget of a turn
+# ------------------------------------------------------------------------------------ the budget of a turn
 
 
 async def test_the_loop_breathes_while_a_hundred_thousand_messages_are_handled() -> None:

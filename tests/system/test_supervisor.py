@@ -609,7 +609,7 @@ class SupervisorMachine(RuleBasedStateMachine):
             self.deliver()
 
     @rule(patience=st.sampled_from([None, 3]), kill=st.booleans())
-    def the_owner_closes_it(self, patience: float | None, kill: bool) -> None:  # noqa: FBT001
+    def the_owner_closes_it(self, patience: float | None, kill: bool) -> None:
         self.closing = True
         self.tell(Close(patience, kill))
 
@@ -625,7 +625,7 @@ class SupervisorMachine(RuleBasedStateMachine):
             assert life.child not in supervisor.children
 
     def teardown(self) -> None:
-        """Whatever has happened: when everybody does as told, all who should be up are up, or all are gone."""
+        """Whatever has happened: when all do as told, all who should be up are up, or all are gone."""
         if not hasattr(self, "world"):
             return
         self.closing = self.closing or self.world.supervisor.closing is not None
