@@ -133,6 +133,7 @@ class Runtime(Scope):
         self._system.closing = True
         with CancelScope(shield=True):
             await self._wait_until_ended(certain=True)
+        self._drop_deadline()
         self._closed()
         return self._raise(error, end)
 
@@ -141,11 +142,11 @@ class Runtime(Scope):
         self._set_deadline(patience)
         await super().end_all(why, patience, kill=kill)
 
-    async def _stop_actors(self, patience: float | None, *, kill: bool) -> None:
+    async def _stop_actors(self, patience: float | None, *, certain: bool, kill: bool) -> None:
         if self._supervisor is not None:
             patience = self._patience if patience is None else patience
             self._set_deadline(patience)
-            await super()._stop_actors(patience, kill=kill)
+            await super()._stop_actors(patience, certain=certain, kill=kill)
 
     def _set_deadline(self, patience: float) -> None:
         """After so many seconds nothing is waited for any longer."""

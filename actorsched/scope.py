@@ -117,13 +117,13 @@ class Scope(Spawner):
                     task: TaskActor = next(iter(live))  # type: ignore[assignment]
                     await settled(task, certain=certain)
                 await self._close_feeds(late=False)
-                await self._stop_actors(patience, kill=kill)
+                await self._stop_actors(patience, certain=certain, kill=kill)
                 await self._close_feeds(late=True)
         except BaseException as error:
             return error
         return None
 
-    async def _stop_actors(self, patience: float | None, *, kill: bool) -> None:
+    async def _stop_actors(self, patience: float | None, *, certain: bool, kill: bool) -> None:
         supervisor, nursery = self._supervisor, self._nursery
         if supervisor is None:
             return
@@ -132,7 +132,8 @@ class Scope(Spawner):
             gone = kernel.future()
             nursery.waiting.append(gone)
             kernel.post(supervisor, Close(patience, kill))
-            await aside(kernel, gone, "the end of a scope's actors")
+            remaining = supervisor.remaining
+            await aside(kernel, gone, "the end of a scope's actors", remaining, certain=certain)
         if self._supervisor is supervisor:
             self._supervisor = None
 

@@ -85,7 +85,7 @@ class CellMail(CellState, eq=False):
         """The arguments of a message as they travel: here they do not."""
 
     def take_or_bury(self, call: Letter) -> None:
-        """Take in a message whose sender cannot be told that there is no room: it becomes a dead letter then."""
+        """Take in a message, or make a dead letter of it, where its sender cannot be told of no room."""
         if self.offer(call) is not None:
             self.kernel.office.sent += 1
             self.kernel.office.bury(self._addressed(call), "full")
@@ -161,3 +161,5 @@ class CellMail(CellState, eq=False):
         call.tell_over()
         if not waiting:
             self._admit()
+        if self.life == _DRAINING:  # perhaps it was the last that it had to wait for
+            self.go_on_ending()

@@ -15,7 +15,7 @@ that escalates goes to the owner instead.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from actorsched._core.behaviour import Behaviour, Outbox, Timer, handles
 from actorsched._core.supervision import Escalate, Expected, Forget, Restart, Supervision
@@ -37,6 +37,8 @@ from actorsched.messages import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from actorsched._system.waiting import Waiter
 
 _START = Start()
 _DISCARD = Discard()
@@ -85,6 +87,11 @@ class Supervisor(Behaviour):
 
     def __repr__(self) -> str:
         return f"<supervisor {self.children!r}>"
+
+    def remaining(self) -> list[Waiter]:
+        """Its children that have not ended."""
+        children = list(self.children) if self.closing is None else self.closing
+        return cast("list[Waiter]", children)
 
     @handles(Adopt)
     def _adopt(self, message: Adopt, out: Outbox) -> None:

@@ -45,6 +45,8 @@ from actorsched.messages import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from actorsched._kernel.kernel import Kernel
 
 
@@ -129,9 +131,11 @@ class Waiter(Behaviour, eq=False, kw_only=True):
 
 
 class Aside(Waiter, kw_only=True):
-    """Something that is not waited for by name, and waits for nobody itself: a step of an end, say."""
+    """Something that code may wait for though it is neither task nor actor: a step of an end, say."""
 
     title: str
+    others: Callable[[], Iterable[Waiter]] = tuple
+    """Finds those who have to end, all of them, before it comes about."""
 
     @property
     def name(self) -> str:
@@ -140,6 +144,11 @@ class Aside(Waiter, kw_only=True):
 
     def __repr__(self) -> str:
         return f"<{self.title}>"
+
+    @handles(Probe)
+    def _probe(self, message: Probe, out: Outbox) -> None:
+        for other in self.others():
+            pass_probe(self, other, message, out)
 
 
 class Waits:
