@@ -87,7 +87,7 @@ def revive_actor(
 
 
 def reduce_task(task: TaskActor) -> Reduced:
-    """How the ref of a task travels. Its runtime keeps it for a while, for whoever will look at its outcome."""
+    """How the ref of a task travels. The task is kept for a while, for whoever will look at its outcome."""
     travelled = task.kernel.facade._system.travelled
     if task.number in travelled:
         travelled.move_to_end(task.number)
@@ -114,8 +114,9 @@ def revive_task(number: int, name: str) -> Any:
     task = _tasks.get(number)
     if task is None:
         raise LookupError(
-            f"the ref of task {name!r} has arrived when the task was no longer known: it has settled, and nobody "
-            f"in the process of its runtime has its ref; the {_REMEMBERED:,} whose refs travelled last are kept"
+            f"the ref of task {name!r} has arrived when the task was no longer known: it has settled, and "
+            "nobody in the process of its runtime has its ref; "
+            f"only the {_REMEMBERED:,} whose refs have travelled last are kept"
         )
     return another_ref(task)
 

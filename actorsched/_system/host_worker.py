@@ -1,8 +1,8 @@
 """The Worker actor of a host process: runs functions one at a time, in a process of its own.
 
-It hands tasks to the host ahead of their turn, as many as the host gets done in a moment, so that the host
-never waits for the next; a task that turns out to be long gets those behind it taken back and given to
-others. Which tasks had begun when a host dies is known exactly: the others are ready again at once.
+A host is sent nothing before it says that it is ready, so what waits for that can be taken back at once. Then
+it is handed tasks ahead of their turn, as many as it gets done in a moment, so that it never waits for the
+next; a task that turns out to be long gets those behind it taken back and given to others. Which tasks had begun when a host dies is known exactly: the others are ready again at once.
 
 `Interrupt` asks the function to stop, at its next checkpoint or await. One that has not stopped when the
 grace period is over loses its host.
@@ -64,6 +64,8 @@ class HostRun(msgspec.Struct, eq=False):
     owner: TaskActor
     attempt: int
     worker: HostWorker
+    packed: Any = None
+    """Function and arguments, until they are sent."""
     grace: Timer | None = None
 
     @property
@@ -122,16 +124,25 @@ class HostWorker(Behaviour, kw_only=True):
             out.send((task, Finished(error=error)))
             return out.send((self.scheduler, Idle(self, task)))
         number = next(_run_numbers)
-        attempt = task.attempt + 1
-        self.runs[number] = HostRun(task, attempt, self)
+        run = self.runs[number] = HostRun(task, task.attempt + 1, self, (definition, arguments))
         out.send((task, Started(self, begun=link.ready)))
+        if link.ready:
+            self._send(number, run)
+
+    def _send(self, number: int, run: HostRun) -> None:
+        link, task = self.link, run.owner
+        assert link is not None
+        assert task.context is not None
+        (definition, arguments), run.packed = run.packed, None
         context = contextvars_out(task.context)
-        link.send(wire.Run(number, link.define(definition), arguments, context, attempt, task.name))
+        link.send(wire.Run(number, link.define(definition), arguments, context, run.attempt, task.name))
 
     @handles(Interrupt)
     def _interrupt(self, message: Interrupt, out: Outbox) -> None:
         for number, run in self.runs.items():
             if run.owner is message.task:
+                if run.packed is not None:
+                    return self._give_back(number, run)
                 assert self.link is not None
                 self.link.send(wire.Cancel(number, getattr(message.reason, "reason", None)))
                 if run.grace is None:
@@ -157,9 +168,9 @@ class HostWorker(Behaviour, kw_only=True):
 
     def _hello(self, frame: wire.Hello) -> None:
         """What it was given while it started begins now."""
-        for run in self.runs.values():
-            if run.owner.stopping is None:
-                self.kernel.send((run.owner, _UNDERWAY))
+        for number, run in self.runs.items():
+            self._send(number, run)
+            self.kernel.send((run.owner, _UNDERWAY))
 
     def _started(self, frame: wire.Started) -> None:
         """A long task: what was to come after it goes elsewhere."""
@@ -171,11 +182,16 @@ class HostWorker(Behaviour, kw_only=True):
 
     def _revoked(self, frame: wire.Revoked) -> None:
         for number in frame.task_ids:
-            run = self.runs.pop(number, None)
+            run = self.runs.get(number)
             if run is not None:
-                self.kernel.send((self.scheduler, Idle(self, run.owner)))
-                self.kernel.send((run.owner, GivenBack()))
-                self._clear_grace(run)
+                self._give_back(number, run)
+
+    def _give_back(self, number: int, run: HostRun) -> None:
+        """The host will never begin it."""
+        self.runs.pop(number, None)
+        self._clear_grace(run)
+        self.kernel.send((self.scheduler, Idle(self, run.owner)))
+        self.kernel.send((run.owner, GivenBack()))
 
     def _done(self, frame: wire.Done) -> None:
         run = self.runs.pop(frame.task_id, None)

@@ -1,0 +1,72 @@
+"""What the tests of hosts have in common."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.to_thread
+
+from actorsched import Runtime
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Fifo:
+    """A named pipe by which code in a host tells a test that it has got somewhere."""
+
+    def __init__(self, folder: Path, name: str = "fifo") -> None:
+        self.path = str(folder / name)
+        os.mkfifo(self.path)
+        # Held open, so that neither side waits for the other to open it.
+        self._descriptor = os.open(self.path, os.O_RDWR | os.O_NONBLOCK)
+
+    def __enter__(self) -> Fifo:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        os.close(self._descriptor)
+
+    async def told(self) -> int:
+        """Wait until the host has told; its process id."""
+        await anyio.wait_readable(self._descriptor)
+        return int(os.read(self._descriptor, 4096).split()[0])
+
+
+def adds_up(rt: Runtime) -> bool:
+    office = rt._system.kernel.office
+    return office.sent == office.handled + office.rejected + office.dead_lettered
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def task_hosts(rt: Runtime) -> list[Any]:
+    return [worker for worker in rt._system.staff._workers if not worker.retiring]
+
+
+def actor_hosts(rt: Runtime) -> list[Any]:
+    return [port for port in rt._system.staff._ports if not port.retiring]
+
+
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+
+
+def alive(pid: int) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Let the loop run until something holds that a host brings about."""
+    while not condition():
+        await anyio.sleep(0.001)
