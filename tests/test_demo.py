@@ -605,7 +605,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("tree")
     make_files(folder, 500)
     with write(folder / "folder 3" / "big").open("r+b") as big:
-        big.truncate(HUGE)
+        big.truncate(HUGE // 3)
     return folder
 
 
@@ -725,6 +725,7 @@ def test_a_file_whose_host_keeps_dying_is_a_failure_and_the_others_are_done(tmp_
     assert_right(tmp_path / "in", tmp_path / "out", 50)
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_hosts_that_die_once_cost_no_file(tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
     with running("demo", tree, "--out", tmp_path / "out", "--interval", "20ms") as command:
@@ -777,6 +778,7 @@ def shown(screen: Iterator[str]) -> str:
     return "".join(screen).replace("\r\n", "\n")
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_on_a_terminal_a_picture_shows_how_far_it_is(tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
     with running("demo", tree, "--out", tmp_path / "out", terminal=True) as command:
