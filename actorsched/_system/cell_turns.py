@@ -254,7 +254,6 @@ class CellTurns(CellMail, eq=False):
         if call.stream is None:
             return result  # type: ignore[no-any-return]
         assert isinstance(call, Call)
-        self.more().streams.add(call)
         return call.stream.serve(call, result)
 
     def invoke_hook(self, hook: Hook) -> Coroutine[Any, Any, Any]:
