@@ -132,10 +132,10 @@ class Runtime(Scope):
         end = await self._leave(error)
         self._system.closing = True
         with CancelScope(shield=True):
-            await self._wait_until_ended(certain=True)
+            late = await self._ended_in_spite_of_all()
         self._drop_deadline()
         self._closed()
-        return self._raise(error, end)
+        return self._raise(error, late if end is None else end)
 
     async def end_all(self, why: str, patience: float, *, kill: bool = False) -> None:
         """The same as for a scope, but with a deadline for everything."""
@@ -208,25 +208,30 @@ class Runtime(Scope):
             self._set_deadline(patience)
         self._begin_to_end()
         if not inside_of(self._system.kernel):
-            await self._wait_until_ended()
+            await self._until_ended()
 
     def _begin_to_end(self) -> None:
         if not self._ending:
             self._ending = True
             self._system.kernel.backend.start_task(self._end, name="actorsched shutdown")
 
-    async def _wait_until_ended(self, *, certain: bool = False) -> None:
-        """Wait until it is closed; `certain` where no cancellation may cut that short."""
+    async def _until_ended(self) -> None:
+        """Wait until it is closed."""
         self._begin_to_end()
-        kernel = self._system.kernel
-        while not self._ended:
-            ended = kernel.future()
+        if not self._ended:
+            ended = self._system.kernel.future()
             self._waiting.append(ended)
+            await ended
+
+    async def _ended_in_spite_of_all(self) -> BaseException | None:
+        """The same; answers with a cancellation that came meanwhile: asyncio's own, which no shield keeps out."""
+        late: BaseException | None = None
+        while not self._ended:
             try:
-                await ended
-            except kernel.cancelled:
-                if not certain:  # else asyncio delivers it in spite of the shield, and it was noted before
-                    raise
+                await self._until_ended()
+            except self._system.kernel.cancelled as error:
+                late = late or error
+        return late
 
     async def _end(self) -> None:
         """Wait until nothing is left in any scope, then end hosts, threads and kernel; in a task of its own."""
