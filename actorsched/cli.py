@@ -61,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    _open_standard_files()
     try:
         code = _flushed(_run_command(arguments))
     except KeyboardInterrupt:
@@ -83,6 +84,15 @@ def _run_command(arguments: Sequence[str] | None) -> int:
         return BAD_USAGE
     except SystemExit as ended:  # how argparse ends after --help and the like, or a function by its own wish
         return _code_of(ended)
+
+
+def _open_standard_files() -> None:
+    """Where the shell has closed one (`>&-`), nothing goes; or the next file opened would take its place."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
 
 
 def _code_of(ended: SystemExit) -> int:

@@ -742,6 +742,17 @@ def test_hosts_that_die_once_cost_no_file(tree: pathlib.Path, tmp_path: pathlib.
 
 
 @pytest.mark.process
+@pytest.mark.parametrize("closed", ["0", "1", "2", "0, 1, 2"])
+def test_closed_standard_files_are_no_trouble(closed: str, tmp_path: pathlib.Path) -> None:
+    make_files(tmp_path / "in", 10)
+    closing = f"for descriptor in ({closed},): os.close(descriptor)"
+    code, lines, complaints = demo(tmp_path / "in", "--out", tmp_path / "out", before=closing)
+    assert (code, complaints) == (0, "")
+    assert lines[-1:] == ([] if "1" in closed else ["done: 10 of 10 files"])
+    assert_right(tmp_path / "in", tmp_path / "out", 10)
+
+
+@pytest.mark.process
 def test_results_that_do_not_fit_are_failures_with_their_reason(tmp_path: pathlib.Path) -> None:
     chance = random.Random(3)
     make_files(tmp_path / "in", 20)
