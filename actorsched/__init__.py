@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from actorsched._kernel.clock import Clock
-    from actorsched.actor import Actor, ActorRef, Group, Pool
+    from actorsched.actor import Actor, ActorRef
     from actorsched.context import checkpoint, current
     from actorsched.exceptions import (
         ActorschedError,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         StageFailed,
         TaskCancelled,
     )
+    from actorsched.groups import ActorPool, Group
     from actorsched.messages import ExitReason, Outcome
     from actorsched.options import Backoff, Hosts, Mailbox, Priority, Retry, Supervise
     from actorsched.pipeline import stage
@@ -66,7 +67,7 @@ __all__ = [
     "Backoff",
     "ExitReason",
     "Group",
-    "Pool",
+    "ActorPool",
     # pipelines
     "stage",
     # errors
@@ -89,7 +90,8 @@ __all__ = [
 _HOMES = {
     "status": ("TaskStatus",),
     "_kernel.clock": ("Clock",),
-    "actor": ("Actor", "ActorRef", "Group", "Pool"),
+    "actor": ("Actor", "ActorRef"),
+    "groups": ("ActorPool", "Group"),
     "context": ("checkpoint", "current"),
     "exceptions": (
         "ActorschedError",

@@ -100,6 +100,11 @@ class ActorRef(Generic[A]):
         return self._cell.lane.size
 
     @property
+    def load(self) -> int:
+        """How much it has to do: the messages in its mailbox, and the one that it is handling."""
+        return self._cell.lane.size + (self._cell.turn is not None)
+
+    @property
     def ask(self) -> A:
         """Its handlers, each to be called and awaited: `await ref.ask.add(5)`.
 

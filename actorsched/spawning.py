@@ -11,6 +11,7 @@ from actorsched._system.task import function_name
 from actorsched.actor import Actor, ActorRef
 from actorsched.exceptions import DeadlockError
 from actorsched.flow import Flow, completed, mapped
+from actorsched.groups import ActorPool, check_size
 from actorsched.messages import Cancel
 from actorsched.options import Supervise, actor_options, task_options
 from actorsched.pipeline import Pipeline, Stage, pipeline
@@ -19,16 +20,19 @@ from actorsched.task import Task, TaskChain, TaskRef
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Iterable
+    from typing import Unpack
 
+    from actorsched._core.routing import Routing
     from actorsched._system.actor_cell import ActorCell
     from actorsched._system.nursery import Nursery
     from actorsched._system.supervisor import Supervisor
     from actorsched._system.system import System
     from actorsched._system.task import TaskActor
     from actorsched.options import TaskOptions
-    from actorsched.signatures import MakePipeline, Map, Run, Spawn
+    from actorsched.signatures import ActorKeywords, MakePipeline, Map, Run, Spawn
 
 T = TypeVar("T")
+A = TypeVar("A", bound=Actor)
 
 
 class Spawner:
@@ -205,6 +209,49 @@ class Spawner:
                 ValueError: There is no stage.
             """
             return pipeline(self._system, self._nursery, stages)
+
+    async def spawn_pool(
+        self,
+        actor: Callable[..., A],
+        /,
+        *args: Any,
+        size: int = 4,
+        routing: Routing = "least_loaded",
+        **options: Unpack[ActorKeywords],
+    ) -> ActorPool[A]:
+        """Spawn several actors of one class, of which one gets each message.
+
+        Args:
+            actor: A class of actors.
+            args: For the constructor of each.
+            size: How many.
+            routing: "least_loaded" (whoever has least to do), "round_robin" (each in turn) or "by_key" (equal
+                keys to the same member).
+            options: As for `spawn`. A `name` is followed by the number of the member.
+
+        Returns:
+            The pool, when all have started.
+
+        Raises:
+            TypeError: An option or argument does not exist, or has the wrong type.
+            ValueError: The size or the routing is wrong, or an option has a wrong value.
+            BaseException: What a constructor or `on_start` raised; those that had started are stopped.
+        """
+        check_size(size)
+        name = options.pop("name", None)
+
+        async def grow(number: int) -> ActorRef[A]:
+            named: dict[str, Any] = {} if name is None else {"name": f"{name}-{number}"}
+            return await self._spawn_actor(actor, args, {**options, **named})
+
+        pool = ActorPool(grow, routing)
+        try:
+            await pool.resize(size)
+        except BaseException:
+            with CancelScope(shield=True):
+                await pool.stop()
+            raise
+        return pool
 
     async def _spawn_actor(self, actor: Any, args: tuple[Any, ...], options: dict[str, Any]) -> ActorRef[Any]:
         if self._system.closing or not self._nursery.open:
