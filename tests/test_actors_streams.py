@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from actorsched import Actor, ActorRef, Mailbox, Runtime, current
+from actorsched import Actor, ActorRef, Hosts, Mailbox, Runtime, current
 from actorsched.exceptions import ActorStopped, AskCycle, AskTimeout, MailboxFull
+from tests import host_work
 from tests.manual_clock import ManualClock, settle
 
 if TYPE_CHECKING:
@@ -550,6 +551,22 @@ async def test_a_killed_actor_does_not_wait_for_long_farewells() -> None:
         await stream.__anext__()
         await source.kill()
         assert not source.alive
+
+
+@pytest.mark.process
+@pytest.mark.deadline(30)
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("how", ["stop", "kill"])
+async def test_streams_of_actors_in_hosts_end_with_their_actor_too(how: str) -> None:
+    async with Runtime(hosts=Hosts(max=1)) as rt:
+        counter = await rt.spawn(host_work.Counter)
+        stream: Any = counter.ask.numbers(1000)
+        assert await stream.__anext__() == 0
+        await getattr(counter, how)()
+        with pytest.raises(ActorStopped, match="the stream numbers was cut off"):
+            await stream.__anext__()
+        await stream.aclose()
+        assert adds_up(rt)
 
 
 # ----------------------------------------------------------------------------------- scopes around a yield
