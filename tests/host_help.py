@@ -34,7 +34,8 @@ class Fifo:
     async def told(self) -> int:
         """Wait until the host has told; its process id."""
         await anyio.wait_readable(self._descriptor)
-        return int(os.read(self._descriptor, 4096).split()[0])
+        said = os.read(self._descriptor, 4096).split()[0]
+        return int(said) if said.isdigit() else 0
 
 
 def adds_up(rt: Runtime) -> bool:

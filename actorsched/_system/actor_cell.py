@@ -14,6 +14,7 @@ from actorsched.messages import (
     ExitReason,
     Link,
     LinkFailed,
+    Report,
     Unlink,
     Unwatch,
     Watch,
@@ -56,6 +57,10 @@ class ActorCell(CellLives, eq=False):
         else:
             _log.error("the children of actor %r failed while it was ending", self.name, exc_info=error)
             self.go_on_ending()
+
+    @handles(Report)
+    def _report(self, message: Report, out: Outbox) -> None:
+        """Only a task has a progress; a function that reports its own may be called by an actor all the same."""
 
     @handles(Watch)
     def _watch(self, message: Watch, out: Outbox) -> None:
