@@ -18,8 +18,10 @@ from __future__ import annotations
 
 import types
 from collections.abc import Generator
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from actorsched._kernel.carrier import BLOCKING
 from actorsched._kernel.stepper import DONE
 
 if TYPE_CHECKING:
@@ -131,10 +133,13 @@ class Lender:
             BaseException: The present task was cancelled.
         """
         self._depth += 1
+        then = monotonic()
         try:
             suspended = run.step(code)
         finally:
             self._depth -= 1
+        if monotonic() - then > BLOCKING:
+            self._kernel.blocked(monotonic() - then, run.title)
         if suspended is not None:
             return await self._stay_with(run, suspended[1])
         self._kernel.activity_over(run.owner)
@@ -183,10 +188,13 @@ class Lender:
                     loan.cancelled(error)
                 step, sent = stepper.throw, error
             outer, self._depth = self._depth, loan.depth
+            then = monotonic()
             try:
                 yielded = context.run(step, sent)
                 if yielded is DONE:
                     return self._kernel.result_of(stepper)
             finally:
-                self._depth = outer
                 del sent
+                self._depth = outer
+                if monotonic() - then > BLOCKING:
+                    self._kernel.blocked(monotonic() - then, run.title)

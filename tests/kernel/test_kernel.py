@@ -325,10 +325,13 @@ async def test_a_handler_that_blocks_the_loop_is_named_once(caplog: pytest.LogCa
             blocker.tell(handler)
             blocker.tell(handler)
             await blocker.ask.note(1)
+        asked = await rt.spawn(Blocker, name="three")
+        await asked.ask.block()
+        await (await rt.spawn(Blocker, name="four")).ask.block_later()
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert len(warnings) == 2
-    assert "'one' kept the event loop for 0." in warnings[0]
-    assert "'two' kept the event loop for 0." in warnings[1]
+    assert len(warnings) == 4
+    for name, warning in zip(("one", "two", "three", "four"), warnings, strict=True):
+        assert f"actor {name!r} kept the event loop for 0." in warning
 
 
 # --------------------------------------------------------------------------------------------------- seeds
