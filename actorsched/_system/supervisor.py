@@ -114,11 +114,14 @@ class Supervisor(Behaviour):
         if child in self.children:
             if message.gone:
                 self.children.remove(child)
-                self._report(message, "and has ended", out)
-                self._ended_in_plans(child, out)
+                if message.reason.error is not None:
+                    self._report(message, "and has ended", out)
+                if self.plans:
+                    self._ended_in_plans(child, out)
             else:
                 self._decide(message, out)
-        self._next_to_close(child, out)
+        if self.closing:
+            self._next_to_close(child, out)
 
     def _decide(self, message: Exited, out: Outbox) -> None:
         child = message.child
@@ -255,10 +258,15 @@ class Supervisor(Behaviour):
     def _next_to_close(self, child: Behaviour, out: Outbox) -> None:
         """A child has ended while all are being stopped."""
         closing = self.closing
-        if not closing or child not in closing:
+        if not closing:
             return
         last = closing[-1] is child
-        closing.remove(child)
+        if last:  # nearly always: from the front, ten thousand children would be looked at for each
+            closing.pop()
+        elif child in closing:
+            closing.remove(child)
+        else:
+            return
         if last and not self.kill:
             self._stop_last(out)
         elif not closing:
