@@ -5,7 +5,7 @@ functions only. What it knows about files, numbers and words is apart from what 
 
 How it works: `files` finds what is to be done; `steps` are the functions of the pipeline, which run in
 threads and hosts; `results` is the folder that results go to; `tally` counts what has happened, `words` says
-it, `display` shows it; `job` puts them together.
+it, `display` shows it; `quiet` keeps away what is no news; `job` puts all of them together.
 """
 
 from __future__ import annotations

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 import os
-import signal
-import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from actorsched.demo import BadUsage, words
 from actorsched.demo.board import Board
 from actorsched.demo.display import OutputLost, suitable
 from actorsched.demo.files import find
+from actorsched.demo.quiet import Quiet, hushed
 from actorsched.demo.results import SUMS, Results
 from actorsched.demo.steps import Checked, Failed, Form, Settings, check, read, reason, squeeze, store
 from actorsched.demo.tally import Tally
@@ -104,26 +102,16 @@ def _source(path: str | None) -> str:
 
 def _ending(job: Job, backend: Literal["asyncio", "trio"]) -> words.Ending:
     """Run the job, and tell how it came to its end."""
-    hush = _Hush()
-    logging.getLogger("asyncio").addFilter(hush)
     try:
-        run(job.work, backend=backend)
+        with hushed():
+            run(job.work, backend=backend)
     except KeyboardInterrupt:
         return "interrupted"
     except SystemExit as signalled:
         if signalled.code != CODES["terminated"]:
             raise
         return "terminated"
-    finally:
-        logging.getLogger("asyncio").removeFilter(hush)
     return "done"
-
-
-class _Hush(logging.Filter):
-    """Leaves out what asyncio says when a second Ctrl-C comes while the first one is being followed."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not record.msg.startswith("unhandled exception during asyncio.run() shutdown")
 
 
 def _write_sums(results: Results, tally: Tally) -> str | None:
@@ -145,26 +133,6 @@ def _sum_up(job: Job, ending: words.Ending, unwritten: str | None) -> int:
         line(f"failed: {SUMS} could not be written: {unwritten}")
     line(words.last_line(tally, ending))
     return CODES.get(ending, 1 if tally.failures or tally.left or unwritten is not None else 0)
-
-
-class Quiet:
-    """Between `begin` and the end of the `with` block, which is soon, another Ctrl-C does nothing."""
-
-    def __init__(self) -> None:
-        self._before = signal.getsignal(signal.SIGINT)
-        self._applies = threading.current_thread() is threading.main_thread()  # elsewhere there is no Ctrl-C
-
-    def begin(self) -> None:
-        """The work is over; what is left is to tidy up."""
-        if self._applies and signal.getsignal(signal.SIGINT) != signal.SIG_DFL:  # or it is meant to end all
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *details: object) -> None:
-        if self._applies:
-            signal.signal(signal.SIGINT, self._before)
 
 
 class Job:
