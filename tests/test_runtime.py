@@ -231,7 +231,8 @@ async def test_a_cancellation_while_leaving_cancels_the_tasks_and_is_not_swallow
 async def test_asyncio_cancelling_again_and_again_leaves_nothing_behind() -> None:
     import asyncio
 
-    release, log = anyio.Event(), []
+    release = anyio.Event()
+    log: list[str] = []
     runtimes: list[Runtime] = []
 
     async def slow_to_stop() -> None:
@@ -276,7 +277,8 @@ async def test_a_defect_of_the_system_ends_the_runtime_instead_of_hanging_it(
 
 
 async def test_an_actor_that_hangs_is_killed_at_the_shutdown_deadline() -> None:
-    clock, log = ManualClock(), []
+    clock = ManualClock()
+    log: list[str] = []
 
     async def leave() -> None:
         async with Runtime(clock=clock, shutdown_timeout="10s") as rt:
@@ -426,7 +428,8 @@ async def test_shutdown_without_draining_cancels_tasks_and_kills_actors() -> Non
 
 
 async def test_what_is_left_at_the_timeout_of_a_shutdown_is_cancelled_and_killed() -> None:
-    clock, log = ManualClock(), []
+    clock = ManualClock()
+    log: list[str] = []
     async with Runtime(clock=clock) as rt:
         actor = await rt.spawn(Noting, log)
         actor.tell(Noting.hang)
@@ -495,7 +498,8 @@ async def test_shutdown_from_a_handler_of_its_own_asks_and_returns_at_once() -> 
 
 
 async def test_a_cancelled_shutdown_goes_on_without_the_one_who_asked() -> None:
-    release, log = anyio.Event(), []
+    release = anyio.Event()
+    log: list[str] = []
     async with Runtime() as rt:
         await rt.spawn(Noting, log)
         await rt.spawn(release.wait)
@@ -596,7 +600,8 @@ async def test_refs_outlive_their_runtime() -> None:
 
 
 async def test_the_runtimes_clock_is_slept_on() -> None:
-    clock, log = ManualClock(), []
+    clock = ManualClock()
+    log: list[str] = []
     async with Runtime(clock=clock) as rt:
 
         async def sleep() -> None:
@@ -720,7 +725,9 @@ async def test_the_sender_that_a_handler_looks_at_is_not_taken_for_the_last_ref(
 ) -> None:
     class Looking(Actor):
         async def look(self) -> str:
-            return str(current().sender.name)
+            sender = current().sender
+            assert sender is not None
+            return sender.name
 
     async with Runtime() as rt:
         looking = await rt.spawn(Looking)

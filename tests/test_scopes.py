@@ -144,7 +144,8 @@ async def test_a_scope_gives_back_nothing_and_changes_nothing_when_all_is_well()
 
 
 async def test_a_failed_task_cancels_its_siblings_and_the_body_and_leaves_as_a_group() -> None:
-    witness, log = Witness(), []
+    witness = Witness()
+    log: list[str] = []
     async with Runtime() as rt:
         with pytest.raises(ExceptionGroup) as caught:
             async with rt.scope() as scope:
@@ -326,7 +327,8 @@ async def test_scopes_in_tasks_end_with_their_tasks() -> None:
 
 
 async def test_cancelling_the_body_cancels_the_tasks_and_goes_on_outwards() -> None:
-    witness, log = Witness(), []
+    witness = Witness()
+    log: list[str] = []
     async with Runtime() as rt:
         with anyio.CancelScope() as outer:
             async with rt.scope() as scope:
@@ -341,7 +343,8 @@ async def test_cancelling_the_body_cancels_the_tasks_and_goes_on_outwards() -> N
 
 
 async def test_a_cancellation_while_the_scope_waits_for_its_tasks_is_raised_and_not_swallowed() -> None:
-    witness, log = Witness(), []
+    witness = Witness()
+    log: list[str] = []
     async with Runtime() as rt:
         with anyio.CancelScope() as outer:
             async with anyio.create_task_group() as group:
@@ -362,7 +365,8 @@ async def test_a_cancellation_while_the_scope_waits_for_its_tasks_is_raised_and_
 async def test_asyncios_own_cancellation_is_not_swallowed_either() -> None:
     import asyncio
 
-    witness, log = Witness(), []
+    witness = Witness()
+    log: list[str] = []
     async with Runtime() as rt:
 
         async def leave() -> None:
@@ -384,7 +388,8 @@ async def test_asyncios_own_cancellation_is_not_swallowed_either() -> None:
 async def test_asyncio_cancelling_again_and_again_leaves_no_task_behind() -> None:
     import asyncio
 
-    release, log = anyio.Event(), []
+    release = anyio.Event()
+    log: list[str] = []
 
     async def slow_to_stop() -> None:
         try:
@@ -414,7 +419,8 @@ async def test_asyncio_cancelling_again_and_again_leaves_no_task_behind() -> Non
 
 
 async def test_an_actor_that_hangs_does_not_hold_up_a_cancelled_scope_for_ever() -> None:
-    clock, log = ManualClock(), []
+    clock = ManualClock()
+    log: list[str] = []
     async with Runtime(clock=clock, shutdown_timeout="3s") as rt:
         with anyio.CancelScope() as outer:
             async with anyio.create_task_group() as group:
@@ -441,7 +447,8 @@ async def test_an_actor_that_hangs_does_not_hold_up_a_cancelled_scope_for_ever()
 
 
 async def test_a_supervisor_that_gives_up_ends_the_scope_with_the_error() -> None:
-    witness, log = Witness(), []
+    witness = Witness()
+    log: list[str] = []
     async with Runtime() as rt:
         with pytest.raises(ExceptionGroup) as caught:
             async with rt.scope(Supervise(max_restarts=1)) as scope:

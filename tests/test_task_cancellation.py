@@ -502,7 +502,8 @@ async def test_asyncio_cancelling_twice_does_not_make_run_leave_its_task_behind(
 
 
 async def test_a_thread_is_stopped_at_its_next_checkpoint() -> None:
-    running, log = threading.Event(), []
+    running = threading.Event()
+    log: list[str] = []
 
     def spin() -> None:
         try:
@@ -541,7 +542,8 @@ async def test_except_exception_does_not_keep_a_thread_from_stopping() -> None:
 
 
 async def test_a_thread_that_waits_in_the_queue_never_starts() -> None:
-    release, log = threading.Event(), []
+    release = threading.Event()
+    log: list[str] = []
     async with Runtime() as rt:
         blockers = [await rt.spawn(release.wait) for _ in range(40)]
         ref = await rt.spawn(log.append, "ran")
