@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, Literal, ParamSpec, TypeVar, cast
 
 from actorsched._system.asking import ask, close_stream, ended, inside, make_call, next_item, telling
 from actorsched._system.stream import StreamSource
@@ -68,8 +68,8 @@ class ActorRef(Generic[A]):
 
     __slots__ = ("__weakref__", "_cell")
 
-    def __init__(self, cell: ActorCell) -> None:
-        self._cell = cell
+    def __init__(self, cell: object) -> None:
+        self._cell = cast("ActorCell", cell)  # what it is concerns nobody outside
 
     def __repr__(self) -> str:
         return f"<ActorRef {self.name!r} {self._cell.life.name.lower()}>"
@@ -222,8 +222,8 @@ class Asking:
 
     __slots__ = ("_cell", "_priority", "_timeout")
 
-    def __init__(self, cell: ActorCell, timeout: float | None, priority: int) -> None:
-        self._cell = cell
+    def __init__(self, cell: object, timeout: float | None, priority: int) -> None:
+        self._cell = cast("ActorCell", cell)  # what it is concerns nobody outside
         self._timeout = timeout
         self._priority = priority
 
@@ -255,7 +255,8 @@ class Stream(AsyncIterator[Any]):
 
     __slots__ = ("_call", "_timeout")
 
-    def __init__(self, call: Call, timeout: float | None) -> None:
+    def __init__(self, call: object, timeout: float | None) -> None:
+        call = cast("Call", call)  # what it is concerns nobody outside
         call.stream = StreamSource()
         self._call = call
         self._timeout = timeout

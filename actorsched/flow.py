@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from contextvars import copy_context
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 from actorsched._core.window import Inlet
 from actorsched._system.collector import Collector, Letterbox, Settling
@@ -53,8 +53,8 @@ class Flow(AsyncIterator[T_co], Generic[T_co]):
 
     __slots__ = ("__weakref__", "_feed")
 
-    def __init__(self, feed: Feed) -> None:
-        self._feed = feed
+    def __init__(self, feed: object) -> None:
+        self._feed = cast("Feed", feed)  # what it is concerns nobody outside
 
     def __repr__(self) -> str:
         return f"<Flow of {self._feed.title}{', over' if self._feed.over else ''}>"

@@ -325,9 +325,9 @@ class Pipeline(Generic[Out_co]):
 
     __slots__ = ("_nursery", "_system", "stages")
 
-    def __init__(self, system: System, nursery: Nursery, stages: tuple[Stage[Any, Any], ...]) -> None:
-        self._system = system
-        self._nursery = nursery
+    def __init__(self, system: object, nursery: object, stages: tuple[Stage[Any, Any], ...]) -> None:
+        self._system = cast("System", system)  # what these are concerns nobody outside
+        self._nursery = cast("Nursery", nursery)
         self.stages: tuple[Stage[Any, Any], ...] = stages
 
     def __repr__(self) -> str:

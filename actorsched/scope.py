@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, cast
 
 from anyio import CancelScope
 
@@ -29,8 +29,8 @@ class Scope(Spawner):
     `shutdown_timeout` is over are killed then.
     """
 
-    def __init__(self, system: System, supervise: Supervise, *, contains: bool = False) -> None:
-        self._system = system
+    def __init__(self, system: object, supervise: Supervise, *, contains: bool = False) -> None:
+        self._system = cast("System", system)  # what it is concerns nobody outside
         self._supervise = supervise
         self._scope = CancelScope()
         self._nursery = Nursery(contains=contains, on_failure=self._cancel_body)

@@ -214,7 +214,7 @@ class Spawner:
         self,
         actor: Callable[..., A],
         /,
-        *args: Any,
+        *args: object,
         size: int = 4,
         routing: Routing = "least_loaded",
         **options: Unpack[ActorKeywords],

@@ -97,7 +97,7 @@ class Window:
         """How many entries may be begun now."""
         if not self.open:
             return 0
-        return min(self.workers - self.running, self.capacity - self.running - self.buffered)
+        return max(0, min(self.workers - self.running, self.capacity - self.running - self.buffered))
 
     @property
     def ended(self) -> bool:

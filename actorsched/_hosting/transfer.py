@@ -204,7 +204,7 @@ def _set_aside(value: object) -> object:
 
 
 class _Reducing(Pickler):
-    dispatch_table: Any = ChainMap(REDUCERS, cast("dict[type, Any]", copyreg.dispatch_table))  # noqa: RUF012
+    dispatch_table: Any = ChainMap(REDUCERS, cast("dict[type, Any]", copyreg.dispatch_table))
 
 
 def _pickled_with_reducers(value: object, protocol: int, *, buffer_callback: Any) -> bytes:
@@ -229,7 +229,7 @@ def current_link() -> object | None:
 @contextmanager
 def travelling(link: object) -> Generator[None]:
     """While the context lasts, `current_link()` is this one. Only for code that does not wait in it."""
-    global _link  # noqa: PLW0603  # read in the depths of a pickle  # of this process, and read at the depths of a pickle
+    global _link  # read in the depths of a pickle  # of this process, and read at the depths of a pickle
     before, _link = _link, link
     try:
         yield

@@ -78,7 +78,7 @@ class Kernel:
         self.on_panic: Callable[[BaseException], None] | None = None
         self.mail: deque[Envelope] = deque()
         """What is in transit between the system's actors, in the order of sending."""
-        self.send = self.mail.append
+        self.send: Callable[[Envelope], None] = self.mail.append
         self._draining = False
         self._pumped = False  # a carrier holds the pump
         self._called = False  # a carrier was called to the pump and has not come yet

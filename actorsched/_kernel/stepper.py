@@ -11,7 +11,7 @@ A stepper whose code has suspended stays with it to the end. One whose code has 
 from __future__ import annotations
 
 import types
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Final
 
 
@@ -42,8 +42,8 @@ class Stepper:
         self.box: list[Any] = [None]
         generator = _stepping(self.box)
         generator.send(None)
-        self.send = generator.send
-        self.throw = generator.throw
+        self.send: Callable[[Any], Any] = generator.send
+        self.throw: Callable[[BaseException], Any] = generator.throw
 
     def __repr__(self) -> str:
         return "<stepper>"
@@ -58,5 +58,5 @@ class Stepper:
 def _stepping(box: list[Any]) -> Generator[Any, Any, None]:
     code: Coroutine[Any, Any, Any] = yield DONE
     while True:
-        box[0] = yield from code  # type: ignore[misc]  # a generator that is a coroutine may
+        box[0] = yield from code
         code = yield DONE

@@ -45,8 +45,8 @@ class Station:
     ) -> None:
         self.function: Callable[..., Any] = function
         self.options: TaskOptions = options
-        self.results = results
-        self.on_failure = on_failure
+        self.results: Results = results
+        self.on_failure: Callable[[Entry, BaseException], BaseException | None] | None = on_failure
         self.window: Window = (OrderedWindow if ordered else UnorderedWindow)(workers, capacity)
         self.emitters: dict[Entry, Reply] = {}
 
