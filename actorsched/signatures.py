@@ -8,7 +8,8 @@ How it works: the functions themselves take anything and look at it at run time.
 overloads: by the number of arguments, because each of them may be a value or the ref of a task that will give
 it, and no type variable can say that of a whole parameter list. An async function comes before a plain one,
 because it is one too, whose result is a coroutine. Beyond five arguments, and with `kwargs={...}`, only the
-result is typed.
+result is typed. A `TaskRef[Any]` as an argument is beyond mypy, which takes the ref for the value then: say
+of what it is a ref.
 """
 
 from __future__ import annotations

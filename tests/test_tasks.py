@@ -31,7 +31,7 @@ def double(value: int) -> int:
     return 2 * value
 
 
-async def fail(message: str = "broken") -> None:
+async def fail(message: str = "broken") -> int:
     raise ValueError(message)
 
 
@@ -391,7 +391,7 @@ async def test_after_orders_tasks_and_passes_nothing() -> None:
 
 async def test_a_task_whose_upstream_failed_is_not_run_and_tells_why() -> None:
     async with Runtime() as rt:
-        failed: TaskRef[Any] = await rt.spawn(fail, name="reader")
+        failed = await rt.spawn(fail, name="reader")
         middle = await rt.spawn(double, failed, name="middle")
         last = await rt.spawn(add, middle, name="last")
         with pytest.raises(DependencyFailed, match="'last' was not run") as caught:
