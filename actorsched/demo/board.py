@@ -5,7 +5,7 @@ Its ref travels to the hosts with the work, and is used there as anywhere.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from actorsched.actor import Actor
 from actorsched.options import Mailbox
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Board(Actor):
     """Enters into a tally what it is told."""
 
-    mailbox = Mailbox(capacity=1000, overflow="drop_oldest")  # newer news is better news
+    mailbox: ClassVar[Mailbox] = Mailbox(capacity=1000, overflow="drop_oldest")  # newer news is better news
 
     def __init__(self, tally: Tally) -> None:
         self._tally = tally

@@ -39,12 +39,12 @@ class Lines:
         interval: How often, in seconds, `show` wants to be called.
     """
 
-    usual = 1.0
+    usual: float = 1.0
     """The interval when nobody asks for another."""
 
     def __init__(self, stream: TextIO | None, interval: float | None = None) -> None:
         self._stream = stream
-        self.interval = interval or self.usual
+        self.interval: float = interval or self.usual
         self._speedometer: Speedometer | None = None
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # never fail for a character that it does not know
@@ -88,7 +88,7 @@ class Lines:
 class Picture(Lines):
     """A live picture, drawn by rich."""
 
-    usual = 0.1
+    usual: float = 0.1
 
     def __init__(self, stream: TextIO, interval: float | None = None) -> None:
         super().__init__(stream, interval)

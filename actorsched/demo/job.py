@@ -147,11 +147,11 @@ class Job:
     """
 
     def __init__(self, source: str, results: Results, display: Lines, quiet: Quiet, order: Order) -> None:
-        self.tally = Tally()
+        self.tally: Tally = Tally()
         self.results = results
         self.display = display
         self.quiet = quiet
-        self.began = time.monotonic()
+        self.began: float = time.monotonic()
         self._source = source
         self._is_package = order.path is None
         self._hosts = Hosts(max=order.hosts)

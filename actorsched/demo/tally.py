@@ -38,11 +38,11 @@ class HostTally:
     __slots__ = ("busy", "busy_now", "file", "files", "size")
 
     def __init__(self) -> None:
-        self.files = 0
-        self.size = 0
-        self.busy = 0.0
-        self.busy_now = 0.0
-        self.file = ""
+        self.files: int = 0
+        self.size: int = 0
+        self.busy: float = 0.0
+        self.busy_now: float = 0.0
+        self.file: str = ""
 
 
 class Tally:
@@ -61,11 +61,11 @@ class Tally:
     """
 
     def __init__(self) -> None:
-        self.finds = Finds()
+        self.finds: Finds = Finds()
         self.searched = False
-        self.done = 0
-        self.size = 0
-        self.packed_size = 0
+        self.done: int = 0
+        self.size: int = 0
+        self.packed_size: int = 0
         self.failed: list[Failed] = []
         self.sums: list[tuple[str, str]] = []
         self.hosts: dict[int, HostTally] = {}
