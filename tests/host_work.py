@@ -258,14 +258,16 @@ async def tell_and_ask(ref: Any, handler: Any, count: int) -> list[int]:
     """Told and asked in turns: all of it has to arrive in this order."""
     import anyio
 
-    async def ask(number: int) -> None:
+    async def ask(number: int, begun: anyio.Event) -> None:
+        begun.set()
         await ref.ask.note(number)
 
     async with anyio.create_task_group() as group:
         for number in range(0, count, 2):
             ref.tell(handler, number)
-            group.start_soon(ask, number + 1)
-            await anyio.lowlevel.checkpoint()
+            begun = anyio.Event()
+            group.start_soon(ask, number + 1, begun)
+            await begun.wait()
     notes: list[int] = await ref.ask.notes()
     return notes
 
