@@ -130,6 +130,7 @@ class Runtime(Scope):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
         end = await self._leave(error)
+        late: BaseException | None = None
         self._system.closing = True
         with CancelScope(shield=True):
             late = await self._ended_in_spite_of_all()

@@ -14,7 +14,8 @@ from actorsched.flow import Flow, completed, mapped
 from actorsched.groups import ActorPool, check_size
 from actorsched.messages import Cancel
 from actorsched.options import Supervise, actor_options, task_options
-from actorsched.pipeline import Pipeline, Stage, pipeline
+from actorsched.pipeline import Pipeline, Stage
+from actorsched.pipeline import pipeline as put_together
 from actorsched.submission import submission
 from actorsched.task import Task, TaskChain, TaskRef
 
@@ -208,7 +209,7 @@ class Spawner:
                 TypeError: Something is no function of one argument.
                 ValueError: There is no stage.
             """
-            return pipeline(self._system, self._nursery, stages)
+            return put_together(self._system, self._nursery, stages)
 
     async def spawn_pool(
         self,

@@ -40,7 +40,7 @@ class Stepper:
 
     def __init__(self) -> None:
         self.box: list[Any] = [None]
-        generator = _stepping(self.box)
+        generator: Any = _stepping(self.box)
         generator.send(None)
         self.send: Callable[[Any], Any] = generator.send
         self.throw: Callable[[BaseException], Any] = generator.throw

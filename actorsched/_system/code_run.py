@@ -47,6 +47,7 @@ class CodeRun:
         @property
         def kernel(self) -> Kernel:
             """The kernel that runs it."""
+            ...
 
     @property
     def title(self) -> str:

@@ -37,7 +37,7 @@ class LoopWorker(CodeRun, Behaviour):
     role: ClassVar[str] = "task"
     may_wait: ClassVar[bool] = True
 
-    kernel: Kernel
+    kernel: Kernel  # pyright: ignore[reportIncompatibleMethodOverride]  # more than what is asked for
     scheduler: Behaviour
     owner: TaskActor | None = None
     """The task; None before it is assigned."""
@@ -126,7 +126,7 @@ class LoopWorker(CodeRun, Behaviour):
             result = task.function(*args, **kwargs)
         else:
             result = task.function(*task.args, **task.kwargs)
-        kind: type[object] = type(result)
+        kind: type[object] = type(result)  # pyright: ignore[reportUnknownVariableType]  # anything
         return result if kind is CoroutineType or issubclass(kind, Coroutine) else _returned(result)
 
     def has_more(self) -> bool:
