@@ -117,7 +117,10 @@ class Context:
 
     @property
     def sender(self) -> ActorRef[Any] | TaskRef[Any] | None:
-        """The ref of the task or actor that sent this message; None when it came from elsewhere. In a handler."""
+        """The ref of the task or actor that sent this message; None when it came from elsewhere.
+
+        In a handler.
+        """
         from actorsched.actor import ActorRef
         from actorsched.task import another_ref
 

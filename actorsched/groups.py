@@ -63,7 +63,9 @@ class Group(Generic[A]):
             TypeError: It is no `ActorRef`.
         """
         if not isinstance(member, ActorRef):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"{member!r} is no ActorRef, so it cannot join a group; give what rt.spawn returned")
+            raise TypeError(
+                f"{member!r} is no ActorRef, so it cannot join a group; give what rt.spawn returned"
+            )
         self._members[member] = None
 
     def discard(self, member: ActorRef[A]) -> None:
@@ -149,7 +151,9 @@ class ActorPool(Generic[A]):
             TypeError: The key is not made of str, bytes, numbers, None or tuples of these.
         """
         if self._routing == "by_key" and key is None:
-            raise ValueError("this pool routes by key, and none was given; use pool.of(key).ask or pool.of(key).tell")
+            raise ValueError(
+                "this pool routes by key, and none was given; use pool.of(key).ask or pool.of(key).tell"
+            )
         if not self._members:
             raise ValueError("the pool has no members: it was stopped; spawn another")
         return self._members[self._router.choose(len(self._members), self._load, key)]

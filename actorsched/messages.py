@@ -349,7 +349,7 @@ class Probe(msgspec.Struct, frozen=True, eq=False):
 
 
 class Refused(msgspec.Struct, frozen=True, eq=False):
-    """Whoever closed a circle with a wait learns it: the wait will never end, and does so now, with an error."""
+    """Whoever closed a circle with a wait learns it: the wait would never end, and ends now, in an error."""
 
     target: Waiter
     answer: Reply

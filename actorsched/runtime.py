@@ -121,7 +121,10 @@ class Runtime(Scope):
         return self
 
     def _panic(self, error: BaseException) -> None:
-        """The system has failed. What is left of it ends as well as it can, and the error leaves the runtime."""
+        """The system has failed.
+
+        What is left of it ends as well as it can, and the error leaves the runtime.
+        """
         self._nursery.fail(error, "the runtime itself has failed", self._system.kernel)
 
     # ------------------------------------------------------------------------------------------ the end
@@ -162,7 +165,10 @@ class Runtime(Scope):
             self._deadline = None
 
     def _force(self) -> None:
-        """The shutdown deadline has come, and something has not stopped. What begins now has as long again."""
+        """The shutdown deadline has come, and something has not stopped.
+
+        What begins now has as long again.
+        """
         self._deadline = None
         self._set_deadline(self._patience)
         self._cancel_scopes("the shutdown deadline of the runtime has come")
@@ -225,7 +231,7 @@ class Runtime(Scope):
             await ended
 
     async def _ended_in_spite_of_all(self) -> BaseException | None:
-        """The same; answers with a cancellation that came meanwhile: asyncio's own, which no shield keeps out."""
+        """The same; answers with a cancellation that came meanwhile: asyncio's own, which no shield stops."""
         late: BaseException | None = None
         while not self._ended:
             try:
@@ -235,7 +241,7 @@ class Runtime(Scope):
         return late
 
     async def _end(self) -> None:
-        """Wait until nothing is left in any scope, then end hosts, threads and kernel; in a task of its own."""
+        """Wait until nothing is left in any scope, then end hosts, threads, kernel; in a task of its own."""
         CURRENT.set(None)  # not in the name of whoever asked for it
         system = self._system
         try:

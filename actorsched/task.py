@@ -282,7 +282,8 @@ class Task(Generic[T]):
             raise TypeError(f"arg_deps={arg_deps!r} of task {name!r} must be a list of parameter names")
         if len(arg_deps) > 1:
             raise ValueError(
-                f"arg_deps={arg_deps!r} of task {name!r} names more than one parameter; a chain has one result"
+                f"arg_deps={arg_deps!r} of task {name!r} names more than one parameter; "
+                "a chain has one result"
             )
         if not isinstance(args, (tuple, list)):
             raise TypeError(

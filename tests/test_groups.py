@@ -5,6 +5,7 @@ from __future__ import annotations
 import anyio
 import anyio.lowlevel
 import pytest
+
 from actorsched import Actor, ActorPool, Group, Mailbox, Runtime
 
 
@@ -123,7 +124,9 @@ async def test_a_pool_grows_shrinks_and_stops() -> None:
         assert isinstance(pool, ActorPool)
 
 
-@pytest.mark.parametrize(("size", "kind"), [(0, ValueError), (-1, ValueError), (True, TypeError), ("2", TypeError)])
+@pytest.mark.parametrize(
+    ("size", "kind"), [(0, ValueError), (-1, ValueError), (True, TypeError), ("2", TypeError)]
+)
 async def test_a_wrong_size_is_refused_and_nothing_is_spawned(size: object, kind: type[Exception]) -> None:
     async with Runtime() as rt:
         with pytest.raises(kind, match="size="):

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = [pytest.mark.process, pytest.mark.deadline(30)]
-ONE = pytest.mark.parametrize("backend", ["asyncio"])
-TWO = pytest.mark.parametrize("backend", ["uvloop", "trio"])
+ONE = pytest.mark.parametrize("backend", ["asyncio"], indirect=True)
+TWO = pytest.mark.parametrize("backend", ["uvloop", "trio"], indirect=True)
 HOSTS = Hosts(max=1)
 
 

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = [pytest.mark.process, pytest.mark.deadline(30)]
-ONE = pytest.mark.parametrize("backend", ["asyncio"])
-TWO = pytest.mark.parametrize("backend", ["uvloop", "trio"])
+ONE = pytest.mark.parametrize("backend", ["asyncio"], indirect=True)
+TWO = pytest.mark.parametrize("backend", ["uvloop", "trio"], indirect=True)
 
 
 # ------------------------------------------------------------------------------------- functions, results
@@ -348,8 +348,6 @@ async def test_a_task_that_awaits_its_children_lends_its_host() -> None:
         assert await rt.run(work.with_child, 5, host="process") == 11
         assert await rt.run(work.nested, 3, host="process") == 3
         assert await rt.run(work.with_refs, 5, host="process") == [0, 2, 4, 6, 8]
-        for _ in range(3):
-            await rt.run(work.double, 1, host="process")
         await until(lambda: len(task_hosts(rt)) == 1)
 
 

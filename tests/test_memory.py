@@ -1,4 +1,4 @@
-"""Memory is flat in a steady state: what has ended and nobody holds is gone, without the garbage collector."""
+"""Memory is flat in a steady state: what has ended and nobody holds is gone, with no garbage collector."""
 
 from __future__ import annotations
 
@@ -155,7 +155,9 @@ async def test_a_failed_task_that_nobody_looked_at_is_not_kept_by_its_runtime(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", ["spawn", "run", "thread", "dependency", "child", "cancel", "timeout", "scope"])
+@pytest.mark.parametrize(
+    "way", ["spawn", "run", "thread", "dependency", "child", "cancel", "timeout", "scope"]
+)
 async def test_a_thousand_tasks_leave_no_more_than_a_hundred_did(way: str) -> None:
     async def nothing(_: object = None) -> None:
         pass

@@ -105,7 +105,11 @@ async def test_a_task_is_submitted_once() -> None:
 async def test_a_task_that_was_not_submitted_is_no_argument_of_spawn() -> None:
     async with Runtime() as rt:
         task: Task[int] = Task("prepared", start)
-        for arguments, options in [((task,), {}), ((1,), {"after": [task]}), ((1,), {"kwargs": {"other": task}})]:
+        for arguments, options in [
+            ((task,), {}),
+            ((1,), {"after": [task]}),
+            ((1,), {"kwargs": {"other": task}}),
+        ]:
             with pytest.raises(TypeError, match="no submitted task"):
                 await rt.spawn(plus, *arguments, **options)
         assert not rt._nursery.live

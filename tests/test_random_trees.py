@@ -153,7 +153,9 @@ class Tree:
     async def actor(self, place: Any) -> None:
         with suppress(Planned, ActorschedError):
             self.actors.append(
-                await place.spawn(Worker, self, restart=self.rng.choice(["permanent", "transient", "temporary"]))
+                await place.spawn(
+                    Worker, self, restart=self.rng.choice(["permanent", "transient", "temporary"])
+                )
             )
 
     async def talk(self, actor: Any) -> None:

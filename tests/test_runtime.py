@@ -435,7 +435,7 @@ async def test_what_is_left_at_the_timeout_of_a_shutdown_is_cancelled_and_killed
         actor.tell(Noting.hang)
         ref = await rt.spawn(anyio.sleep_forever)
         async with anyio.create_task_group() as group:
-            group.start_soon(rt.shutdown, True, "5s")  # noqa: FBT003
+            group.start_soon(rt.shutdown, True, "5s")
             await clock.passes(4.9)
             assert ref.status is TaskStatus.RUNNING
             await clock.passes(0.2)
@@ -456,13 +456,12 @@ async def test_a_second_shutdown_may_be_less_patient() -> None:
 
 async def test_shutdown_reaches_the_scopes_too() -> None:
     log: list[str] = []
-    async with Runtime() as rt:
-        async with rt.scope() as scope:
-            actor = await scope.spawn(Noting, log)
-            ref = await scope.spawn(settle)
-            await rt.shutdown()
-            assert ref.status is TaskStatus.COMPLETED
-            assert not actor.alive
+    async with Runtime() as rt, rt.scope() as scope:
+        actor = await scope.spawn(Noting, log)
+        ref = await scope.spawn(settle)
+        await rt.shutdown()
+        assert ref.status is TaskStatus.COMPLETED
+        assert not actor.alive
     assert log == ["actor shutdown"]
 
 

@@ -180,7 +180,7 @@ async def test_every_attempt_makes_its_own_deferred_calls() -> None:
         raise OSError
 
     async with Runtime() as rt:
-        with pytest.raises(OSError):  # noqa: PT011
+        with pytest.raises(OSError):
             await rt.run(work, retry=3)
     assert log == [1, 2, 3]
 

@@ -229,7 +229,7 @@ def current_link() -> object | None:
 @contextmanager
 def travelling(link: object) -> Generator[None]:
     """While the context lasts, `current_link()` is this one. Only for code that does not wait in it."""
-    global _link  # read in the depths of a pickle  # of this process, and read at the depths of a pickle
+    global _link  # noqa: PLW0603  # of this process, and read at the depths of a pickle
     before, _link = _link, link
     try:
         yield

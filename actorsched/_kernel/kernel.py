@@ -203,7 +203,7 @@ class Kernel:
             self._call_carrier()
 
     def run_ready(self) -> tuple[Activity, object] | None:
-        """Step ready user code until some suspends (it is returned), none is left, or the budget is used up."""
+        """Step ready user code until some suspends (returned then), none is left, or the budget is spent."""
         ready = self.ready
         mail = self.mail
         burst = self.burst
@@ -238,7 +238,7 @@ class Kernel:
             )
 
     def stepper(self) -> Stepper:
-        """A stepper for code that is about to take its first step; it goes back to `steppers` when that has ended."""
+        """A stepper for code that is about to take its first step; back to `steppers` when that has ended."""
         return self.steppers.pop() if self.steppers else Stepper()
 
     def result_of(self, stepper: Stepper) -> Any:

@@ -42,7 +42,7 @@ class TrioFuture:
     def __await__(self) -> Generator[Any, None, Any]:
         if not self._done:
             self._task = trio.lowlevel.current_task()
-            yield from trio.lowlevel.wait_task_rescheduled(self._abort).__await__()
+            yield from trio.lowlevel.wait_task_rescheduled(self._abort).__await__()  # noqa: ASYNC105
         return self._value
 
     def _abort(self, raise_cancel: Callable[[], object]) -> trio.lowlevel.Abort:

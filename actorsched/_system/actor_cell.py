@@ -60,7 +60,7 @@ class ActorCell(CellLives, eq=False):
 
     @handles(Report)
     def _report(self, message: Report, out: Outbox) -> None:
-        """Only a task has a progress; a function that reports its own may be called by an actor all the same."""
+        """Only a task has a progress; a function that reports its own may yet be called by an actor."""
 
     @handles(Watch)
     def _watch(self, message: Watch, out: Outbox) -> None:

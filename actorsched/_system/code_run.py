@@ -29,7 +29,10 @@ _NO_SLOTS: tuple[str, ...] = ()
 
 
 class CodeRun:
-    """User code on its way from its first step to its end. The fields are those of the classes that extend it."""
+    """User code on its way from its first step to its end.
+
+    The fields are those of the classes that extend it.
+    """
 
     __slots__ = _NO_SLOTS
 

@@ -11,10 +11,12 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from actorsched._core.behaviour import Behaviour, Outbox, handles
+from actorsched._system.scheduler import Choose
 from actorsched.exceptions import HostDied
 from actorsched.messages import Assign, Finished, Idle, Interrupt, Started
 
 if TYPE_CHECKING:
+    from actorsched._core.timers import TimerEntry
     from actorsched._hosting.definitions import Definitions
     from actorsched._hosting.exits import HostExit
     from actorsched._hosting.link import HostLink
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
 
 
 _MANY = 1 << 30
+_PATIENCE = 0.02
+"""Seconds for which tasks wait while those in the hosts wait, before one more host is started."""
+_SPARE = 1.0
+"""Seconds for which such a host is kept when it is no longer needed."""
 _STARTS = 3
 """So many hosts in a row may be killed as they start before tasks fail for that."""
 
@@ -42,6 +48,9 @@ class HostStaff:
         self._ports: list[ActorHostPort] = []
         self._definitions: Definitions | None = None
         self._failed_starts = 0  # in a row
+        self._patience: TimerEntry | None = None
+        self._patience_over = False
+        self._trimming: TimerEntry | None = None
         self._number = 0
         self._gone: Any = None
 
@@ -91,7 +100,8 @@ class HostStaff:
     def hire(self) -> Behaviour | None:
         """A host worker with room: an idle one, a new one, or the one with the most room.
 
-        One whose task waits for others does not count: what it waits for may need a host.
+        One whose task waits for others does not count: what it waits for may need a host. Most waits are
+        over sooner than a host could start, though.
         """
         best: HostWorker | None = None
         idle: HostWorker | None = None
@@ -110,6 +120,8 @@ class HostStaff:
             return best
         if idle is not None:
             return idle
+        if len(self._workers) >= self._system.hosts.max and not self._impatient():
+            return best
         try:
             return self._start_worker()
         except Exception as error:
@@ -117,17 +129,35 @@ class HostStaff:
                 return best
             return NoHost(kernel=self.kernel, scheduler=self._system.scheduler, reason=error)
 
-    def idle(self, worker: Behaviour) -> None:
-        """It is found by its room. One that stood in for those that waited is no longer needed."""
-        for known in self._workers:
-            if known is worker and not known.runs and not known.retiring and self._too_many():
-                known.retire()
-                assert known.link is not None
-                known.link.stop()
+    def _impatient(self) -> bool:
+        """Whether tasks have waited long enough for a host to stand in for one that is kept waiting."""
+        if self._patience_over:
+            self._patience_over = False
+            return True
+        if self._patience is None:
+            self._patience = self.kernel.call_later(_PATIENCE, self._lose_patience)
+        return False
 
-    def _too_many(self) -> bool:
-        serving = sum(not (worker.retiring or worker.lends) for worker in self._workers)
-        return serving > self._system.hosts.max
+    def _lose_patience(self) -> None:
+        self._patience = None
+        self._patience_over = True
+        self.kernel.post(self._system.scheduler, Choose(self._system.pools["process"], last=True))
+        self._patience_over = False
+
+    def idle(self, worker: Behaviour) -> None:
+        """It is found by its room. One that stood in for those that waited is kept for a moment."""
+        if self._trimming is None and len(self._workers) > self._system.hosts.max:
+            self._trimming = self.kernel.call_later(_SPARE, self._trim)
+
+    def _trim(self) -> None:
+        """End hosts that are there only because others had to wait."""
+        self._trimming = None
+        for worker in [worker for worker in self._workers if not worker.runs and not worker.retiring]:
+            if sum(not (other.retiring or other.lends) for other in self._workers) <= self._system.hosts.max:
+                return
+            worker.retire()
+            assert worker.link is not None
+            worker.link.stop()
 
     def _start_worker(self) -> HostWorker:
         from actorsched._system.host_worker import HostWorker
@@ -225,6 +255,9 @@ class HostStaff:
 
     async def aclose(self, patience: float) -> None:
         """End every host: in order, and by force when that takes too long."""
+        for timer in (self._patience, self._trimming):
+            if timer is not None:
+                timer.cancel()
         for link in self.links:
             link.stop()
         deadline = self.kernel.call_later(min(patience, 5.0), self.kill)

@@ -116,7 +116,10 @@ class LoopWorker(CodeRun, Behaviour):
         return self.step(code)
 
     def _open(self) -> Coroutine[Any, Any, Any]:
-        """Call the function. A plain one, run in the loop because it was asked for, has then done its work."""
+        """Call the function.
+
+        A plain one, run in the loop because it was asked for, has then done its work.
+        """
         CURRENT.set(self)
         task = self.owner
         assert task is not None

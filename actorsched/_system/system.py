@@ -20,7 +20,7 @@ from actorsched._core.mailbox import UserLane
 from actorsched._core.supervision import Supervision
 from actorsched._system.actor_cell import ActorCell, Life
 from actorsched._system.asking import go_on, waiter_of
-from actorsched._system.handlers import HANDLER, Handler, table_of
+from actorsched._system.handlers import table_of
 from actorsched._system.host_staff import HostStaff
 from actorsched._system.loop_worker import LoopWorker
 from actorsched._system.scheduler import NewWorkers, Pool, ReusedWorkers, Scheduler
@@ -118,24 +118,12 @@ class System:
         args: tuple[Any, ...],
         options: TaskOptions,
         context: Context | None = None,
-        host: str | None = None,
     ) -> TaskActor:
-        """Check, make and submit a task.
-
-        Args:
-            nursery: Who owns it.
-            function: What it runs.
-            args: The positional arguments.
-            options: Its options, and the named arguments.
-            context: It runs in a copy of this; None for the present one.
-            host: Where it runs, when that and the arguments were checked before: for one function and many
-                items that is done once.
-        """
+        """Check, make and submit a task. It runs in a copy of the given context, or of the present one."""
         if self.closing:
             self.check_open(f"task {options.name or function_name(function)!r}")
         kwargs = options.kwargs
-        if host is None and not kwargs:
-            host = obvious_host(function, len(args), options)
+        host = None if kwargs else obvious_host(function, len(args), options)
         if host is None:
             host = host_of(function, options)
             check_arguments(function, args, kwargs)
@@ -281,7 +269,8 @@ class System:
             self.check_open(f"actor {options.name or actor_class.__qualname__!r}")
         if options.name is not None and options.name in self.names:
             raise ValueError(
-                f"name={options.name!r} is taken by {self.names[options.name]!r}; choose another, or stop that one"
+                f"name={options.name!r} is taken by {self.names[options.name]!r}; choose another, "
+                "or stop that one"
             )
         mailbox: Mailbox = options.mailbox or actor_class.mailbox
         kind: Callable[..., ActorCell] = ActorCell
@@ -386,8 +375,8 @@ def host_of(function: Callable[..., Any], options: TaskOptions) -> str:
         )
     if options.abandon_on_cancel and host != "thread":
         raise ValueError(
-            f'abandon_on_cancel=True does not fit {function_name(function)!r}, which runs with host="{host}"; '
-            'only what runs in a thread can be abandoned: use host="thread"'
+            f"abandon_on_cancel=True does not fit {function_name(function)!r}, which runs with "
+            f'host="{host}"; only what runs in a thread can be abandoned: use host="thread"'
         )
     return host
 
@@ -398,19 +387,16 @@ def is_async(function: Callable[..., Any]) -> bool:
     Raises:
         TypeError: It cannot be called, or is an async generator function.
     """
-    handler: Handler | None = getattr(function, HANDLER, None)
-    if handler is not None and not handler.streams:
-        return True
     code = getattr(function, "__code__", None)
     if code is None:
         if isinstance(function, partial):
             return is_async(function.func)
         if not callable(function):
             raise _not_callable(function)
-        code = getattr(getattr(type(function), "__call__", None), "__code__", None)
+        code = getattr(getattr(type(function), "__call__", None), "__code__", None)  # noqa: B004  # its code
         if code is None:
             return False
-    if handler is not None or code.co_flags & CO_ASYNC_GENERATOR or isasyncgenfunction(function):
+    if code.co_flags & CO_ASYNC_GENERATOR or isasyncgenfunction(function):
         raise TypeError(
             f"{function_name(function)!r} is an async generator, which has no single result; "
             "make it a handler of an actor, or a stage of a pipeline"
@@ -437,11 +423,9 @@ def check_arguments(function: Callable[..., Any], args: tuple[Any, ...], kwargs:
     if code is not None and not kwargs and type(function) is _FUNCTION and not function.__kwdefaults__:
         takes = code.co_argcount
         given = len(args)
-        if (given <= takes or code.co_flags & CO_VARARGS) and given >= takes - len(
-            function.__defaults__ or ()
-        ):
-            if not code.co_kwonlyargcount:
-                return
+        enough = given >= takes - len(function.__defaults__ or ())
+        if enough and (given <= takes or code.co_flags & CO_VARARGS) and not code.co_kwonlyargcount:
+            return
     from inspect import signature
 
     try:

@@ -177,7 +177,8 @@ class TaskActor(Waiter, eq=False):
             )
         failure = DependencyFailed(
             f"task {self.name!r} was not run, because {_named(message.task)}, which it depends on, failed: "
-            f"{type(error).__name__}: {error}; mend that task, or spawn this one with on_upstream_failure='run'",
+            f"{type(error).__name__}: {error}; mend that task, or spawn this one with "
+            "on_upstream_failure='run'",
             task=self.name,
             upstream=_named(message.task),
         )
@@ -380,7 +381,10 @@ class TaskActor(Waiter, eq=False):
             self.options = options.replace(after=(), kwargs=_NOTHING)
 
     def held_no_more(self, out: Outbox) -> None:
-        """Somebody who might have looked at the outcome is gone. When nobody is left, a failure is reported."""
+        """Somebody who might have looked at the outcome is gone.
+
+        When nobody is left, a failure is reported.
+        """
         self.holders -= 1
         if self.holders <= 0 and self.outcome is not None:
             self.log_unobserved(self.outcome, out)

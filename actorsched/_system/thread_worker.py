@@ -112,8 +112,8 @@ class ThreadRun(msgspec.Struct, eq=False):
         if iscoroutine(result):
             result.close()
             raise TypeError(
-                f"a plain function of task {self.owner.name!r} returned a coroutine, and nobody in its thread "
-                "would run it; spawn an async function, and defer plain ones"
+                f"a plain function of task {self.owner.name!r} returned a coroutine, and nobody in its "
+                "thread would run it; spawn an async function, and defer plain ones"
             )
 
 

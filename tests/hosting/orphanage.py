@@ -27,7 +27,7 @@ async def put(state: str) -> Host:
         await host.frame(Started)
     elif state == "holding the GIL":
         host.start(work.spin_in_c)
-        while host.link.last_started != 2:  # noqa: ASYNC110  # it cannot tell, it only leaves a note
+        while host.link.last_started != 2:  # it cannot tell, it only leaves a note
             await asyncio.sleep(0)
     elif state == "stopped":
         os.kill(host.link.pid, signal.SIGSTOP)

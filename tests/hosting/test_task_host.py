@@ -441,7 +441,7 @@ async def test_what_a_killed_host_has_started_dies_with_it() -> None:
         host.link.kill()
         await host.ended()
         with anyio.fail_after(10):
-            while _alive(grandchild):  # noqa: ASYNC110  # nobody tells of its end
+            while _alive(grandchild):  # nobody tells of its end
                 await anyio.sleep(0.001)
 
 

@@ -237,7 +237,7 @@ def test_idle_workers_are_used_again_up_to_a_number() -> None:
     assert len(made) == 101 + 36
 
 
-# ------------------------------------------------------------------------------- against a slow, obvious model
+# ------------------------------------------------------------------------------ against a slow, obvious model
 
 
 class Slots(RuleBasedStateMachine):

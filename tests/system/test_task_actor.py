@@ -188,7 +188,8 @@ def test_a_task_that_returns_has_completed_and_lets_go_of_everything() -> None:
     assert world.status is TaskStatus.COMPLETED
     task = world.task
     assert task.outcome.value == 5  # type: ignore[union-attr]
-    assert (task.function, task.args, task.context, task.worker, task.progress) == (None, (), None, None, (1.0, None))
+    assert (task.function, task.args, task.context, task.worker) == (None, (), None, None)
+    assert task.progress == (1.0, None)
     assert dict(task.options.kwargs) == {}
     assert task.name == "n"
 
@@ -411,7 +412,7 @@ def test_a_failure_that_a_dependent_passes_on_counts_as_seen() -> None:
 
 @pytest.mark.parametrize("waits", [False, True])
 def test_whatever_comes_in_whatever_order_there_is_one_end_and_everybody_hears_of_it(waits: bool) -> None:
-    """Events in all orders that a worker and a scheduler can bring about, with cancels and timeouts between."""
+    """Events in all orders that worker and scheduler can bring about, with cancels and timeouts between."""
     stories = itertools.product(
         [Cancel("c"), None, AttemptExpired(1)],
         [Started, Withdrawn],

@@ -390,7 +390,8 @@ def test_in_any_graph_exactly_the_waits_that_close_a_circle_are_refused(data: st
             circle = refusal(answer)
             assert circle is not None
             assert circle[0] == source
-            assert set(zip(circle, [*circle[1:], circle[0]], strict=True)) <= graph.edges() | {(source, target)}
+            steps = set(zip(circle, [*circle[1:], circle[0]], strict=True))
+            assert steps <= graph.edges() | {(source, target)}
             world.end(source, target, answer)
         else:
             assert not answer.done()
@@ -401,7 +402,9 @@ def test_in_any_graph_exactly_the_waits_that_close_a_circle_are_refused(data: st
 
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
-def test_waits_that_begin_at_the_same_moment_leave_no_circle_and_no_wrong_refusal(data: st.DataObject) -> None:
+def test_waits_that_begin_at_the_same_moment_leave_no_circle_and_no_wrong_refusal(
+    data: st.DataObject,
+) -> None:
     world = World(NAMES)
     graph = Graph(world)
     names = st.sampled_from(NAMES)
