@@ -1,4 +1,7 @@
-"""Bad luck: hosts that die, parents that die, systems that lack something. Everybody learns it, nothing is left."""
+"""Bad luck: hosts that die, parents that die, systems that lack something.
+
+Everybody learns it, nothing is left.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytestmark = [pytest.mark.process, pytest.mark.deadline(30)]
-ONE = pytest.mark.parametrize("backend", ["asyncio"])
-TWO = pytest.mark.parametrize("backend", ["uvloop", "trio"])
+ONE = pytest.mark.parametrize("backend", ["asyncio"], indirect=True)
+TWO = pytest.mark.parametrize("backend", ["uvloop", "trio"], indirect=True)
 ROOT = Path(__file__).parents[1]
 
 
@@ -432,7 +435,7 @@ async def test_a_storm_of_killed_hosts(seed: int, tmp_path: Path) -> None:
                 for _ in range(12):
                     group.start_soon(some)
                 while left:
-                    enough = left - chance.randrange(1, 40)
+                    enough = left - chance.randrange(1, 80)
                     await until(lambda enough=enough: left <= max(0, enough))  # type: ignore[misc]
                     links = rt._system.staff.links
                     if links:
