@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, Literal, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, Literal, ParamSpec, TypeGuard, TypeVar, cast
 
 from actorsched._system.asking import ask, close_stream, ended, inside, make_call, next_item, telling
+from actorsched._system.handlers import HANDLER
 from actorsched._system.stream import StreamSource
 from actorsched.durations import Duration, seconds
 from actorsched.messages import ExitReason, Kill, Link, Stop, Unlink
@@ -61,6 +62,11 @@ class Actor:
         Args:
             reason: Why this life ends.
         """
+
+
+def is_actor_class(value: object) -> TypeGuard[type[Actor]]:
+    """Whether actors can be made of it."""
+    return isinstance(value, type) and issubclass(value, Actor)
 
 
 class ActorRef(Generic[A]):
@@ -248,6 +254,8 @@ def _method(handler: Handler) -> Callable[..., Any]:
         return ask(call, self._timeout)
 
     asked.__name__ = handler.name
+    asked.__qualname__ = handler.function.__qualname__
+    setattr(asked, HANDLER, handler)
     asked.__doc__ = handler.function.__doc__
     return asked
 

@@ -20,11 +20,12 @@ from actorsched._system.emitting import (
     emitting_in_thread,
     emitting_plain,
 )
+from actorsched._system.handlers import HANDLER, Handler
 from actorsched._system.source import opened
 from actorsched._system.station import Station
 from actorsched._system.system import check_arguments, host_of
 from actorsched._system.task import function_name
-from actorsched.actor import Actor, Asking
+from actorsched.actor import is_actor_class
 from actorsched.exceptions import StageFailed, shown
 from actorsched.flow import Flow, check_count, check_flag, line
 from actorsched.messages import DeadLetter
@@ -137,9 +138,13 @@ def _what_to_run(
 ) -> tuple[Callable[..., Any], Results, TaskOptions]:
     """What each task of a stage runs, what becomes of what it returns, and the task's options."""
     kind = _kind_of(function)
-    options = TaskOptions(name=name, host=options.host, timeout=options.timeout, retry=options.retry)
     if kind == "function":
-        return function, "one", options
+        there = cast("TaskHost", host_of(function, options))
+        return (
+            function,
+            "one",
+            TaskOptions(name=name, host=there, timeout=options.timeout, retry=options.retry),
+        )
     host = _host_of_generator(function, kind, options)
     here = TaskOptions(name=name, host="loop")
     match kind, host:
@@ -156,6 +161,9 @@ def _what_to_run(
 
 
 def _kind_of(function: Callable[[Any], Any]) -> Kind:
+    handler: Handler | None = getattr(function, HANDLER, None)
+    if handler is not None:
+        return "async generator" if handler.streams else "function"
     call = type(function).__call__  # of an object that can be called
     if isasyncgenfunction(function) or isasyncgenfunction(call):
         return "async generator"
@@ -242,7 +250,7 @@ def stage(
         TypeError: An argument has the wrong type.
         ValueError: One has a wrong value, or two do not go together.
     """
-    function = _stage_function(fn)
+    _check_function(fn)
     if isinstance(on_error, Retry):
         if retry is not None:
             raise ValueError(f"on_error={on_error!r} and retry={retry!r} both say how often; give only one")
@@ -260,57 +268,29 @@ def stage(
     check_count(
         demand, "demand", "how many results may wait for the next stage, 1 or more, or None for `workers`"
     )
-    if _kind_of(function) == "function":
-        host_of(function, options)
-    check_arguments(function, (None,), {})
-    return Stage(function, options, workers=workers, demand=demand, ordered=ordered, skips=on_error == "skip")
+    check_arguments(fn, (None,), {})
+    return Stage(fn, options, workers=workers, demand=demand, ordered=ordered, skips=on_error == "skip")
 
 
-def _stage_function(fn: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """What a stage calls.
+def _check_function(fn: Callable[[Any], Any]) -> None:
+    """Refuse what a stage cannot call.
 
     Raises:
         TypeError: It is nothing that can be called for each item.
     """
     if _is_stage(fn):
         raise TypeError(f"{fn!r} is a stage already; use it as it is")
-    if _is_actor_class(fn):
+    if is_actor_class(fn):
         raise TypeError(
-            f"{function_name(fn)} is a class of actors; spawn one, and make a stage of its handler, "
+            f"{fn.__qualname__} is a class of actors; spawn one, and make a stage of its handler, "
             "as in stage(ref.ask.handler)"
         )
     if not callable(fn):
         raise TypeError(f"fn={shown(fn)} cannot be called; give a function of one argument")
-    asking: object = getattr(fn, "__self__", None)
-    return _asking(fn, asking) if isinstance(asking, Asking) else fn
 
 
 def _is_stage(given: object) -> TypeGuard[Stage[Any, Any]]:
     return isinstance(given, Stage)
-
-
-def _is_actor_class(given: object) -> bool:
-    return isinstance(given, type) and issubclass(given, Actor)
-
-
-def _asking(ask: Any, asking: Asking) -> Callable[[Any], Any]:
-    """A function that asks an actor."""
-    handler = asking._cell.table.find(ask.__name__)
-
-    async def each(item: Any) -> AsyncIterator[Any]:
-        stream = ask(item)
-        try:
-            async for result in stream:
-                yield result
-        finally:
-            await stream.aclose()
-
-    async def one(item: Any) -> Any:
-        return await ask(item)
-
-    function: Callable[[Any], Any] = each if handler.streams else one
-    function.__qualname__ = f"{asking._cell.name}.{handler.name}"
-    return function
 
 
 # --------------------------------------------------------------------------------------------- the pipeline

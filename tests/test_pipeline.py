@@ -243,7 +243,8 @@ async def test_a_stage_may_be_a_handler_of_an_actor() -> None:
         speller = await rt.spawn(Speller, name="speller")
         pipe = rt.pipeline(stage(speller.ask.shout, workers=3), speller.ask.letters)
         assert [letter async for letter in pipe(["ab", "c"])] == ["A", "B", "C"]
-        assert pipe.stages[0].name == "speller.shout"
+        assert pipe.stages[0].name.endswith("Speller.shout")
+        assert [word async for word in rt.map(speller.ask.shout, ["d"])] == ["D"]
         async for _ in pipe(["abc"]):
             break
 

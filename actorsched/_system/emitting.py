@@ -133,7 +133,7 @@ def _advance(results: Generator[Any, Any, Any], room: int) -> tuple[list[Any], b
 
 async def _run(line: Line, function: Any, args: tuple[Any, ...], options: TaskOptions) -> Any:
     """Run a task to its end; cancelling this cancels it, and waits until it has stopped."""
-    task = line.system.new_task(line, function, args, options)
+    task = line.system.new_task(line, function, args, options, host=options.host)
     task.observed = True
     try:
         await settled(task)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from anyio import CancelScope
 
 from actorsched._core.behaviour import Outbox, handles
-from actorsched._system.asking import go_on, waiter_of
+from actorsched._system.asking import aside, go_on, waiter_of
 from actorsched._system.waiting import Waiter, pass_probe
 from actorsched.messages import Failure, Probe, Wait
 
@@ -22,62 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from actorsched._core.behaviour import Reply
-    from actorsched._kernel.backend import Future
 
 
-class Gate(Waiter, kw_only=True):
-    """Something of the runtime's, neither task nor user's actor, that code may wait for."""
-
-    title: str
-
-    @property
-    def name(self) -> str:
-        """What it is called in a circle of waiting."""
-        return self.title
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__.lower()} {self.title!r}>"
-
-    def blockers(self) -> Iterable[Waiter]:
-        """Whom it waits for itself: without any of them it will not go on."""
-        return ()
-
-    @handles(Probe)
-    def _probe(self, message: Probe, out: Outbox) -> None:
-        for blocker in self.blockers():
-            error = pass_probe(self, blocker, message, out)
-            if error is not None:
-                self.refuse(error, out)
-
-    def refuse(self, error: BaseException, out: Outbox) -> None:
-        """It will never go on: whoever waits for it is told."""
-
-
-async def awaited(gate: Gate, answer: Future) -> None:
-    """Wait for an answer of a gate; a task whose code this is lends its slot meanwhile.
-
-    Raises:
-        DeadlockError: The gate waits, through others, for whoever waits here.
-    """
-    kernel = gate.kernel
-    waiter = waiter_of(gate)
-    if waiter is None:
-        await answer
-        return
-    kernel.post(waiter, Wait(gate, answer))
-    try:
-        result = await answer
-    except BaseException as error:
-        await go_on(waiter, gate, answer, error)
-        raise
-    await go_on(waiter, gate, answer)
-    if type(result) is Failure:
-        raise result.error
-
-
-class Feed(Gate, kw_only=True):
+class Feed(Waiter, kw_only=True):
     """The far end of an iterator. All of it runs on the runtime's thread, but for `dropped`."""
 
+    title: str
     over: bool = False
     """Whether no more items will come, and nothing of it is left."""
     reader: Reply | None = None
@@ -86,7 +36,14 @@ class Feed(Gate, kw_only=True):
     """Whether it may go on until the actors of its scope have stopped, because one of them reads it."""
     enders: list[Reply] = []
     """Who waits until it is over."""
-    ending: Gate | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is called in a circle of waiting."""
+        return self.title
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__.lower()} {self.title!r}>"
 
     async def next(self) -> Any:
         """The next item.
@@ -116,13 +73,11 @@ class Feed(Gate, kw_only=True):
         """Wait, shielded, until it is over."""
         cancelled: BaseException | None = None
         while not self.over:
-            if self.ending is None:
-                self.ending = Gate(kernel=self.kernel, title=f"the end of {self.title}")
             answer = self.kernel.future()
             self.enders.append(answer)
             try:
                 with CancelScope(shield=True):
-                    await awaited(self.ending, answer)
+                    await aside(self.kernel, answer, f"the end of {self.title}")
             except self.kernel.cancelled as error:  # asyncio's own cancellation gets through every shield
                 cancelled = error
         if cancelled is not None:
@@ -156,17 +111,38 @@ class Feed(Gate, kw_only=True):
             raise RuntimeError(f"{self.title} is being read elsewhere; let one loop read it, or make another")
 
     async def wait(self) -> None:
-        """Wait, as the reader, until there is something new to see."""
-        answer = self.reader = self.kernel.future()
+        """Wait, as the reader, until there is something new to see.
+
+        Raises:
+            DeadlockError: The next item waits, through others, for whoever waits here.
+        """
+        kernel, waiter = self.kernel, waiter_of(self)
+        answer = self.reader = kernel.future()
         try:
-            await awaited(self, answer)
+            if waiter is not None:
+                kernel.post(waiter, Wait(self, answer))
+            result = await answer
+        except BaseException as error:
+            if waiter is not None:
+                await go_on(waiter, self, answer, error)
+            raise
         finally:
             self.reader = None
+        if waiter is not None:
+            await go_on(waiter, self, answer)
+        if type(result) is Failure:
+            raise result.error
 
-    def refuse(self, error: BaseException, out: Outbox) -> None:
-        """Its next item will never come: the reader is told."""
-        if self.reader is not None:
-            out.reply(self.reader, Failure(error))
+    def blockers(self) -> Iterable[Waiter]:
+        """Whom it waits for itself: without any of them there is no next item."""
+        return ()
+
+    @handles(Probe)
+    def _probe(self, message: Probe, out: Outbox) -> None:
+        for blocker in self.blockers():
+            error = pass_probe(self, blocker, message, out)
+            if error is not None and self.reader is not None:
+                out.reply(self.reader, Failure(error))
 
     def finish(self) -> None:
         """It is over: tell everybody."""

@@ -17,6 +17,8 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 HOOKS = ("on_start", "on_stop")
+HANDLER = "__actorsched_handler__"
+"""Where a function that asks, such as `ref.ask.add`, says for which handler: to others it looks plain."""
 
 
 class Handler:

@@ -25,7 +25,8 @@ import msgspec
 from actorsched._core.behaviour import Behaviour, Outbox, handles
 from actorsched._core.window import NOTHING, Entry, Inlet, Window
 from actorsched._kernel.current import CURRENT
-from actorsched._system.feed import Feed, Gate, awaited
+from actorsched._system.asking import aside
+from actorsched._system.feed import Feed
 from actorsched._system.source import Puller, Source
 from actorsched.exceptions import RuntimeClosed, TaskCancelled
 from actorsched.messages import Cancel, Settled
@@ -70,7 +71,6 @@ class Line(Feed, kw_only=True):
     closing: bool = False
     failure: BaseException | None = None
     """What ends the stream, until the reader has it."""
-    room: Gate | None = None
 
     # ------------------------------------------------------------------------------------- the reader
 
@@ -230,7 +230,8 @@ class Line(Feed, kw_only=True):
         entry = station.window.begin(item)
         args = (self, station, entry) if station.results == "emitted" else (item,)
         try:
-            task = self.system.new_task(self, station.function, args, station.options, self.context)
+            options = station.options
+            task = self.system.new_task(self, station.function, args, options, self.context, options.host)
         except Exception as error:  # the item does not fit or cannot travel, or the runtime is closed
             self._failed(place, entry, error)
         else:
@@ -310,12 +311,10 @@ class Line(Feed, kw_only=True):
 
     async def may_go_on(self, station: Station, entry: Entry) -> None:
         """Wait until a task should go on to its next result."""
-        if self.room is None:
-            self.room = Gate(kernel=self.kernel, title=f"room in {self.title}")
         while not entry.doomed and not station.window.may_add(entry):
             gate = station.emitters[entry] = self.kernel.future()
             try:
-                await awaited(self.room, gate)
+                await aside(self.kernel, gate, f"room in {self.title}")
             finally:
                 del station.emitters[entry]
         if entry.doomed:

@@ -106,9 +106,9 @@ class Puller:
         """Begin to read."""
         assert self.context is not None
         kernel = self._reader.kernel
-        stepper = kernel.stepper()
+        stepper: Any = kernel.stepper()
         try:
-            yielded = self.context.run(stepper.send, self._pull())
+            yielded: object = self.context.run(stepper.send, self._pull())
         except BaseException as error:
             self.raised(error)
             return None

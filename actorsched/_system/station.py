@@ -20,7 +20,8 @@ class Station:
 
     Args:
         function: What each task runs.
-        options: The options of each task.
+        options: The options of each task. They say where it runs; that, and that the function takes what it
+            is given, was checked.
         workers: How many items may be worked on at once.
         capacity: How many of those and of the results that nobody has taken there may be.
         ordered: Whether results leave in the order of the items.

@@ -20,7 +20,7 @@ from actorsched._core.mailbox import UserLane
 from actorsched._core.supervision import Supervision
 from actorsched._system.actor_cell import ActorCell, Life
 from actorsched._system.asking import go_on, waiter_of
-from actorsched._system.handlers import table_of
+from actorsched._system.handlers import HANDLER, Handler, table_of
 from actorsched._system.host_staff import HostStaff
 from actorsched._system.loop_worker import LoopWorker
 from actorsched._system.scheduler import NewWorkers, Pool, ReusedWorkers, Scheduler
@@ -118,12 +118,24 @@ class System:
         args: tuple[Any, ...],
         options: TaskOptions,
         context: Context | None = None,
+        host: str | None = None,
     ) -> TaskActor:
-        """Check, make and submit a task. It runs in a copy of the given context, or of the present one."""
+        """Check, make and submit a task.
+
+        Args:
+            nursery: Who owns it.
+            function: What it runs.
+            args: The positional arguments.
+            options: Its options, and the named arguments.
+            context: It runs in a copy of this; None for the present one.
+            host: Where it runs, when that and the arguments were checked before: for one function and many
+                items that is done once.
+        """
         if self.closing:
             self.check_open(f"task {options.name or function_name(function)!r}")
         kwargs = options.kwargs
-        host = None if kwargs else obvious_host(function, len(args), options)
+        if host is None and not kwargs:
+            host = obvious_host(function, len(args), options)
         if host is None:
             host = host_of(function, options)
             check_arguments(function, args, kwargs)
@@ -387,6 +399,9 @@ def is_async(function: Callable[..., Any]) -> bool:
     Raises:
         TypeError: It cannot be called, or is an async generator function.
     """
+    handler: Handler | None = getattr(function, HANDLER, None)
+    if handler is not None and not handler.streams:
+        return True
     code = getattr(function, "__code__", None)
     if code is None:
         if isinstance(function, partial):
@@ -396,7 +411,7 @@ def is_async(function: Callable[..., Any]) -> bool:
         code = getattr(getattr(type(function), "__call__", None), "__code__", None)  # noqa: B004  # its code
         if code is None:
             return False
-    if code.co_flags & CO_ASYNC_GENERATOR or isasyncgenfunction(function):
+    if handler is not None or code.co_flags & CO_ASYNC_GENERATOR or isasyncgenfunction(function):
         raise TypeError(
             f"{function_name(function)!r} is an async generator, which has no single result; "
             "make it a handler of an actor, or a stage of a pipeline"
