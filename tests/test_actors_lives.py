@@ -132,6 +132,27 @@ async def test_what_the_constructor_raises_leaves_spawn() -> None:
             rt.lookup("f")
 
 
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"name": 5}, "name=5 is of type int"),
+        ({"name": " "}, "name=' ' is empty"),
+        ({"restart": "always"}, "restart='always' is not a choice; choose from 'permanent', 'transient'"),
+        ({"mailbox": 5}, "mailbox=5 is of type int; give a Mailbox"),
+        ({"host": "thread"}, "host='thread' is not a choice; choose from 'loop', 'process'"),
+        ({"kwargs": [1]}, r"kwargs=\[1\] is of type list"),
+        ({"nmae": "a"}, "unknown option 'nmae'; did you mean 'name'"),
+        ({"priority": 3}, "unknown option 'priority'"),
+    ],
+)
+async def test_wrong_options_of_a_spawn_are_refused_at_the_call(choice: dict[str, Any], message: str) -> None:
+    log = Log()
+    async with Runtime() as rt:
+        with pytest.raises((TypeError, ValueError), match=message):
+            await rt.spawn(Hooked, log, **choice)
+        assert not log.take(), "nothing was made"
+
+
 async def test_messages_that_come_while_it_starts_wait_until_it_has_started() -> None:
     class Slow(Hooked):
         async def on_start(self) -> None:
