@@ -170,7 +170,10 @@ class ActorRef(Generic[A]):
     ) -> None:
         """Send a message that nobody waits for, and return when it is in the mailbox.
 
+        To an actor that has ended, or ends meanwhile, it becomes a dead letter.
+
         Raises:
+            AskCycle: There is no room, and the actor waits, through asks, for the one that sends.
             MailboxFull: There is no room, and the mailbox's rule is "raise".
             TypeError: It is no handler of the actor, or does not take these arguments.
         """

@@ -1,8 +1,8 @@
 """Trees of actors in a storm: whatever happens to whomever, everybody is answered and nothing is left.
 
 Actors spawn children, link, fail, stream, set timers and ask each other while their askers give up, and
-are stopped and killed. Afterwards every message is accounted for, every actor has ended, and no turn, wait, stream
-or timer is left over. The number of a storm that fails is in the test's name, and repeats what it did.
+are stopped and killed. Afterwards every message is accounted for, every actor has ended, and no turn, wait,
+stream or timer is left over. The number of a storm that fails is in the test's name, and repeats what it did.
 """
 
 from __future__ import annotations
