@@ -112,7 +112,7 @@ class Source:
 async def read_into(results: list[T], flow: AsyncIterator[T]) -> None:
     """Leaves what has been read in the list when the flow fails."""
     async for result in flow:
-        results.append(result)  # noqa: PERF401
+        results.append(result)
 
 
 async def counted(stop: int) -> AsyncIterator[int]:
