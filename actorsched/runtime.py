@@ -337,7 +337,8 @@ class Runtime(Scope):
 
 def _learn_refs(system: System) -> None:
     """Hosts are about to be used: refs will travel. Not imported before."""
-    from actorsched.remote import VERBS, PassingRef
+    from actorsched.errands import VERBS
+    from actorsched.remote import PassingRef
 
     system.verbs = VERBS
     system.ref_of = PassingRef

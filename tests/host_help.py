@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import anyio
-import anyio.to_thread
-
-from actorsched import Runtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from actorsched import Runtime
 
 
 class Fifo:
@@ -25,7 +24,7 @@ class Fifo:
         # Held open, so that neither side waits for the other to open it.
         self._descriptor = os.open(self.path, os.O_RDWR | os.O_NONBLOCK)
 
-    def __enter__(self) -> Fifo:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:

@@ -25,6 +25,10 @@ def double(number: int) -> int:
     return 2 * number
 
 
+def same(value: Any) -> Any:
+    return value
+
+
 async def double_async(number: int) -> int:
     import anyio
 
@@ -410,10 +414,12 @@ class Counter(Actor, host="process"):
         current().after(0.001, Counter.note, what)
 
     async def note_every(self, what: Any) -> None:
-        current().every(0.001, Counter.note, what, key="beat")
+        here: Any = current()
+        here.every(0.001, Counter.note, what, key="beat")
 
     async def stop_beating(self) -> int:
-        current().after(3600, Counter.note, "never", key="beat")
+        here: Any = current()
+        here.after(3600, Counter.note, "never", key="beat")
         return len(self._notes)
 
     async def log_one(self) -> None:

@@ -273,12 +273,12 @@ async def test_a_full_mailbox_follows_its_rule(tmp_path: Path) -> None:
             raising.tell(Counter.note, 2)
         dropping.tell(Counter.note, 3)
         (tmp_path / "go").touch()
-        assert await anyio_ask(raising) == [0]
-        assert await anyio_ask(dropping) == [3]
+        assert await notes_when_idle(raising) == [0]
+        assert await notes_when_idle(dropping) == [3]
         assert adds_up(rt)
 
 
-async def anyio_ask(ref: Any) -> Any:
+async def notes_when_idle(ref: Any) -> Any:
     await until(lambda: not ref.queued and ref._cell.turn is None)
     return await ref.ask.notes()
 

@@ -65,7 +65,7 @@ async def test_what_is_told_and_asked_in_a_host_arrives_in_order() -> None:
         counter = await rt.spawn(Counter, host="loop")
         assert await rt.run(work.tell_and_ask, counter, Counter.note, 40, host="process") == list(range(40))
         await rt.run(work.tell_numbers, counter, Counter.note, list(range(40, 300)), host="process")
-        assert await counter.ask.notes() == list(range(300)), "what was told before the end is there at the end"
+        assert await counter.ask.notes() == list(range(300))
         assert adds_up(rt)
 
 
@@ -155,7 +155,8 @@ async def test_refs_come_back_as_what_they_were(tmp_path: Path) -> None:
     async with Runtime(hosts=HOSTS) as rt:
         counter = await rt.spawn(Counter, host="loop")
         task = await rt.spawn(work.double, 1)
-        back, task_back = await rt.run(lambda refs: refs, [counter, task], host="process")
+        same: Any = work.same
+        back, task_back = await rt.run(same, [counter, task], host="process")
         assert back == counter
         assert task_back == task
         assert await task_back == 2

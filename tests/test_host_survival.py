@@ -109,11 +109,11 @@ async def test_hosts_that_never_start_fail_their_tasks_and_the_runtime_goes_on(
     slow, failing = tmp_path / "slow", tmp_path / "failing"
     slow.write_text("#!/bin/sh\nexec sleep 100\n")
     failing.write_text("#!/bin/sh\nexit 5\n")
-    for fake in (slow, failing):
-        fake.chmod(0o755)
+    slow.chmod(0o755)
+    failing.chmod(0o755)
     async with Runtime(hosts=Hosts(max=1, start_timeout="0.3s")) as rt:
-        for fake, match in ((slow, "0.3 s"), (failing, "code 5"), ("", "executable")):
-            monkeypatch.setattr(sys, "executable", str(fake))
+        for fake, match in ((str(slow), "0.3 s"), (str(failing), "code 5"), ("", "executable")):
+            monkeypatch.setattr(sys, "executable", fake)
             with pytest.raises(HostDied, match=match) as caught:
                 await rt.run(work.double, 1, host="process")
             assert caught.value.cause == "never started"
@@ -447,4 +447,4 @@ async def test_a_storm_of_killed_hosts(seed: int, tmp_path: Path) -> None:
             assert [await counter.ask.add(0) >= 0 for counter in counters] == [True] * 3
         assert adds_up(rt)
         assert not rt._nursery.live
-        assert len(task_hosts(rt)) <= 2
+        await until(lambda: len(task_hosts(rt)) <= 2)

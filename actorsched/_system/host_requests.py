@@ -4,7 +4,7 @@ Each host has a `Desk`. What the host asks becomes an `Errand`, which is carried
 context and in the name of the task or actor that asked; it is cancelled when the asker no longer waits, or
 the host has ended. Errands begin in the order in which they were asked, and what is told keeps its place
 among them: so messages of one sender in a host arrive in order. What a verb means stands in
-`actorsched.remote`, which the runtime registers: that is above this layer.
+`actorsched.errands`, which the runtime registers: that is above this layer.
 """
 
 from __future__ import annotations

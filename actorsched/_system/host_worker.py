@@ -2,7 +2,8 @@
 
 A host is sent nothing before it says that it is ready, so what waits for that can be taken back at once. Then
 it is handed tasks ahead of their turn, as many as it gets done in a moment, so that it never waits for the
-next; a task that turns out to be long gets those behind it taken back and given to others. Which tasks had begun when a host dies is known exactly: the others are ready again at once.
+next; a task that turns out to be long gets those behind it taken back and given to others. Which tasks had
+begun when a host dies is known exactly: the others are ready again at once.
 
 `Interrupt` asks the function to stop, at its next checkpoint or await. One that has not stopped when the
 grace period is over loses its host.
