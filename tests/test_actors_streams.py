@@ -277,7 +277,7 @@ async def test_an_error_of_the_generator_goes_to_the_reader_after_the_items_befo
         items: list[int] = []
         with pytest.raises(OSError, match="source failed"):
             async for item in source.ask.fails(2):
-                items.append(item)  # noqa: PERF401
+                items.append(item)
         assert items == [0, 1]
         assert await source.ask.ping() == "pong"
         assert adds_up(rt)

@@ -154,9 +154,7 @@ async def test_arguments_that_do_not_fit_are_refused_with_the_signature(
 
 
 @pytest.mark.parametrize(("given", "error", "message"), WRONG_OPTIONS)
-async def test_wrong_options_are_refused(
-    given: dict[str, Any], error: type[Exception], message: str
-) -> None:
+async def test_wrong_options_are_refused(given: dict[str, Any], error: type[Exception], message: str) -> None:
     async with Runtime() as rt:
         for call in (rt.spawn, rt.run):
             with pytest.raises(error, match=message):

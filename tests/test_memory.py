@@ -55,10 +55,10 @@ async def test_a_settled_task_that_nobody_holds_is_gone_and_so_is_all_that_it_he
                 task = weakref.ref(ref._task)
                 await ref
                 del thing
-                await until(lambda seen=seen: seen() is None)  # the thread has to let go of it, too
+                await until(lambda seen=seen: seen() is None)  # type: ignore[misc]  # the thread has to let go of it, too
                 assert task() is not None
                 del ref
-                await until(lambda task=task: task() is None)
+                await until(lambda task=task: task() is None)  # type: ignore[misc]
 
 
 @pytest.mark.usefixtures("no_collector")

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.process, pytest.mark.slow]
 
 PROGRAM = """
 import signal, sys, threading
-signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell has started us in the background
+signal.signal(signal.SIGINT, signal.default_int_handler)  # also if a shell has started us in the background
 import anyio, actorsched
 from actorsched import Actor, Runtime, checkpoint
 

@@ -123,7 +123,7 @@ def test_the_first_upstream_that_fails_fails_the_task_which_lets_go_of_the_other
     one, two = Peg("one"), Peg("two")
     world = World(one, two)
     world.tell(Begin())
-    failed = Outcome(TaskStatus.FAILED, error=ValueError("x"))
+    failed: Outcome[Any] = Outcome(TaskStatus.FAILED, error=ValueError("x"))
     assert names(world.tell(Settled(one, failed))) == ["Forget"]
     assert isinstance(world.task.outcome.error, DependencyFailed)  # type: ignore[union-attr]
     assert world.tell(Settled(two, DONE)) == []
