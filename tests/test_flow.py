@@ -12,6 +12,7 @@ import anyio.lowlevel
 import pytest
 
 from actorsched import Actor, DeadlockError, Runtime, RuntimeClosed, TaskCancelled, TaskRef, current
+from tests.manual_clock import ManualClock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -936,3 +937,69 @@ def test_an_iterator_dropped_after_its_loop_is_closed_is_no_error(
         left.clear()
         gc.collect()
     assert not caplog.records
+
+
+# ------------------------------------------------------------------------- the last resorts, and odd readers
+
+
+async def test_the_shutdown_deadline_ends_even_a_source_that_does_not_close() -> None:
+    clock = ManualClock()
+
+    async def numbers() -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            await anyio.sleep_forever()
+
+    async with anyio.create_task_group() as group:
+
+        async def pass_time() -> None:
+            await turns(20)
+            await clock.passes(31)
+
+        async with Runtime(clock=clock) as rt:
+            results = rt.map(double, numbers())
+            assert await anext(results) == 2
+            group.start_soon(pass_time)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("after", range(1, 12))
+async def test_a_cancellation_of_asyncio_itself_leaves_nothing_running(after: int) -> None:
+    import asyncio
+
+    work, source = Work(), Source()
+
+    async def stubborn(number: int) -> int:
+        try:
+            return await work.step(number)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await turns(2)
+
+    async def read(rt: Runtime) -> None:
+        async with rt.map(stubborn, source.asynchronous(), limit=2) as results:
+            async for _ in results:
+                await turns()
+
+    async with Runtime() as rt:
+        reader = asyncio.ensure_future(read(rt))
+        await turns(after)
+        reader.cancel()
+        await turns(1)
+        reader.cancel()  # again, while it waits for everything to stop
+        with pytest.raises(asyncio.CancelledError):
+            await reader
+        assert not work.running
+        assert source.closed or not source.given
+
+
+async def test_a_reader_that_is_thrown_away_in_the_middle_leaves_nothing() -> None:
+    work, source = Work(), Source()
+    async with Runtime() as rt:
+        results = rt.map(work.hold, source.plain(), limit=2)
+        coroutine = anext(results).__await__()
+        next(coroutine)  # it waits now
+        coroutine.close()
+        while work.running or not source.closed:
+            await turns()

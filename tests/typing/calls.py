@@ -13,7 +13,9 @@ from typing import assert_type
 
 from actorsched import (
     Actor,
+    ActorPool,
     ActorRef,
+    Group,
     Hosts,
     Mailbox,
     Outcome,
@@ -29,6 +31,7 @@ from actorsched import (
     run,
     stage,
 )
+from actorsched.pipeline import Stage
 
 
 class Counter(Actor):
@@ -232,8 +235,18 @@ async def right_runtimes() -> None:
             assert_type(await scope.spawn(Counter, 1), ActorRef[Counter])
         squeezing = stage(squeeze_fast, workers=2, host="process")
         pipe = rt.pipeline(read, squeezing, stage(len, ordered=True, demand=64))
+        assert_type(squeezing, Stage[bytes, bytes])
         async for size in pipe(["a", "b"]):
-            print(size)
+            assert_type(size, int)
+        async for page in rt.map(fetch, [await rt.spawn(fetch, "v")], retry=2):
+            assert_type(page, str)
+        async for letter in rt.dead_letters():
+            assert_type(letter.actor, str)
+        pool = await rt.spawn_pool(Counter, 1, size=2, routing="by_key")
+        assert_type(pool, ActorPool[Counter])
+        assert_type(await pool.of("key").ask.add(5), int)
+        assert_type(await pool.ask.add(5), int)
+        assert_type(await Group([await rt.spawn(Counter)]).ask(Counter.add, 5), list[int])
         await rt.shutdown(drain=True, timeout="5s")
 
 
@@ -248,6 +261,9 @@ async def wrong_runtimes() -> None:
         async for _ in rt.map(count_words, [1, 2]):  # wrong
             pass
         rt.pipeline(stage(read, workers="two"))  # wrong
+        rt.pipeline(read, 5)  # wrong
+        rt.as_completed([1])  # wrong
+        await rt.spawn_pool(Counter, routing="nearest")  # wrong
 
 
 def squeeze_fast(data: bytes) -> bytes:
