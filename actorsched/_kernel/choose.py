@@ -18,7 +18,11 @@ def running_backend() -> Backend:
     if "trio" in sys.modules:
         import trio
 
-        if trio.lowlevel.in_trio_run():
+        try:
+            trio.lowlevel.current_trio_token()  # `in_trio_run` is younger than the oldest trio that may be there
+        except RuntimeError:
+            pass
+        else:
             from actorsched._kernel.on_trio import TrioBackend
 
             return TrioBackend()
