@@ -8,6 +8,7 @@ import pathlib
 import pty
 import subprocess
 import sys
+import threading
 import uuid
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -128,6 +129,38 @@ class Command:
         """The command lines of the processes that it, or anyone below it, has left behind."""
         return list(self._family().values())
 
+    @contextlib.contextmanager
+    def measured(self) -> Generator[dict[int, int]]:
+        """Notes the most memory that it, and each of its hosts, ever held: resident kilobytes, by pid.
+
+        What `wait4` tells at the end will not do: a process begins with the maximum of the one that started
+        it, and a test run that has grown big makes everything that it starts look big.
+        """
+        peaks: dict[int, int] = {}
+        over = threading.Event()
+
+        def watch() -> None:
+            while not over.wait(0.02):
+                peaks.update(self._peaks())
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        try:
+            yield peaks
+        finally:
+            over.set()
+            watcher.join()
+
+    def _peaks(self) -> dict[int, int]:
+        peaks: dict[int, int] = {}
+        for pid in (self.process.pid, *_children(self.process.pid)):
+            with contextlib.suppress(OSError):  # gone
+                lines = pathlib.Path("/proc", str(pid), "status").read_text().splitlines()
+                peak = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
+                if peak:  # one that has ended, and was not waited for yet, has no memory
+                    peaks[pid] = peak[0]
+        return peaks
+
     def _family(self) -> dict[int, str]:
         found: dict[int, str] = {}
         for folder in pathlib.Path("/proc").iterdir():
@@ -149,6 +182,13 @@ class Command:
                 stream.close()
         if self._master is not None:
             os.close(self._master)
+
+
+def _children(pid: int) -> Iterator[int]:
+    """Those that it started, in any of its threads, and that still run."""
+    with contextlib.suppress(OSError):  # it ends while we look
+        for thread in pathlib.Path("/proc", str(pid), "task").iterdir():
+            yield from map(int, (thread / "children").read_text().split())
 
 
 @contextlib.contextmanager
