@@ -82,6 +82,21 @@ async def test_tasks_queued_behind_a_crash_run_exactly_once(tmp_path: Path) -> N
         assert sorted(lines(log)) == sorted(["crash", *(f"task {n}" for n in range(100))])
 
 
+@pytest.mark.parametrize("retry", [1, Retry(crashes=3)], ids=["no retries", "crashes retried"])
+async def test_tasks_that_were_done_when_a_later_one_crashed_their_host_count(
+    retry: int | Retry, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    async with Runtime(hosts=Hosts(max=1)) as rt:
+        async for _ in rt.map(work.double, range(200), host="process"):  # from here on it is sent many
+            pass
+        refs = [await rt.spawn(work.write, str(log), f"{n}", host="process", retry=retry) for n in range(30)]
+        crash = await rt.spawn(work.exit_hard, 3, host="process")
+        assert [(await ref.outcome()).error for ref in refs] == [None] * 30
+        assert isinstance((await crash.outcome()).error, HostDied)
+        assert sorted(map(int, lines(log))) == list(range(30)), "each of them ran once"
+
+
 @ONE
 async def test_an_idle_host_that_dies_is_replaced(tmp_path: Path) -> None:
     async with Runtime(hosts=Hosts(min=1, max=1)) as rt:

@@ -42,7 +42,7 @@ def main(handed: Handover) -> None:
     if handed["kind"] == "tasks":
         from actorsched._hosting.child_tasks import TaskHost
 
-        host = TaskHost(port, descriptors["control"], from_host, handed["backend"])
+        host = TaskHost(port, descriptors["control"], handed["backend"])
     else:
         from actorsched._hosting.child_actors import ActorHost
 

@@ -14,13 +14,13 @@ do, sends what a task that takes longer keeps the main thread from sending, and 
 started. So many small tasks cost one packet, a single one is never delayed, and none is hidden behind a long
 one.
 
-The number of the task whose function began last stands on the first page of this host's memory file, where
-the parent reads it when the host has died: even `kill -9` leaves no doubt about what had begun.
+The number of the task whose function began last, and the ends that are not written yet, stand in the journal
+at the beginning of this host's memory file, where the parent reads them when the host has died: even
+`kill -9` leaves no doubt about what had begun, and takes no result along that was there.
 """
 
 from __future__ import annotations
 
-import mmap
 import os
 import select
 from _thread import allocate_lock, start_new_thread
@@ -35,11 +35,9 @@ from actorsched._hosting.child_context import TaskContext
 from actorsched._hosting.failures import pack_error
 from actorsched._hosting.packets import Splitter
 from actorsched._hosting.port import dying_of_bugs
-from actorsched._hosting.segments import BOARD
 from actorsched._hosting.transfer import dumps, load_call, loads
 from actorsched._hosting.wire import (
     Answer,
-    Bulky,
     Bye,
     Cancel,
     Define,
@@ -91,11 +89,10 @@ class TaskHost:
     Args:
         port: Where to say what.
         control: The descriptor of the second socket.
-        board: The descriptor of the memory file with the board; None when there is none.
         backend: "asyncio", "uvloop" or "trio": what runs async functions.
     """
 
-    def __init__(self, port: Port, control: int, board: int | None, backend: str) -> None:
+    def __init__(self, port: Port, control: int, backend: str) -> None:
         self._port = port
         self._backend = backend
         self._doorway = inside.open_doorway(port)
@@ -108,8 +105,7 @@ class TaskHost:
         self._running: TaskContext | None = None
         self._stopping = False
         self._flushed_at = 0.0
-        self._board = mmap.mmap(board, BOARD) if board is not None else mmap.mmap(-1, BOARD)
-        self._note = memoryview(self._board).cast("Q")
+        self._begin = port.journal.begin
         self._run_async: Any = None
         self._feed = Splitter(ToHost, port.borrower.resolve).feed
         self._watchman = _Watchman(self, port, control)
@@ -199,6 +195,8 @@ class TaskHost:
     def _take_turn(self) -> None:
         """Run the next task, unless it was revoked."""
         run, function = self._queue.popleft()
+        if not self._port.journal.has_room:
+            self._port.flush()
         context = TaskContext(self._port, run)
         with self._lock:
             if run.task_id in self._revoked:
@@ -208,7 +206,7 @@ class TaskHost:
             self._running = context
         self._watchman.wake()
         began = monotonic()
-        self._note[0] = run.task_id
+        self._begin(run.task_id)
         try:
             value = copy_context().run(self._call, run, function, context)
             payload = b"" if value is None else dumps(value, f"the result of task {run.name!r}", "result")
@@ -219,13 +217,11 @@ class TaskHost:
             self._end(Failed(run.task_id, packed, began, took, interrupted))
         else:
             self._end(Done(run.task_id, payload, began, monotonic() - began))
-            if isinstance(payload, Bulky):  # before the next task can change the memory that it refers to
-                self._port.flush()
 
     def _end(self, frame: Done | Failed) -> None:
         with self._lock:  # so that the watchman cannot say afterwards that it has started
             self._running = None
-            self._port.say(frame)
+        self._port.settle(frame)
 
     def _call(self, run: Run, function: _Function | None, context: TaskContext) -> Any:
         CURRENT.set(context)

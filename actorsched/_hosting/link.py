@@ -19,11 +19,11 @@ from __future__ import annotations
 import os
 import signal
 import socket as sockets
-import sys
 from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from actorsched._hosting import journal
 from actorsched._hosting.endings import watch_end
 from actorsched._hosting.exits import judge, memory_kills
 from actorsched._hosting.lifeline import cut
@@ -231,7 +231,7 @@ class HostLink:
             return self.exited.last_started
         if self._from_host is None:
             return (1 << 63) - 1
-        return int.from_bytes(os.pread(self._from_host, 8, 0), sys.byteorder)
+        return journal.last_started(self._from_host)
 
     def _end_of_turn(self) -> None:
         self._holding = False
@@ -353,6 +353,7 @@ class HostLink:
         if self.exited is not None:
             return
         self._read_the_rest()
+        self._read_the_notes()
         self.kill()  # whatever it has started, and left behind
         status = self._process.wait()
         self.exited = judge(
@@ -371,6 +372,16 @@ class HostLink:
         """What it wrote before its end is in the socket; perhaps no end of file, if a child has it too."""
         while self._reading is not None and (data := self._read()):
             self._take(data)
+
+    def _read_the_notes(self) -> None:
+        """What it had done and not yet written is in its memory file; some that it had written may be too."""
+        if self._from_host is None or not (data := journal.notes(self._from_host)):
+            return
+        try:
+            frames = Splitter(FromHost, self._borrower.resolve).feed(data)
+        except ProtocolError as error:
+            frames = error.frames
+        self._deliver(frames)
 
     def _close(self) -> None:
         self._set_timer(None)

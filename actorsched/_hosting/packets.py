@@ -55,24 +55,27 @@ class Packer:
             send inline.
     """
 
-    __slots__ = ("_bulky", "_encode_into", "_place")
+    __slots__ = ("_encode_into", "_place", "bulky")
+
+    bulky: int
+    """How many bulky payloads the last packet has."""
 
     def __init__(self, place: Callable[[PickleBuffer], Lent | Buffer]) -> None:
         self._place = place
-        self._bulky = 0
+        self.bulky = 0
         self._encode_into = msgspec.msgpack.Encoder(enc_hook=self._placed).encode_into
 
     def pack(self, frames: Sequence[Frame]) -> bytearray:
         """One packet of all these frames."""
         packet = bytearray(_HEADER.size)
-        self._bulky = 0
+        self.bulky = 0
         self._encode_into(frames, packet, _HEADER.size)
-        _HEADER.pack_into(packet, 0, _MARK, min(self._bulky, _MANY), len(packet) - _HEADER.size)
+        _HEADER.pack_into(packet, 0, _MARK, min(self.bulky, _MANY), len(packet) - _HEADER.size)
         return packet
 
     def _placed(self, buffer: Any) -> Lent | Buffer:
         """Called by the encoder for what it does not know: only the buffers that pickle left aside."""
-        self._bulky += 1
+        self.bulky += 1
         return self._place(buffer)
 
 

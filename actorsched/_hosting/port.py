@@ -18,9 +18,10 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from actorsched._hosting.journal import Journal
 from actorsched._hosting.packets import Packer
 from actorsched._hosting.segments import Borrower, Lender
-from actorsched._hosting.wire import Release
+from actorsched._hosting.wire import Bulky, Done, Failed, Release
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -63,7 +64,10 @@ class Port:
         self._said: list[FromHost] = []
         self._released: list[int] = []
         self._lender = Lender(from_host)
-        self._pack = Packer(self._lender.place).pack
+        self._packer = Packer(self._lender.place)
+        self._pack = self._packer.pack
+        self._pack_note = Packer(self._lender.place).pack  # its own, because another thread may be packing
+        self.journal = Journal(from_host)
         self.borrower = Borrower(to_host, self._released.append)
         self.say = self._said.append
         self.urge: Callable[[], object] = self.flush
@@ -93,23 +97,35 @@ class Port:
             self._flushing = True
             try:
                 while self._said or self._released:
-                    self._write(self._packed())
+                    noted = self.journal.end  # before the frames are taken: all these are among them
+                    packet, bulky = self._packed()
+                    if bulky:  # not noted before, because it is to be packed only once
+                        noted = self.journal.note_at(noted, packet)
+                    self._write(packet)
+                    self.journal.drop(noted)
             finally:
                 self._flushing = False
                 self._flushed_at = monotonic()
 
-    def _packed(self) -> bytearray:
-        packet = bytearray()
+    def _packed(self) -> tuple[bytearray, bool]:
+        packet, bulky = bytearray(), False
         frames = self._said[:]  # another thread may say more at any moment
         if frames:
             packet = self._pack(frames)
+            bulky = self._packer.bulky > 0
             del self._said[: len(frames)]
             frames.clear()
         if self._released:
             offsets = self._released[:]
             packet += self._pack([Release(offsets)])
             del self._released[: len(offsets)]
-        return packet
+        return packet, bulky
+
+    def settle(self, frame: Done | Failed) -> None:
+        """Say what became of a task, so that it holds from now on, even if this process dies at once."""
+        self.say(frame)
+        if _is_bulky(frame) or not self.journal.note(self._pack_note([frame])):
+            self.flush()
 
     def flush_if_needed(self) -> None:
         """Write what has been said, and what borrowed memory is to be given back, if there is any."""
@@ -134,3 +150,7 @@ class Port:
             with memoryview(packet) as view:
                 while written < len(packet):
                     written += os.write(self.socket, view[written:])
+
+
+def _is_bulky(frame: Done | Failed) -> bool:
+    return type(frame.value if isinstance(frame, Done) else frame.error.exception) is Bulky

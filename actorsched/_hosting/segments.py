@@ -27,6 +27,7 @@ import os
 import weakref
 from typing import TYPE_CHECKING
 
+from actorsched._hosting.journal import BOARD
 from actorsched._hosting.transfer import BIG
 from actorsched._hosting.wire import Bulky, Lent
 
@@ -35,9 +36,6 @@ if TYPE_CHECKING:
     from pickle import PickleBuffer
 
     from typing_extensions import Buffer
-
-BOARD = mmap.PAGESIZE
-"""The first page of a host's own file holds no segment: the host leaves notes for its parent there."""
 
 _IDLE_LIMIT = 256 * 1024 * 1024
 """How many bytes of released segments a side keeps."""

@@ -159,7 +159,7 @@ def no_room_for_files(size: int) -> Iterator[None]:
 
 def test_when_memory_runs_out_buffers_go_inline() -> None:
     with pair() as both:
-        with no_room_for_files(MEGABYTE):
+        with no_room_for_files(2 * MEGABYTE):
             assert isinstance(both.lender.place(PickleBuffer(bytes(BIG))), wire.Lent)
             assert not isinstance(both.lender.place(PickleBuffer(bytes(2 * MEGABYTE))), wire.Lent)
         assert isinstance(both.lender.place(PickleBuffer(bytes(2 * MEGABYTE))), wire.Lent)

@@ -209,6 +209,49 @@ async def test_without_process_descriptors_a_thread_notices_the_end(monkeypatch:
         assert (await host.ended()).cause == "stopped"
 
 
+@pytest.mark.parametrize("size", [10, 10_000, 300_000])
+async def test_what_was_done_before_a_crash_counts_though_nobody_had_been_told(size: int) -> None:
+    text = b"x" * size
+    async with hosted() as host:
+        await host.run(work.nothing)
+        numbers = [host.start(work.same, text) for _ in range(20)]
+        failing, deadly = host.start(work.fail, "as it should"), host.start(work.exit_hard, 9)
+        never = host.start(work.same, 1)
+        assert (await host.ended()).last_started == deadly < never
+        assert [await host.result(number) for number in numbers] == [text] * 20
+        with pytest.raises(LookupError, match="as it should"):
+            await host.result(failing)
+        with pytest.raises(HostDied):
+            await host.result(deadly)
+
+
+async def test_a_result_that_was_being_written_when_the_host_was_killed_counts(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    async with hosted() as host:
+        await host.run(work.nothing)
+        numbers = [host.start(work.write_and_return, str(log), 50_000) for _ in range(40)]
+        host.link.flush()
+        await host.result(numbers[0])
+        wait_until_it_waits(host.link.pid)  # for this test, which does not read meanwhile
+        done = len(log.read_text().splitlines())
+        assert 1 < done < 40
+        os.kill(host.link.pid, signal.SIGKILL)
+        await host.ended()
+        assert [await host.result(number) for number in numbers[:done]] == ["x" * 50_000] * done
+        with pytest.raises(HostDied):
+            await host.result(numbers[done])
+
+
+def wait_until_it_waits(pid: int) -> None:
+    """Until the process has used no processor time for a while, which is to be spent here."""
+    used, looks = "", 0
+    while looks < 2000:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        now = " ".join([fields[0], *fields[11:13]])
+        looks = looks + 1 if now == used and fields[0] == "S" else 0
+        used = now
+
+
 async def test_without_an_interpreter_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "")
     with pytest.raises(RuntimeError, match=r"sys\.executable"):

@@ -154,6 +154,12 @@ def log_and_return(count: int) -> int:
     return count
 
 
+def write_and_return(path: str, size: int) -> str:
+    """A side effect, then so much text."""
+    _append(path, "done")
+    return "x" * size
+
+
 def log_and_die() -> None:
     """Write a record just before the end."""
     import logging
