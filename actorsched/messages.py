@@ -113,10 +113,6 @@ class Submit(msgspec.Struct, frozen=True, eq=False):
     task: Behaviour
 
 
-class Begin(msgspec.Struct, frozen=True, eq=False):
-    """Scheduler to task: you are admitted; see to your dependencies."""
-
-
 class Ready(msgspec.Struct, frozen=True, eq=False):
     """Task to scheduler: nothing but a worker is missing."""
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from anyio import CancelScope
-
+from actorsched._system.actor_cell import Life
 from actorsched._system.asking import settled
 from actorsched._system.task import function_name
 from actorsched.actor import Actor, ActorRef
@@ -13,14 +12,14 @@ from actorsched.exceptions import DeadlockError
 from actorsched.flow import Flow, completed, mapped
 from actorsched.groups import ActorPool, check_size
 from actorsched.messages import Cancel
-from actorsched.options import Supervise, actor_options, task_options
+from actorsched.options import DEFAULT, Supervise, actor_options, after_of, task_options
 from actorsched.pipeline import Pipeline, Stage
 from actorsched.pipeline import pipeline as put_together
 from actorsched.submission import submission
 from actorsched.task import Task, TaskChain, TaskRef
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Callable, Iterable
+    from collections.abc import AsyncIterable, Callable, Collection, Iterable
     from typing import Unpack
 
     from actorsched._core.routing import Routing
@@ -34,6 +33,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 A = TypeVar("A", bound=Actor)
+
+_RUNNING = Life.RUNNING
 
 
 class Spawner:
@@ -71,7 +72,10 @@ class Spawner:
             """
             if isinstance(target, type) and issubclass(target, Actor):
                 return await self._spawn_actor(target, args, options)
-            return TaskRef(self._new_task(target, args, task_options(options)))
+            if not options:
+                return TaskRef(self._new_task(target, args, DEFAULT))
+            after = after_of(options)
+            return TaskRef(self._new_task(target, args, task_options(options), after))
 
         async def run(self, target: Callable[..., Any], /, *args: Any, **options: object) -> Any:
             """Spawn a task and wait for its result.
@@ -92,7 +96,8 @@ class Spawner:
             """
             if isinstance(target, type) and issubclass(target, Actor):
                 raise TypeError(f"{target.__qualname__} is a class of actors, which has no result; use spawn")
-            task = self._new_task(target, args, task_options(options))
+            after = after_of(options)
+            task = self._new_task(target, args, task_options(options), after)
             try:
                 await settled(task)
             except BaseException as error:
@@ -182,12 +187,16 @@ class Spawner:
         return completed(self._system, refs)
 
     def _new_task(
-        self, function: Callable[..., Any], args: tuple[Any, ...], options: TaskOptions
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        options: TaskOptions,
+        after: Collection[object] = (),
     ) -> TaskActor:
         nursery = self._nursery
         if not nursery.open:
             self._system.check_open(f"task {options.name or function_name(function)!r}", nursery)
-        task = self._system.new_task(nursery, function, args, options)
+        task = self._system.new_task(nursery, function, args, options, after=after)
         if nursery.cancelling:
             task.kernel.post(task, Cancel("everything in its scope is cancelled"))
         return task
@@ -249,7 +258,7 @@ class Spawner:
         try:
             await pool.resize(size)
         except BaseException:
-            with CancelScope(shield=True):
+            with self._system.kernel.shield():
                 await pool.stop()
             raise
         return pool
@@ -259,7 +268,10 @@ class Spawner:
             self._system.check_open(f"actor {options.get('name') or actor.__qualname__!r}", self._nursery)
         if self._supervisor is None:
             self._supervisor = self._system.supervisor(self._nursery, self._supervise)
-        cell = await self._system.new_actor(self._supervisor, actor, Actor, args, actor_options(options))
+        system = self._system
+        cell = system.new_actor(self._supervisor, actor, Actor, args, actor_options(options))
+        if cell.life is not _RUNNING:
+            await system.started(cell)
         return ActorRef(cell)
 
 
@@ -270,7 +282,7 @@ async def _cancel_and_wait(task: TaskActor, why: BaseException) -> None:
     kernel.post(
         task, Cancel("whoever ran it was cancelled" if cancelled else f"its result is not awaited: {why}")
     )
-    with CancelScope(shield=True):
+    with kernel.shield():
         while task.outcome is None and not isinstance(why, GeneratorExit):
             try:
                 await settled(task, certain=True)
@@ -292,5 +304,7 @@ async def spawn_child(
     extras = parent.more()
     if extras.supervisor is None:
         extras.supervisor = system.supervisor(parent, Supervise())
-    cell = await system.new_actor(extras.supervisor, actor, Actor, args, actor_options(options))
+    cell = system.new_actor(extras.supervisor, actor, Actor, args, actor_options(options))
+    if cell.life is not _RUNNING:
+        await system.started(cell)
     return ActorRef(cell)

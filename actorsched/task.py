@@ -8,6 +8,7 @@ import msgspec
 
 from actorsched._system.task import REFS
 from actorsched.messages import Cancel, Outcome, SetPriority
+from actorsched.status import TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
@@ -16,12 +17,12 @@ if TYPE_CHECKING:
     from actorsched._system.task import TaskActor
     from actorsched.options import TaskOptions
     from actorsched.signatures import PreparedKeywords
-    from actorsched.status import TaskStatus
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 F = TypeVar("F", bound="Callable[..., Any]")
 
+_COMPLETED = TaskStatus.COMPLETED
 _HOST = "__actorsched_host__"
 
 
@@ -75,8 +76,12 @@ class TaskRef(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
         return self
 
     def __del__(self) -> None:
-        task: TaskActor | None = getattr(self, "_task", None)
-        if task is not None:
+        try:
+            task = self._task
+        except AttributeError:  # it was never made
+            return
+        outcome = task.outcome
+        if outcome is None or outcome.error is not None:  # else nobody needs to know who could look
             task.held_no_more(task.kernel)
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
@@ -109,7 +114,8 @@ class TaskRef(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
     @property
     def progress(self) -> tuple[float, str | None]:
         """The fraction done, from 0 to 1, and the last message that it reported."""
-        return self._task.progress
+        done, said = self._task.progress
+        return (1.0 if self._task.status is _COMPLETED else done), said
 
     @property
     def attempt(self) -> int:

@@ -21,22 +21,26 @@ T = TypeVar("T")
 
 
 class RunQueue(Generic[T]):
-    """Ready items by rank, first in first out within one."""
+    """Ready items by rank, first in first out within one.
 
-    __slots__ = ("_levels", "_ranks")
+    Attributes:
+        ranks: Those of which there are items, ascending: an empty list means an empty queue.
+    """
+
+    __slots__ = ("_levels", "ranks")
 
     def __init__(self) -> None:
         self._levels: dict[int, deque[T]] = {}
-        self._ranks: list[int] = []  # those with items, ascending
+        self.ranks: list[int] = []
 
     def __bool__(self) -> bool:
-        return bool(self._ranks)
+        return bool(self.ranks)
 
     def __len__(self) -> int:
         return sum(map(len, self._levels.values()))
 
     def __repr__(self) -> str:
-        sizes = {rank: len(self._levels[rank]) for rank in reversed(self._ranks)}
+        sizes = {rank: len(self._levels[rank]) for rank in reversed(self.ranks)}
         return f"<{type(self).__name__} {sizes}>"
 
     def push(self, item: T, rank: int) -> None:
@@ -45,7 +49,7 @@ class RunQueue(Generic[T]):
         if level is None:
             level = self._levels[rank] = deque()
         if not level:
-            insort(self._ranks, rank)
+            insort(self.ranks, rank)
         level.append(item)
 
     def pop(self) -> T:
@@ -54,17 +58,14 @@ class RunQueue(Generic[T]):
         Raises:
             IndexError: The queue is empty.
         """
-        rank = self._ranks[-1]
+        rank = self.ranks[-1]
         level = self._levels[rank]
-        item = self._choose(level)
+        item = level.popleft()
         if not level:
-            self._ranks.pop()
+            self.ranks.pop()
             if len(self._levels) > 16:
                 del self._levels[rank]
         return item
-
-    def _choose(self, level: deque[T]) -> T:
-        return level.popleft()
 
 
 class ShuffledRunQueue(RunQueue[T]):
@@ -76,6 +77,12 @@ class ShuffledRunQueue(RunQueue[T]):
         super().__init__()
         self._random = random
 
-    def _choose(self, level: deque[T]) -> T:
+    def pop(self) -> T:
+        """Take a random item of the highest rank.
+
+        Raises:
+            IndexError: The queue is empty.
+        """
+        level = self._levels[self.ranks[-1]]
         level.rotate(-self._random.randrange(len(level)))
-        return level.popleft()
+        return super().pop()

@@ -17,12 +17,13 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from random import Random
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
-from anyio import get_cancelled_exc_class
+from anyio import CancelScope, get_cancelled_exc_class
 
 from actorsched._core.post_office import PostOffice
 from actorsched._core.run_queue import RunQueue, ShuffledRunQueue
@@ -44,6 +45,8 @@ _SECONDS_PER_TURN = 0.002
 """How long the framework keeps the loop to itself before it lets it breathe."""
 _BURST = 16
 """How many messages of one actor are handled before the next actor has its turn."""
+_FAREWELL = 1.0
+"""For how many seconds the end of user code is waited for when the system has failed."""
 _IDLE_STEPPERS = 64
 """How many steppers without code are kept."""
 _IDLE_CARRIERS = 16
@@ -76,6 +79,10 @@ class Kernel:
         self.closed: bool = False
         self.panic: BaseException | None = None
         self.on_panic: Callable[[BaseException], None] | None = None
+        self.collapsed: bool = False
+        """Whether what is left after a panic is being torn down: nothing is certain to be answered any more."""
+        self.shields: set[CancelScope] = set()
+        """Waits that nothing else may cut short."""
         self.mail: deque[Envelope] = deque()
         """What is in transit between the system's actors, in the order of sending."""
         self.send: Callable[[Envelope], None] = self.mail.append
@@ -123,9 +130,11 @@ class Kernel:
 
     def post(self, to: Behaviour, message: object) -> None:
         """Send from outside: what follows from the message has happened when this returns."""
-        self.mail.append((to, message))
-        if not self._draining:
+        if self._draining or self.mail:
+            self.mail.append((to, message))
             self.drain()
+        else:
+            self._deliver(to, message)
 
     def post_threadsafe(self, to: Behaviour, message: object) -> None:
         """The same from any thread; from another one, soon."""
@@ -136,33 +145,43 @@ class Kernel:
 
     def drain(self) -> None:
         """Run the system's actors until no message is in transit, or the budget is used up."""
-        if self._draining:
-            return
-        self._draining = True
+        if self.mail and not self._draining:
+            self._deliver(*self.mail.popleft())
+
+    def _deliver(self, actor: Behaviour, message: object) -> None:
+        """Deliver a message, and whatever is in transit and follows from it."""
         mail = self.mail
-        take = mail.popleft
-        steps, limit = 0, 0.0
+        steps, limit = _MESSAGES_PER_LOOK, 0.0
+        self._draining = True
         try:
-            while mail:
-                actor, message = take()
+            while True:
                 try:
                     actor.reactions[type(message)](actor, message, self)
-                except Exception as error:
-                    self._broken(actor, message, error)
-                steps += 1
-                if steps == _MESSAGES_PER_LOOK:
-                    steps = 0
+                except BaseException as error:
+                    self.broken(actor, message, error)
+                    if not isinstance(error, Exception):
+                        raise
+                if not mail:
+                    return
+                steps -= 1
+                if not steps:
+                    steps = _MESSAGES_PER_LOOK
                     now = self.backend.monotonic()
                     limit = limit or now + _SECONDS_PER_TURN
                     if now > limit:
                         self.backend.call_soon(self.drain)
                         return
+                actor, message = mail.popleft()
         finally:
             self._draining = False
 
-    def _broken(self, actor: Behaviour, message: object, error: BaseException) -> None:
-        """A system actor failed: that is a bug of ours, and the runtime must not go on guessing."""
-        _log.critical("%r failed at %r; please report this", actor, message, exc_info=error)
+    def broken(self, actor: object, message: object, error: BaseException) -> None:
+        """The system failed: that is a bug of ours, and the runtime must not go on guessing.
+
+        Or somebody has interrupted it in the middle of something, with an error that is no `Exception`.
+        """
+        if isinstance(error, Exception):
+            _log.critical("%r failed at %r; please report this", actor, message, exc_info=error)
         if self.panic is None:
             self.panic = error
             if self.on_panic is not None:
@@ -204,13 +223,13 @@ class Kernel:
 
     def run_ready(self) -> tuple[Activity, object] | None:
         """Step ready user code until some suspends (returned then), none is left, or the budget is spent."""
-        ready = self.ready
+        ready, ranks = self.ready, self.ready.ranks
         mail = self.mail
         burst = self.burst
         monotonic = self.backend.monotonic
         now = monotonic()
         limit = now + _SECONDS_PER_TURN
-        while ready:
+        while ranks:
             runnable = ready.pop()
             suspended = runnable.run(burst)
             then, now = now, monotonic()
@@ -292,7 +311,10 @@ class Kernel:
         self._alarm_when = float("inf")
         now = self.clock.now()
         while (entry := self._timers.due(now)) is not None:
-            entry.action(*entry.args)
+            try:
+                entry.action(*entry.args)
+            except Exception as error:
+                self.broken(entry.action, entry.args, error)
         if not self.closed:
             self._set_alarm(self._timers.next_when())
 
@@ -318,7 +340,7 @@ class Kernel:
             try:
                 function(*args)
             except Exception as error:
-                _log.critical("%r failed when a thread called it", function, exc_info=error)
+                self.broken(function, args, error)
             if self.backend.monotonic() > limit:  # threads may be quicker than the loop
                 if calls and not self._thread_called:
                     self._thread_called = True
@@ -340,6 +362,21 @@ class Kernel:
         finally:
             timer.cancel()
 
+    @contextmanager
+    def shield(self) -> Generator[None]:
+        """Let nobody's cancellation cut the wait within short: what is waited for is bound to happen.
+
+        Unless the system itself has failed. Then it may be over, with nothing having happened, so look.
+        """
+        with CancelScope(shield=True) as scope:
+            self.shields.add(scope)
+            if self.collapsed:
+                scope.cancel()
+            try:
+                yield
+            finally:
+                self.shields.discard(scope)
+
     async def aclose(self) -> None:
         """No more timers, no more parked carriers. Carriers that stay with user code are cancelled."""
         self.closed = True
@@ -351,5 +388,6 @@ class Kernel:
         for carrier in list(self.carriers):
             if carrier.subject is not None:
                 carrier.interrupt()
-        while self.carriers:
+        limit = self.backend.monotonic() + _FAREWELL
+        while self.carriers and not (self.collapsed and self.backend.monotonic() > limit):
             await self.backend.breathe()

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, cast
 
-from actorsched._kernel.stepper import DONE
+from actorsched._kernel.stepper import DONE, Stepper
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from actorsched._kernel.activity import Activity, Runnable
     from actorsched._kernel.carrier import Carrier
     from actorsched._kernel.kernel import Kernel
-    from actorsched._kernel.stepper import Stepper
 
 Deferred = list[tuple[Callable[..., object], tuple[Any, ...]]]
 
@@ -79,7 +78,8 @@ class CodeRun:
         """Take the first step of some code in the context of this run."""
         kernel, context = self.kernel, self.context
         assert context is not None
-        stepper = kernel.stepper()
+        steppers = kernel.steppers
+        stepper = steppers.pop() if steppers else Stepper()
         try:
             yielded = context.run(stepper.send, code)
         except BaseException as error:
@@ -88,7 +88,13 @@ class CodeRun:
         if yielded is not DONE:
             self.stepper = stepper
             return self, yielded
-        self.returned(kernel.result_of(stepper))
+        steppers.append(stepper)
+        value, stepper.box[0] = stepper.box[0], None
+        if self.deferred is None and self.ended is None:
+            self.context = None
+            self.over(value, None)
+        else:
+            self._end(value, None)
         return None
 
     def returned(self, value: Any) -> Runnable | None:

@@ -97,6 +97,14 @@ class HostStaff:
         except Exception as error:
             self.kernel.report(logging.WARNING, "a host process could not be started ahead of time", error)
 
+    def assign(self, task: TaskActor, out: Outbox) -> bool:
+        """Have a host worker run a task; False when none has room."""
+        worker = self.hire()
+        if worker is None:
+            return False
+        out.send((worker, Assign(task)))
+        return True
+
     def hire(self) -> Behaviour | None:
         """A host worker with room: an idle one, a new one, or the one with the most room.
 
@@ -216,11 +224,11 @@ class HostStaff:
 
         return dumps(self._system.ref_of(waiter), f"the ref of {waiter.name!r}")
 
-    def hosted_cell(self, **fields: Any) -> ActorCell:
+    def hosted_cell(self, *fields: Any, **named: Any) -> ActorCell:
         """The cell of an actor whose code runs in a host."""
         from actorsched._system.actor_host import HostedCell
 
-        return HostedCell(staff=self, **fields)
+        return HostedCell(*fields, staff=self, **named)
 
     def actor_port(self, cell: ActorCell) -> ActorHostPort:
         """A host for one more actor: the one with the fewest, or a new one while there may be more.
@@ -270,6 +278,12 @@ class HostStaff:
         """End every host now."""
         for link in self.links:
             link.kill()
+
+    def forget(self) -> None:
+        """Wait for no host any longer: the system has failed, and may not have noticed that they are gone."""
+        self._workers.clear()
+        self._ports.clear()
+        self._note_gone()
 
     def _note_gone(self) -> None:
         if self._gone is not None:

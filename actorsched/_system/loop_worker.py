@@ -1,7 +1,8 @@
 """The Worker actor of the event loop: runs one attempt of one task, in a carrier.
 
-`Assign` puts it into the kernel's run queue; a carrier steps the function. `Interrupt` cancels it where it
-waits. When it is over it tells the task `Finished` and the scheduler `Idle`.
+It is made with its task, and put into the kernel's run queue; a carrier steps the function. `Interrupt`
+cancels it where it waits. When it is over it tells the task `Finished`, and the scheduler `Idle` if anybody
+may be waiting for its slot.
 
 A worker of the loop costs as much as an object, so each attempt has one of its own. That is also what
 `current()` finds: whatever the code leaves running behind its back still finds the right attempt.
@@ -18,7 +19,7 @@ from actorsched._core.behaviour import Behaviour, Outbox, handles
 from actorsched._kernel.current import CURRENT
 from actorsched._system.code_run import CodeRun, Deferred, without_cancellation
 from actorsched.exceptions import TaskCancelled
-from actorsched.messages import Assign, Finished, Idle, Interrupt, Started, Underway
+from actorsched.messages import Finished, Idle, Interrupt, Underway
 from actorsched.options import DEFAULT
 
 if TYPE_CHECKING:
@@ -38,12 +39,13 @@ class LoopWorker(CodeRun, Behaviour):
     may_wait: ClassVar[bool] = True
 
     kernel: Kernel  # pyright: ignore[reportIncompatibleMethodOverride]  # more than what is asked for
-    scheduler: Behaviour
-    owner: TaskActor | None = None
-    """The task; None before it is assigned."""
-    attempt: int = 1
-    rank: int = 0
-    context: Context | None = None
+    scheduler: Behaviour | None
+    """Who gives its slot to the next; None where there is one for everybody."""
+    owner: TaskActor
+    """The task that it runs."""
+    attempt: int
+    rank: int
+    context: Context | None
     stepper: Stepper | None = None
     carrier: Carrier | None = None
     interrupted: bool = False
@@ -57,13 +59,7 @@ class LoopWorker(CodeRun, Behaviour):
     @property
     def title(self) -> str:
         """What the log calls it."""
-        return f"task {self.task.name!r}"
-
-    @property
-    def task(self) -> TaskActor:
-        """The task that it runs."""
-        assert self.owner is not None
-        return self.owner
+        return f"task {self.owner.name!r}"
 
     @property
     def cancel_requested(self) -> bool:
@@ -74,18 +70,6 @@ class LoopWorker(CodeRun, Behaviour):
         """Every await is a checkpoint already."""
 
     # ----------------------------------------------------------------------------------- the messages
-
-    @handles(Assign)
-    def _assign(self, message: Assign, out: Outbox) -> None:
-        task: TaskActor = message.task  # type: ignore[assignment]
-        self.owner = task
-        self.attempt = task.attempt + 1
-        self.rank = task.rank
-        self.context = task.context
-        if task.options is not DEFAULT and task.options.retry.attempts > 1 and task.context is not None:
-            self.context = task.context.copy()  # the next attempt begins where this one did
-        out.send((task, Started(self)))
-        self.kernel.make_ready(self)
 
     @handles(Interrupt)
     def _interrupt(self, message: Interrupt, out: Outbox) -> None:
@@ -106,8 +90,9 @@ class LoopWorker(CodeRun, Behaviour):
         if self.ended is not None:
             return self.step_deferred()
         self.begun = True
-        if self.task.options is not DEFAULT and self.task.options.timeout is not None:
-            self.kernel.post(self.task, _UNDERWAY)
+        task = self.owner
+        if task.options is not DEFAULT and task.options.timeout is not None:
+            self.kernel.post(task, _UNDERWAY)
         try:
             code = context.run(self._open)
         except BaseException as error:
@@ -122,13 +107,9 @@ class LoopWorker(CodeRun, Behaviour):
         """
         CURRENT.set(self)
         task = self.owner
-        assert task is not None
         assert task.function is not None
-        if task.injected:
-            args, kwargs = task.arguments()
-            result = task.function(*args, **kwargs)
-        else:
-            result = task.function(*task.args, **task.kwargs)
+        args, kwargs = task.arguments() if task.injected else (task.args, task.kwargs)
+        result = task.function(*args, **kwargs) if kwargs else task.function(*args)
         kind: type[object] = type(result)  # pyright: ignore[reportUnknownVariableType]  # anything
         return result if kind is CoroutineType or issubclass(kind, Coroutine) else _returned(result)
 
@@ -145,23 +126,51 @@ class LoopWorker(CodeRun, Behaviour):
         self._tell(Finished(value) if error is None else self._failed(error))
 
     def _tell(self, finished: Finished) -> None:
-        mail, task = self.kernel.mail, self.task
-        mail.append((task, finished))
-        mail.append((self.scheduler, Idle(self, task)))
+        kernel, task = self.kernel, self.owner
+        if self.scheduler is None:
+            return kernel.post(task, finished)
+        kernel.send((task, finished))  # the slot is free before what follows from the end is known
+        kernel.post(self.scheduler, Idle(self, task))
 
     def _failed(self, error: BaseException) -> Finished:
         remaining = without_cancellation(error, self.kernel.cancelled)
         if remaining is not None:
             return Finished(error=remaining)
-        if self.task.stopping is not None:
+        if self.owner.stopping is not None:
             return Finished(error=error, stopped=True)
         stray = TaskCancelled(
-            f"task {self.task.name!r} ended with {type(error).__name__} although nobody cancelled it; "
+            f"task {self.owner.name!r} ended with {type(error).__name__} although nobody cancelled it; "
             "cancel tasks through their refs",
-            task=self.task.name,
+            task=self.owner.name,
         )
         stray.__cause__ = error
         return Finished(error=stray)
+
+
+class LoopStaff:
+    """The workers of the loop, one for each attempt.
+
+    Args:
+        kernel: Where they run.
+        scheduler: Who gives their slots away; None when there is a slot for everybody.
+    """
+
+    def __init__(self, kernel: Kernel, scheduler: Behaviour | None) -> None:
+        self._kernel = kernel
+        self._scheduler = scheduler
+
+    def assign(self, task: TaskActor, out: Outbox) -> bool:
+        """Have a new worker run a task as soon as it has its turn."""
+        kernel, context = self._kernel, task.context
+        if task.options is not DEFAULT and task.options.retry.attempts > 1 and context is not None:
+            context = context.copy()  # the next attempt begins where this one did
+        worker = LoopWorker(kernel, self._scheduler, task, task.attempt + 1, task.rank, context)
+        task.begun_by(worker, out)
+        kernel.make_ready(worker)
+        return True
+
+    def idle(self, worker: Behaviour) -> None:
+        """It is not used again."""
 
 
 async def _returned(value: Any) -> Any:

@@ -7,6 +7,9 @@ matter which worker becomes free.
 
 A running task that waits for something of ours lends its slot. It gets one back through the same queue,
 by its priority.
+
+A pool that is `boundless` has room for every task. There is nothing to choose in it, so nobody reports to the
+scheduler when a task has ended there, and nothing is lent.
 """
 
 from __future__ import annotations
@@ -20,7 +23,6 @@ from actorsched._core.behaviour import Behaviour, Outbox, handles
 from actorsched._core.policies.priority import FixedPriority
 from actorsched.messages import (
     Assign,
-    Begin,
     Idle,
     Lend,
     PriorityChanged,
@@ -43,7 +45,6 @@ class Choose(msgspec.Struct, frozen=True, eq=False):
     last: bool
 
 
-_BEGIN = Begin()
 _RESUME = Resume()
 _WITHDRAWN = Withdrawn()
 
@@ -51,11 +52,12 @@ _WITHDRAWN = Withdrawn()
 class Staff(Protocol):
     """The workers of one pool: acting, behind two verbs."""
 
-    def hire(self) -> Behaviour | None:
-        """A worker with room for one more task; None when there is none and none may be added."""
+    def assign(self, task: TaskActor, out: Outbox) -> bool:
+        """Have a worker run a task; False when none has room and none may be added."""
+        ...
 
     def idle(self, worker: Behaviour) -> None:
-        """A worker that was hired has room again."""
+        """A worker has room again."""
 
 
 class Pool:
@@ -65,12 +67,14 @@ class Pool:
         name: The kind of host.
         limit: How many tasks may run at once; None when only the workers limit it.
         staff: Who runs them.
+        boundless: Whether there is room for every task.
     """
 
-    def __init__(self, name: str, limit: int | None, staff: Staff) -> None:
+    def __init__(self, name: str, limit: int | None, staff: Staff, *, boundless: bool = False) -> None:
         self.name = name
         self.limit = limit
         self.staff = staff
+        self.boundless = boundless
         self.queue: FixedPriority[TaskActor] = FixedPriority()
         self.running = 0
         self.full = False
@@ -100,11 +104,10 @@ class Scheduler(Behaviour):
     @handles(Submit)
     def _submit(self, message: Submit, out: Outbox) -> None:
         task: TaskActor = message.task  # type: ignore[assignment]
-        if task.upstream is None:
-            task.admitted()
-            self._enlist(task, out)
-        else:
-            out.send((task, _BEGIN))
+        if task.upstream is not None:
+            return task.begin(out)
+        task.admitted()
+        self._enlist(task, out)
 
     @handles(Ready)
     def _ready(self, message: Ready, out: Outbox) -> None:
@@ -112,18 +115,18 @@ class Scheduler(Behaviour):
 
     def _enlist(self, task: TaskActor, out: Outbox) -> None:
         pool = self.pools[task.host]
-        if pool.full or pool.queue or not pool.free or not self._assign(pool, task, out):
+        if pool.boundless:
+            pool.staff.assign(task, out)
+        elif pool.full or pool.queue or not pool.free or not self._assign(pool, task, out):
             pool.queue.push(task, out.now)
             if not pool.full and not pool.choosing:
                 self._dispatch(pool, out)
 
     def _assign(self, pool: Pool, task: TaskActor, out: Outbox) -> bool:
-        worker = pool.staff.hire()
-        if worker is None:
+        if not pool.staff.assign(task, out):
             pool.full = True
             return False
         pool.running += 1
-        out.send((worker, Assign(task)))
         return True
 
     def _dispatch(self, pool: Pool, out: Outbox) -> None:
@@ -190,6 +193,8 @@ class Scheduler(Behaviour):
         if task.worker is None:  # its attempt has ended meanwhile, and the slot is free
             return
         pool = self.pools[task.host]
+        if pool.boundless:
+            return
         self.lent.add(task)
         pool.running -= 1
         if pool.queue and not pool.choosing:
@@ -198,9 +203,11 @@ class Scheduler(Behaviour):
     @handles(Reclaim)
     def _reclaim(self, message: Reclaim, out: Outbox) -> None:
         task: TaskActor = message.task  # type: ignore[assignment]
+        pool = self.pools[task.host]
+        if pool.boundless:
+            return out.send((task, _RESUME))
         if task not in self.lent:
             return
-        pool = self.pools[task.host]
         if pool.limit is None:  # it has its worker; and those before it may be waiting for one
             self.lent.discard(task)
             pool.running += 1
@@ -210,16 +217,6 @@ class Scheduler(Behaviour):
             self._dispatch(pool, out)
 
 
-class NewWorkers:
-    """A staff without limits that makes a worker for each task."""
-
-    def __init__(self, make: Callable[[], Behaviour]) -> None:
-        self.hire = make
-
-    def idle(self, worker: Behaviour) -> None:
-        """It is not used again."""
-
-
 class ReusedWorkers:
     """A staff without limits of its own: idle workers are used again, and made when there is none."""
 
@@ -227,9 +224,10 @@ class ReusedWorkers:
         self._make = make
         self._idle: list[Behaviour] = []
 
-    def hire(self) -> Behaviour | None:
-        """An idle worker, or a new one."""
-        return self._idle.pop() if self._idle else self._make()
+    def assign(self, task: TaskActor, out: Outbox) -> bool:
+        """Have an idle worker run a task, or a new one."""
+        out.send((self._idle.pop() if self._idle else self._make(), Assign(task)))
+        return True
 
     def idle(self, worker: Behaviour) -> None:
         """Keep it for the next task."""

@@ -7,14 +7,12 @@ the function takes the arguments, whether the refs among them are of this runtim
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextvars import copy_context
 from functools import partial
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_VARARGS, isasyncgenfunction, iscoroutine
 from itertools import count
 from typing import TYPE_CHECKING, Any, cast
-
-from anyio import CancelScope
 
 from actorsched._core.mailbox import UserLane
 from actorsched._core.supervision import Supervision
@@ -22,14 +20,14 @@ from actorsched._system.actor_cell import ActorCell, Life
 from actorsched._system.asking import go_on, waiter_of
 from actorsched._system.handlers import HANDLER, Handler, table_of
 from actorsched._system.host_staff import HostStaff
-from actorsched._system.loop_worker import LoopWorker
-from actorsched._system.scheduler import NewWorkers, Pool, ReusedWorkers, Scheduler
+from actorsched._system.loop_worker import LoopStaff
+from actorsched._system.scheduler import Pool, ReusedWorkers, Scheduler
 from actorsched._system.supervisor import Supervisor
 from actorsched._system.task import REFS, TaskActor, function_name
 from actorsched._system.thread_worker import ThreadWorker
 from actorsched.exceptions import RuntimeClosed, shown
-from actorsched.messages import Adopt, ExitReason, Kill, Submit, Wait, Watch
-from actorsched.options import Hosts, Mailbox, Priority, Supervise
+from actorsched.messages import ExitReason, Kill, Submit, Wait, Watch
+from actorsched.options import DEFAULT, Hosts, Mailbox, Priority, Supervise
 
 if TYPE_CHECKING:
     from contextvars import Context
@@ -65,12 +63,13 @@ class System:
         self.scopes: dict[Any, None] = {}
         """The scopes that are entered and not yet left, the runtime first."""
         self.threads: list[ThreadWorker] = []
-        self.pools: dict[str, Pool] = {
-            "loop": Pool("loop", concurrency, NewWorkers(self._loop_worker)),
-            "thread": Pool("thread", THREADS, ReusedWorkers(self._thread_worker)),
-        }
+        self.pools: dict[str, Pool] = {}
         self.scheduler: Scheduler = Scheduler(pools=self.pools)
         self.staff: HostStaff = HostStaff(self)
+        boundless = concurrency is None
+        in_loop = LoopStaff(kernel, None if boundless else self.scheduler)
+        self.pools["loop"] = Pool("loop", concurrency, in_loop, boundless=boundless)
+        self.pools["thread"] = Pool("thread", THREADS, ReusedWorkers(self._thread_worker))
         self.pools["process"] = Pool("process", None, self.staff)
         self.learn_refs: Callable[[System], None] = _learn_nothing
         """Called before the first host starts: sets `verbs` and `ref_of`, from the layer that knows refs."""
@@ -83,9 +82,6 @@ class System:
 
     def __repr__(self) -> str:
         return f"<system: {self.kernel!r}, {self.scheduler!r}>"
-
-    def _loop_worker(self) -> LoopWorker:
-        return LoopWorker(self.kernel, self.scheduler)
 
     def _thread_worker(self) -> ThreadWorker:
         worker = ThreadWorker(kernel=self.kernel, scheduler=self.scheduler, number=len(self.threads) + 1)
@@ -119,6 +115,7 @@ class System:
         options: TaskOptions,
         context: Context | None = None,
         host: str | None = None,
+        after: Collection[object] = (),
     ) -> TaskActor:
         """Check, make and submit a task.
 
@@ -130,9 +127,13 @@ class System:
             context: It runs in a copy of this; None for the present one.
             host: Where it runs, when that and the arguments were checked before: for one function and many
                 items that is done once.
+            after: The refs of tasks that it is to wait for, besides those among the arguments.
         """
         if self.closing:
             self.check_open(f"task {options.name or function_name(function)!r}")
+        if options is not DEFAULT and options.after:
+            after = (*options.after, *after)
+            options = options.replace(after=())
         kwargs = options.kwargs
         if host is None and not kwargs:
             host = obvious_host(function, len(args), options)
@@ -140,25 +141,27 @@ class System:
             host = host_of(function, options)
             check_arguments(function, args, kwargs)
         injected, upstream = False, None
-        if args or kwargs or options.after:
-            injected, upstream = self._upstream(args, kwargs, options)
-        if injected:
-            args = tuple(map(_unwrapped, args))
-            kwargs = {name: _unwrapped(value) for name, value in kwargs.items()}
+        if args or kwargs:
+            injected, upstream = self._injected(args, kwargs)
+            if injected:
+                args = tuple(map(_unwrapped, args))
+                kwargs = {name: _unwrapped(value) for name, value in kwargs.items()}
+        if after:
+            upstream = self._after(after, upstream or {})
         task = TaskActor(
-            owner=nursery,
+            nursery,
+            next(_task_numbers),
+            function,
+            args,
+            kwargs,  # type: ignore[arg-type]  # never changed
+            options,
+            copy_context() if context is None else context.copy(),
+            host,
+            options.priority,
+            upstream,
+            injected,
             kernel=self.kernel,
             scheduler=self.scheduler,
-            number=next(_task_numbers),
-            function=function,
-            args=args,
-            kwargs=kwargs,  # type: ignore[arg-type]  # never changed
-            options=options,
-            context=copy_context() if context is None else context.copy(),
-            host=host,
-            rank=options.priority,
-            upstream=upstream,
-            injected=injected,
         )
         if host == "process" and upstream is None:
             task.packed = self.staff.pack(task)
@@ -183,44 +186,37 @@ class System:
             if task is not None:
                 self._check_own(task)
 
-    def _upstream(
-        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], options: TaskOptions
+    def _injected(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> tuple[bool, dict[Behaviour, None] | None]:
-        """Whether refs stand among the arguments, and all tasks that are to be waited for."""
-        upstream: dict[Behaviour, None] | None = None
-        injected = False
-        for value in args:
-            if type(value) in REFS:
-                injected = True
-                upstream = self._add(upstream, value)
+        """Whether refs stand among the arguments, and the tasks that they mean."""
+        refs = [value for value in args if type(value) in REFS]
         if kwargs:
-            for value in kwargs.values():
-                if type(value) in REFS:
-                    injected = True
-                    upstream = self._add(upstream, value)
-        if options.after:
-            kernel = self.kernel
-            upstream = {} if upstream is None else upstream
-            after: tuple[Any, ...] = options.after
-            for ref in after:
-                task: TaskActor | None = ref._actorsched_task() if type(ref) in REFS else None
-                if task is None or task.kernel is not kernel:
-                    self._add(upstream, ref)  # says what is wrong
-                else:
-                    upstream[task] = None
-        return injected, upstream
+            refs += [value for value in kwargs.values() if type(value) in REFS]
+        return (True, self._after(refs, {})) if refs else (False, None)
 
-    def _add(self, upstream: dict[Behaviour, None] | None, ref: Any) -> dict[Behaviour, None]:
-        task: TaskActor | None = ref._actorsched_task() if type(ref) in REFS else None
-        if task is None:
-            raise TypeError(
-                f"{shown(ref)} is to be waited for, but is no submitted task; give refs that spawn returned, "
-                "or submit prepared tasks"
-            )
-        self._check_own(task)
-        upstream = {} if upstream is None else upstream
-        upstream[task] = None
-        return upstream
+    def _after(
+        self, refs: Iterable[object], upstream: dict[Behaviour, None]
+    ) -> dict[Behaviour, None] | None:
+        """Add the tasks that these refs mean, but for those that have completed; None when there is none.
+
+        Raises:
+            TypeError: One is no ref of a task.
+            ValueError: A task belongs to another runtime.
+        """
+        kernel = self.kernel
+        for ref in refs:
+            task: TaskActor | None = ref._actorsched_task() if type(ref) in REFS else None  # type: ignore[attr-defined]
+            if task is None:
+                raise TypeError(
+                    f"{shown(ref)} is to be waited for, but is no submitted task; give refs that spawn "
+                    "returned, or submit prepared tasks"
+                )
+            if task.kernel is not kernel:
+                self._check_own(task)
+            if task.outcome is None or task.outcome.error is not None:
+                upstream[task] = None
+        return upstream or None
 
     def _check_own(self, task: TaskActor) -> None:
         if task.kernel is not self.kernel:
@@ -231,7 +227,7 @@ class System:
 
     # ----------------------------------------------------------------------------------------- actors
 
-    async def new_actor(
+    def new_actor(
         self,
         supervisor: Supervisor,
         actor_class: Any,
@@ -239,19 +235,29 @@ class System:
         args: tuple[Any, ...],
         options: ActorOptions,
     ) -> ActorCell:
-        """Make an actor, and wait until it has started."""
+        """Make an actor, and begin its life. Unless it is RUNNING then, wait until it has `started`."""
         cell = self._cell(supervisor, actor_class, base, args, options)
-        kernel = self.kernel
-        hook = cell.begin_first_life()
+        cell.begin_first_life()
         if options.name is not None:
             self.names[options.name] = cell
-        kernel.post(supervisor, Adopt(cell, options.restart))
-        if hook is not None or cell.life is _STARTING:
-            await self._start(cell, hook)
-        return started_well(cell)
+        supervisor.adopt(cell, options.restart, self.kernel)
+        if self.kernel.mail:
+            self.kernel.drain()
+        return cell
 
-    async def _start(self, cell: ActorCell, hook: Hook | None) -> None:
-        """Wait until an actor has started; a task lends its slot meanwhile. Whoever is cancelled kills it."""
+    async def started(self, cell: ActorCell) -> None:
+        """Wait until a new actor has started; a task lends its slot meanwhile. Whoever is cancelled kills it.
+
+        Raises:
+            BaseException: What kept it from starting.
+        """
+        if cell.turn is not None or cell.life is _STARTING:
+            await self._start(cell)
+        if not cell.born and cell.ending is not None:
+            raise cell.ending.error or cell.gone("it was not started")
+
+    async def _start(self, cell: ActorCell) -> None:
+        hook = cast("Hook | None", cell.turn)
         waiter, begun = waiter_of(cell), self.kernel.future()
         if waiter is not None:
             self.kernel.post(waiter, Wait(cell, begun))
@@ -289,17 +295,17 @@ class System:
         if (options.host or getattr(actor_class, "__actorsched_host__", "loop")) == "process":
             kind = self.staff.hosted_cell
         return kind(
+            actor_class,
+            table_of(actor_class, base),
+            args,
+            options.kwargs,
+            copy_context(),
+            UserLane(mailbox.capacity, mailbox.overflow, _NORMAL),  # pyright: ignore[reportUnknownArgumentType] # as ActorCell.lane
+            supervisor,
+            options.name,
+            next(_actor_numbers),
+            None if options.name is None else self._forget_name,
             kernel=self.kernel,
-            actor_class=actor_class,
-            table=table_of(actor_class, base),
-            args=args,
-            kwargs=options.kwargs,
-            context=copy_context(),
-            lane=UserLane(mailbox.capacity, mailbox.overflow, _NORMAL),  # pyright: ignore[reportUnknownArgumentType] # as ActorCell.lane
-            supervisor=supervisor,
-            given_name=options.name,
-            number=next(_actor_numbers),
-            on_stopped=None if options.name is None else self._forget_name,
         )
 
     def _forget_name(self, cell: ActorCell) -> None:
@@ -312,7 +318,7 @@ class System:
         self.kernel.post(cell, Watch(gone))
         self.kernel.post(cell, Kill(ExitReason("killed")))
         if not gone.done():
-            with CancelScope(shield=True):
+            with self.kernel.shield():
                 await gone
 
     def supervisor(self, owner: Behaviour, spec: Supervise) -> Supervisor:
@@ -335,13 +341,6 @@ class System:
             if thread is not None:
                 thread.join()
         await self.kernel.aclose()
-
-
-def started_well(cell: ActorCell) -> ActorCell:
-    """The cell, if it has started; otherwise what kept it from that is raised."""
-    if not cell.born and cell.ending is not None:
-        raise cell.ending.error or cell.gone("it was not started")
-    return cell
 
 
 def _learn_nothing(system: System) -> None:

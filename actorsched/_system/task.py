@@ -1,8 +1,8 @@
 """The Task actor: one piece of work, from its submission to its final status.
 
-It is told `Begin` when the scheduler admits it, asks its upstream tasks with `Await`, hears `Settled` from
-each, and tells the scheduler `Ready` when the last is in. A worker tells it `Started` and `Finished`. What
-follows from an attempt's end, be it another attempt or the final status, is decided here and nowhere else.
+When the scheduler admits it, it lets its upstream tasks know, hears `Settled` from each, and tells the
+scheduler `Ready` when the last is in. A worker tells it `Started` and `Finished`. What follows from an
+attempt's end, be it another attempt or the final status, is decided here and nowhere else.
 
 While its code waits for another task or asks an actor, the wait is recorded here too: the slot is lent
 meanwhile, and probes for circles of waiting pass through (`_system.waiting`).
@@ -26,7 +26,6 @@ from actorsched.exceptions import DependencyFailed, TaskCancelled, TaskTimeout
 from actorsched.messages import (
     AttemptExpired,
     Await,
-    Begin,
     Cancel,
     Finished,
     Forget,
@@ -55,12 +54,12 @@ if TYPE_CHECKING:
 
 _NOTHING: dict[str, Any] = {}
 _NOTHING_YET: tuple[float, str | None] = (0.0, None)
-_ALL: tuple[float, str | None] = (1.0, None)
 RETRY = Retry()
 REFS: set[type] = set()
 """The types that stand for a task among arguments; filled by the layer that defines them."""
 _UNDERWAY = Underway()
 _HURRY = Hurry()
+_WAITING = TaskStatus.WAITING
 _READY = TaskStatus.READY
 _RUNNING = TaskStatus.RUNNING
 _COMPLETED = TaskStatus.COMPLETED
@@ -137,16 +136,12 @@ class TaskActor(Waiter, eq=False):
 
     # ------------------------------------------------------------------------- before the first attempt
 
-    @handles(Begin)
-    def _begin(self, message: Begin, out: Outbox) -> None:
-        if self.outcome is not None:
-            return
-        if not self.upstream:
-            return self._become_ready(out)
-        self.status = TaskStatus.WAITING
-        request = Await(self)
+    def begin(self, out: Outbox) -> None:
+        """The scheduler admits it: it sees to its dependencies."""
+        assert self.upstream is not None
+        self.status = _WAITING
         for upstream in self.upstream:
-            out.send((upstream, request))
+            upstream.expected_by(self, out)  # type: ignore[attr-defined]  # they are tasks
 
     @handles(Settled)
     def _upstream_settled(self, message: Settled, out: Outbox) -> None:
@@ -154,12 +149,12 @@ class TaskActor(Waiter, eq=False):
             self.waits.settled(self, message.task, out)  # type: ignore[arg-type]
             return self.waits_changed()
         upstream = self.upstream
-        if self.outcome is not None or upstream is None or message.task not in upstream:
+        if upstream is None or message.task not in upstream:
             return
         del upstream[message.task]
         if message.outcome.error is not None and self.options.on_upstream_failure == "fail":
             return self._upstream_failed(message, out)
-        if not upstream and self.status is TaskStatus.WAITING:
+        if not upstream and self.status is _WAITING:
             self._become_ready(out)
 
     def shows(self, upstream: Behaviour) -> bool:
@@ -206,14 +201,18 @@ class TaskActor(Waiter, eq=False):
 
     # ------------------------------------------------------------------------------------- an attempt
 
-    @handles(Started)
-    def _started(self, message: Started, out: Outbox) -> None:
+    def begun_by(self, worker: Behaviour, out: Outbox) -> None:
+        """A worker begins an attempt."""
         self.status = _RUNNING
         self.attempt += 1
-        self.worker = message.worker
+        self.worker = worker
         if self.stopping is not None:  # cancelled while the worker was being told
-            out.send((message.worker, Interrupt(self, self.stopping)))
-        elif message.begun:
+            out.send((worker, Interrupt(self, self.stopping)))
+
+    @handles(Started)
+    def _started(self, message: Started, out: Outbox) -> None:
+        self.begun_by(message.worker, out)
+        if message.begun and self.stopping is None:
             self._underway(_UNDERWAY, out)
 
     @handles(Underway)
@@ -246,7 +245,8 @@ class TaskActor(Waiter, eq=False):
         if self.outcome is not None:
             return
         error, stopping = message.error, self.stopping
-        self.stopping = None
+        if stopping is not None:
+            self.stopping = None
         if error is None:
             return self._settle(Outcome(_COMPLETED, message.value), out)
         if isinstance(stopping, TaskCancelled) and message.stopped:
@@ -350,18 +350,19 @@ class TaskActor(Waiter, eq=False):
     def _settle(self, outcome: Outcome[Any], out: Outbox) -> None:
         self.outcome = outcome
         self.status = outcome.status
-        if outcome.error is None:
-            self.progress = _ALL if self.progress is _NOTHING_YET else (1.0, self.progress[1])
         if self.timer is not None:
             self._clear_timer()
         settled = Settled(self, outcome)
         out.send((self.owner, settled))
         if self.waiters is not None:
-            for waiter in self.waiters:
-                out.send((waiter, settled))
-                if outcome.error is not None and type(waiter) is TaskActor and waiter.shows(self):
-                    self.observed = True
-            self.waiters = None
+            waiters, self.waiters = self.waiters, None
+            for waiter in waiters:
+                if type(waiter) is TaskActor and outcome.error is None:
+                    waiter._upstream_settled(settled, out)  # at once: it leads no further
+                else:
+                    out.send((waiter, settled))
+                    if type(waiter) is TaskActor and waiter.shows(self):
+                        self.observed = True
         if self.answers is not None:
             for answer in self.answers:
                 out.reply(answer, None)
@@ -371,14 +372,25 @@ class TaskActor(Waiter, eq=False):
                 out.send((upstream, Forget(self)))
         self._let_go()
 
+    def forsake(self, error: BaseException, out: Outbox) -> None:
+        """The system has failed: it is settled, whatever became of its code."""
+        if self.outcome is None:
+            self.observed = True  # nobody could have done anything about it
+            self._fail(error, out)
+
     def _let_go(self) -> None:
         """Keep nothing alive but the outcome."""
-        self.label = function_name(self.function)
-        self.function = self.context = self.packed = self.upstream = None
-        self.args, self.kwargs = (), _NOTHING
-        options = self.options
-        if options.after or options.kwargs:
-            self.options = options.replace(after=(), kwargs=_NOTHING)
+        function = self.function
+        self.label = getattr(function, "__qualname__", None) or function_name(function)
+        self.function = self.context = None
+        if self.args:
+            self.args = ()
+        if self.kwargs:
+            self.kwargs, self.options = _NOTHING, self.options.replace(kwargs=_NOTHING)
+        if self.upstream is not None:
+            self.upstream = None
+        if self.packed is not None:
+            self.packed = None
 
     def held_no_more(self, out: Outbox) -> None:
         """Somebody who might have looked at the outcome is gone.
@@ -402,15 +414,20 @@ class TaskActor(Waiter, eq=False):
             self.timer.cancel()
             self.timer = None
 
+    def expected_by(self, waiter: Behaviour, out: Outbox, *, probed: bool = False) -> None:
+        """Somebody wants to hear how it ends."""
+        if self.outcome is not None:
+            return out.send((waiter, Settled(self, self.outcome)))
+        if self.waiters is None:
+            self.waiters = {waiter: None}
+        else:
+            self.waiters[waiter] = None
+        if self.waits is not None and not probed:
+            self.waits.probe_late(self, out)
+
     @handles(Await)
     def _await(self, message: Await, out: Outbox) -> None:
-        if self.outcome is not None:
-            return out.send((message.waiter, Settled(self, self.outcome)))
-        if self.waiters is None:
-            self.waiters = {}
-        self.waiters[message.waiter] = None
-        if self.waits is not None and not message.probed:
-            self.waits.probe_late(self, out)
+        self.expected_by(message.waiter, out, probed=message.probed)
 
     @handles(Forget)
     def _forget(self, message: Forget, out: Outbox) -> None:

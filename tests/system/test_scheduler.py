@@ -9,11 +9,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from actorsched._core.behaviour import Behaviour
-from actorsched._system.scheduler import NewWorkers, Pool, ReusedWorkers, Scheduler
+from actorsched._core.behaviour import Behaviour, Outbox
+from actorsched._system.scheduler import Pool, ReusedWorkers, Scheduler
 from actorsched.messages import (
     Assign,
-    Begin,
     Idle,
     Lend,
     PriorityChanged,
@@ -40,6 +39,7 @@ class Job(Behaviour):
     upstream: dict[Behaviour, None] | None = None
     worker: Behaviour | None = None
     ready: bool = False
+    begun: bool = False
 
     def __repr__(self) -> str:
         return self.name
@@ -47,13 +47,27 @@ class Job(Behaviour):
     def admitted(self) -> None:
         self.ready = True
 
+    def begin(self, out: Outbox) -> None:
+        self.begun = True
+
+
+class NewWorkers:
+    """A staff without limits: everybody gets a worker of his own."""
+
+    def assign(self, task: Any, out: Outbox) -> bool:
+        out.send((Worker(), Assign(task)))
+        return True
+
+    def idle(self, worker: Behaviour) -> None:
+        pass
+
 
 class World:
     """A scheduler with one pool, and the jobs that run in it."""
 
     def __init__(self, limit: int | None = 1, staff: Any = None) -> None:
         self.out = Recorder()
-        self.pool = Pool("loop", limit, staff or NewWorkers(Worker))
+        self.pool = Pool("loop", limit, staff or NewWorkers())
         self.scheduler = Scheduler(pools={"loop": self.pool})
 
     def tell(self, message: object) -> str:
@@ -68,7 +82,7 @@ class World:
                 case Assign(task=Job() as job):
                     job.worker = to
                     words.append(f"assign {job}")
-                case Resume() | Withdrawn() | Begin():
+                case Resume() | Withdrawn():
                     words.append(f"{type(message).__name__.lower()} {to}")
                 case _:
                     raise AssertionError(message)
@@ -104,7 +118,8 @@ def test_a_task_with_dependencies_is_only_admitted() -> None:
     world = World()
     (job,) = jobs("a3")
     job.upstream = {}
-    assert world.submit(job) == "begin a"
+    assert world.submit(job) == ""
+    assert job.begun
     assert not job.ready
     assert world.tell(Ready(job)) == "assign a"
 
@@ -204,8 +219,11 @@ def test_without_a_limit_a_slot_is_regained_at_once_whoever_waits_for_a_worker()
         def __init__(self) -> None:
             self.free = [Worker(), Worker()]
 
-        def hire(self) -> Behaviour | None:
-            return self.free.pop() if self.free else None
+        def assign(self, task: Any, out: Outbox) -> bool:
+            if self.free:
+                out.send((self.free.pop(), Assign(task)))
+                return True
+            return False
 
         def idle(self, worker: Behaviour) -> None:
             self.free.append(worker)
@@ -225,15 +243,23 @@ def test_idle_workers_are_used_again_up_to_a_number() -> None:
         made.append(Worker())
         return made[-1]
 
-    staff = ReusedWorkers(make)
-    first = staff.hire()
-    staff.idle(first)  # type: ignore[arg-type]
-    assert staff.hire() is first
-    workers = [staff.hire() for _ in range(100)]
+    staff, out = ReusedWorkers(make), Recorder()
+
+    def assigned() -> Behaviour:
+        (job,) = jobs("a3")
+        assert staff.assign(job, out)  # type: ignore[arg-type]
+        ((worker, message),) = out.taken()
+        assert message.task is job  # type: ignore[attr-defined]
+        return worker
+
+    first = assigned()
+    staff.idle(first)
+    assert assigned() is first
+    workers = [assigned() for _ in range(100)]
     for worker in workers:
-        staff.idle(worker)  # type: ignore[arg-type]
+        staff.idle(worker)
     for _ in range(100):
-        staff.hire()
+        assigned()
     assert len(made) == 101 + 36
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from actorsched._core.behaviour import Behaviour
+from actorsched._core.behaviour import Behaviour, Outbox
 from actorsched._core.lifecycle import ALLOWED
 from actorsched._system.nursery import Nursery
 from actorsched._system.task import TaskActor
@@ -15,7 +15,6 @@ from actorsched.exceptions import DependencyFailed, TaskCancelled, TaskTimeout
 from actorsched.messages import (
     AttemptExpired,
     Await,
-    Begin,
     Cancel,
     Finished,
     Forget,
@@ -50,6 +49,9 @@ class Peg(Behaviour):
     def __repr__(self) -> str:
         return self.title
 
+    def expected_by(self, waiter: Behaviour, out: Outbox) -> None:
+        out.send((self, Await(waiter)))
+
 
 class World:
     """One task, and pegs for all others."""
@@ -65,7 +67,7 @@ class World:
             number=7,
             function=len,
             args=("abc",),
-            kwargs={},
+            kwargs=options.get("kwargs", {}),
             options=task_options(options),
             context=None,
             host="loop",
@@ -75,7 +77,7 @@ class World:
 
     def tell(self, *messages: object) -> list[object]:
         """Tell the task something; answers with what it says to others than its scope."""
-        said = []
+        said = self.out.taken()
         for message in messages:
             before = self.task.status
             self.task.receive(message, self.out)
@@ -83,6 +85,11 @@ class World:
                 assert self.task.status in ALLOWED[before], f"{before} -> {self.task.status}"
             said += self.out.taken()
         return [message for to, message in said if to is not self.nursery]
+
+    def begin(self) -> list[object]:
+        """The scheduler admits it."""
+        self.task.begin(self.out)
+        return self.tell()
 
     def run(self) -> None:
         """Get as far as the first attempt."""
@@ -112,7 +119,7 @@ def test_a_task_without_dependencies_is_ready_when_it_is_admitted() -> None:
 def test_a_task_asks_everybody_that_it_depends_on_and_is_ready_when_the_last_is_in() -> None:
     one, two = Peg("one"), Peg("two")
     world = World(one, two)
-    assert names(world.tell(Begin())) == ["Await", "Await"]
+    assert names(world.begin()) == ["Await", "Await"]
     assert world.status is TaskStatus.WAITING
     assert world.tell(Settled(two, DONE)) == []
     assert names(world.tell(Settled(one, DONE))) == ["Ready"]
@@ -122,7 +129,7 @@ def test_a_task_asks_everybody_that_it_depends_on_and_is_ready_when_the_last_is_
 def test_the_first_upstream_that_fails_fails_the_task_which_lets_go_of_the_others() -> None:
     one, two = Peg("one"), Peg("two")
     world = World(one, two)
-    world.tell(Begin())
+    world.begin()
     failed: Outcome[Any] = Outcome(TaskStatus.FAILED, error=ValueError("x"))
     assert names(world.tell(Settled(one, failed))) == ["Forget"]
     assert isinstance(world.task.outcome.error, DependencyFailed)  # type: ignore[union-attr]
@@ -132,7 +139,7 @@ def test_the_first_upstream_that_fails_fails_the_task_which_lets_go_of_the_other
 def test_a_cancelled_upstream_cancels_the_task_for_the_same_reason() -> None:
     one = Peg("one")
     world = World(one)
-    world.tell(Begin())
+    world.begin()
     world.tell(Settled(one, Outcome(TaskStatus.CANCELLED, error=TaskCancelled("c", reason="why"))))
     assert world.status is TaskStatus.CANCELLED
     assert world.task.outcome.error.reason == "why"  # type: ignore[union-attr]
@@ -141,7 +148,7 @@ def test_a_cancelled_upstream_cancels_the_task_for_the_same_reason() -> None:
 def test_a_task_that_runs_whatever_became_of_its_upstream_waits_for_all_of_it() -> None:
     one, two = Peg("one"), Peg("two")
     world = World(one, two, on_upstream_failure="run")
-    world.tell(Begin())
+    world.begin()
     assert world.tell(Settled(one, Outcome(TaskStatus.FAILED, error=ValueError()))) == []
     assert names(world.tell(Settled(two, DONE))) == ["Ready"]
 
@@ -151,10 +158,10 @@ def test_a_task_that_is_cancelled_before_it_is_ready_is_settled_at_once(begun: b
     one = Peg("one")
     world = World(one)
     if begun:
-        world.tell(Begin())
+        world.begin()
     assert names(world.tell(Cancel("no"))) == ["Forget"]
     assert world.status is TaskStatus.CANCELLED
-    assert world.tell(Begin(), Settled(one, DONE)) == []
+    assert world.tell(Settled(one, DONE)) == []
     assert world.status is TaskStatus.CANCELLED
 
 
@@ -189,7 +196,6 @@ def test_a_task_that_returns_has_completed_and_lets_go_of_everything() -> None:
     task = world.task
     assert task.outcome.value == 5  # type: ignore[union-attr]
     assert (task.function, task.args, task.context, task.worker) == (None, (), None, None)
-    assert task.progress == (1.0, None)
     assert dict(task.options.kwargs) == {}
     assert task.name == "n"
 
@@ -229,7 +235,6 @@ def test_nothing_that_comes_after_the_end_changes_anything() -> None:
         Report(0.1, "x"),
         GivenBack(),
         Hurry(),
-        Begin(),
     ]
     for message in late:
         assert world.tell(message) == [], message
