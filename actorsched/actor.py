@@ -16,7 +16,11 @@ from typing import (
     cast,
 )
 
+import msgspec
+
 from actorsched._system.asking import ask, close_stream, ended, inside, make_call, next_item, telling
+from actorsched._system.cell_lives import STOPPED
+from actorsched._system.cell_state import Life
 from actorsched._system.handlers import HANDLER
 from actorsched._system.stream import StreamSource
 from actorsched.durations import Duration, seconds
@@ -32,6 +36,7 @@ A = TypeVar("A", bound="Actor")
 P = ParamSpec("P")
 
 _NORMAL = int(Priority.NORMAL)
+_STOPPED = Life.STOPPED
 
 
 class Actor:
@@ -80,13 +85,10 @@ def is_actor_class(value: object) -> TypeGuard[type[Actor]]:
     return isinstance(value, type) and issubclass(value, Actor)
 
 
-class ActorRef(Generic[A]):
+class ActorRef(msgspec.Struct, Generic[A], eq=False, weakref=True):
     """An actor, from outside. Refs are equal when they mean the same actor; they stay valid over restarts."""
 
-    __slots__ = ("__weakref__", "_cell")
-
-    def __init__(self, cell: object) -> None:
-        self._cell = cast("ActorCell", cell)  # what it is concerns nobody outside
+    _cell: ActorCell
 
     def __repr__(self) -> str:
         return f"<ActorRef {self.name!r} {self._cell.life.name.lower()}>"
@@ -109,7 +111,7 @@ class ActorRef(Generic[A]):
     @property
     def alive(self) -> bool:
         """Whether it has not ended for good."""
-        return self._cell.life.name != "STOPPED"
+        return self._cell.life is not _STOPPED
 
     @property
     def queued(self) -> int:
@@ -204,8 +206,10 @@ class ActorRef(Generic[A]):
                 stop all the same.
         """
         cell = self._cell
-        cell.kernel.post(cell, Stop(ExitReason("stopped")))
-        if self.alive and not inside(cell):
+        if cell.stopped_at_once():
+            return
+        cell.kernel.post(cell, Stop(STOPPED))
+        if cell.life is not _STOPPED and not inside(cell):
             await ended(cell, waits=True)
 
     async def kill(self) -> None:
@@ -216,7 +220,7 @@ class ActorRef(Generic[A]):
         """
         cell = self._cell
         cell.kernel.post(cell, Kill(ExitReason("killed")))
-        if self.alive and not inside(cell):
+        if cell.life is not _STOPPED and not inside(cell):
             await ended(cell)
 
     def link(self, other: ActorRef[Any]) -> None:
@@ -227,7 +231,7 @@ class ActorRef(Generic[A]):
         """
         mine, theirs = self._cell, other._cell
         for cell in (mine, theirs):
-            if cell.life.name == "STOPPED":
+            if cell.life is _STOPPED:
                 raise cell.gone(f"{mine.name!r} and {theirs.name!r} were not linked")
         mine.kernel.post(mine, Link(theirs))
         mine.kernel.post(theirs, Link(mine))

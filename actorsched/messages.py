@@ -355,13 +355,6 @@ class Refused(msgspec.Struct, frozen=True, eq=False):
 # --------------------------------------------------------------------------------------- supervision
 
 
-class Adopt(msgspec.Struct, frozen=True, eq=False):
-    """Anyone to supervisor: this is a child of yours now; it is starting."""
-
-    child: Behaviour
-    restart: Literal["permanent", "transient", "temporary"]
-
-
 class Up(msgspec.Struct, frozen=True, eq=False):
     """Child to supervisor: I have started."""
 

@@ -37,7 +37,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 HOMES: dict[str, tuple[str, ...]] = {
     "anyio": ("_kernel", "_hosting", "_system", "flow", "pipeline", "runtime", "scope", "spawning"),
     "cloudpickle": ("_hosting.by_value",),
-    "msgspec": ("messages", "options", "_core", "_hosting", "_system", "task"),
+    "msgspec": ("messages", "options", "_core", "_hosting", "_system", "actor", "task"),
     "rich": ("cli", "demo"),
     "trio": ("_kernel", "_hosting.child_loop"),
     "uvloop": ("_kernel", "_hosting.child_loop", "runtime"),

@@ -110,7 +110,7 @@ _EXPECTED: Final = Expected()
 class Supervision(Generic[C]):
     """The children of one supervisor, and the decisions about them."""
 
-    __slots__ = ("_children", "_closed", "_down", "_spec", "_stopping", "_window")
+    __slots__ = ("_children", "_closed", "_down", "_restarted", "_spec", "_stopping", "_window")
 
     def __init__(self, spec: Supervise) -> None:
         self._spec = spec
@@ -118,6 +118,7 @@ class Supervision(Generic[C]):
         self._stopping: set[C] = set()  # told to stop by a restart
         self._down: set[C] = set()  # ended, to be started by a restart
         self._window: _Window[C | None] = _Window(spec.period)
+        self._restarted = False  # nothing but the first dict has known a child before
         self._closed = False
 
     def __len__(self) -> int:
@@ -143,14 +144,8 @@ class Supervision(Generic[C]):
         Raises:
             ValueError: It is a child already, the restart type does not exist, or the supervisor is closing.
         """
-        if self._closed:
-            self._refuse(child, "cannot be added: its supervisor is closing")
-        if child in self._children:
-            self._refuse(child, "cannot be added: it is a child already")
-        if restart not in RESTARTS:
-            self._refuse(
-                child, f"cannot be added with restart={restart!r}: choose from {', '.join(RESTARTS)}"
-            )
+        if self._closed or child in self._children or restart not in RESTARTS:
+            self._refuse(child, f"cannot be added{self._obstacle(child, restart)}")
         self._children[child] = restart
 
     def remove(self, child: C) -> None:
@@ -159,7 +154,8 @@ class Supervision(Generic[C]):
         Raises:
             ValueError: It is not a child.
         """
-        self._known(child)
+        if child not in self._children:
+            self._known(child)
         self._forget(child)
 
     def starting(self, child: C) -> None:
@@ -237,6 +233,7 @@ class Supervision(Generic[C]):
         if count >= self._spec.max_restarts:
             self._forget(child)
             return Escalate(stop=self.close(), restarts=count)
+        self._restarted = True
         whose = child if self._spec.strategy == "one_for_one" else None
         backoff = self._spec.backoff
         delay = growing(backoff.delay, backoff.factor, backoff.max, self._window.own(whose) + 1)
@@ -262,15 +259,23 @@ class Supervision(Generic[C]):
 
     def _forget(self, child: C) -> None:
         del self._children[child]
-        self._window.forget(child)
-        self._stopping.discard(child)
-        self._down.discard(child)
+        if self._restarted:
+            self._window.forget(child)
+            self._stopping.discard(child)
+            self._down.discard(child)
 
     def _known(self, child: C) -> RestartType:
         restart = self._children.get(child)
         if restart is None:
             self._refuse(child, "is not a child of this supervisor: it was never added, or is forgotten")
         return restart
+
+    def _obstacle(self, child: C, restart: str) -> str:
+        if self._closed:
+            return ": its supervisor is closing"
+        if child in self._children:
+            return ": it is a child already"
+        return f" with restart={restart!r}: choose from {', '.join(RESTARTS)}"
 
     def _refuse(self, child: C, fault: str) -> NoReturn:
         raise ValueError(f"{shown(child)} {fault}")

@@ -34,6 +34,9 @@ from actorsched.messages import (
 _CHILD_PATIENCE = 5.0
 """Seconds that an actor's children have to stop before they are killed, when the actor fails."""
 
+STOPPED = ExitReason("stopped")
+"""Of every actor that somebody asked to stop."""
+
 _log = logging.getLogger("actorsched.actor")
 
 # Bound once: reading a member through its class costs as much as a call before Python 3.12.
@@ -62,15 +65,20 @@ class CellLives(CellTurns, eq=False):
         else:
             self._started()
 
-    def begin_first_life(self) -> Hook | None:
-        """Begin the life in which it is spawned. Answers with `on_start`, if its spawner is to carry that."""
-        self.begin_life()
-        hook = self.hook
-        if hook is None or not self.kernel.lender.ready:
-            self.schedule()
-            return None
-        self.turn, self.hook = hook, None
-        return hook
+    def begin_first_life(self) -> None:
+        """Begin the life in which it is spawned. If `on_start` has the turn then, its spawner is to carry it.
+
+        An error of the constructor leaves here.
+        """
+        if self.hosted or self.table.has_start:
+            self.begin_life()
+            if self.kernel.lender.ready:
+                self.turn, self.hook = self.hook, None
+            else:
+                self.schedule()
+        else:  # it has started, and nobody has waited for that
+            self.instance = self.context.copy().run(self.actor_class, *self.args, **self.kwargs)
+            self.life, self.born = _RUNNING, True
 
     def _started(self) -> None:
         self.life = _RUNNING
@@ -117,7 +125,7 @@ class CellLives(CellTurns, eq=False):
 
     @handles(Start)
     def _start(self, message: Start, out: Outbox) -> None:
-        if self.life != _DOWN:
+        if self.life is not _DOWN:
             return
         self.recalled = True
         try:
@@ -135,9 +143,33 @@ class CellLives(CellTurns, eq=False):
             self._end(ExitReason("failed", error), returns=self.born and self.leaving is None)
             self.fail_links(error, self, {self})
 
+    def stopped_at_once(self) -> bool:
+        """Stop now if there is nothing to be done for it and nobody to be told. Answers whether it has ended.
+
+        Idle, without children, timers, watchers or an `on_stop`: that is how most actors are stopped, and
+        `Stop` with all that follows would come to the same.
+        """
+        lane = self.lane
+        if (
+            self.life is not _RUNNING
+            or self.turn is not None
+            or self.extras is not None
+            or lane.queue
+            or lane.ranked
+            or self.table.has_stop
+            or self.hosted
+            or self.kernel.mail
+            or not self.supervisor.left(self)
+        ):
+            return False
+        self.life, self.ending, self.instance = _STOPPED, STOPPED, None
+        if self.on_stopped is not None:
+            self.on_stopped(self.owner)
+        return True
+
     @handles(Stop)
     def _stop(self, message: Stop, out: Outbox) -> None:
-        if self.life == _STOPPED:
+        if self.life is _STOPPED:
             return
         if message.restart:
             if self.ending is None and self.leaving is None:
@@ -145,17 +177,15 @@ class CellLives(CellTurns, eq=False):
             return
         if self.leaving is None:
             self.leaving = message.reason
-        match self.life:
-            case Life.RUNNING:
-                self.life = _DRAINING
-                self.go_on_ending()
-            case Life.ENDING:
-                self._end_for_good()
-            case Life.DOWN:
-                self.ending, self.returns = message.reason, False
-                self._life_over()
-            case _:  # STARTING goes on to drain when it has started; DRAINING does already
-                pass
+        life = self.life  # STARTING goes on to drain when it has started; DRAINING does already
+        if life is _RUNNING:
+            self.life = _DRAINING
+            self.go_on_ending()
+        elif life is _ENDING:
+            self._end_for_good()
+        elif life is _DOWN:
+            self.ending, self.returns = message.reason, False
+            self._life_over()
 
     def _end_for_good(self) -> None:
         """No other life will follow, although one would have."""
@@ -166,12 +196,12 @@ class CellLives(CellTurns, eq=False):
 
     @handles(Kill)
     def _kill(self, message: Kill, out: Outbox) -> None:
-        if self.life == _STOPPED:
+        if self.life is _STOPPED:
             return
         if message.restart and (self.leaving is not None or (self.ending is not None and not self.returns)):
             message = Kill(self.leaving or self.ending or message.reason)  # it goes for good, only sooner
         self.killed = True
-        if self.life == _DOWN:
+        if self.life is _DOWN:
             if not message.restart:
                 self.ending, self.returns = message.reason, False
                 self._life_over()
@@ -208,14 +238,14 @@ class CellLives(CellTurns, eq=False):
         extras = self.extras
         if self.turn is not None:
             return
-        if self.life == _DRAINING:
+        if self.life is _DRAINING:
             if not self.lane and not (extras is not None and extras.room):
                 assert self.leaving is not None
                 self._end(self.leaving, returns=False)
             return
         if extras is not None and (extras.streams or extras.supervisor is not None):
             return
-        if self.life != _ENDING or self.hook is not None:
+        if self.life is not _ENDING or self.hook is not None:
             return
         if (self.hosted or self.table.has_stop) and not self.killed and self.instance is not None:
             self.hook = Hook(self.owner, "on_stop", self.context.copy(), (self.ending,))
@@ -260,7 +290,7 @@ class CellLives(CellTurns, eq=False):
 
     @handles(Discard)
     def _discard(self, message: Discard, out: Outbox) -> None:
-        if self.life == _DOWN:
+        if self.life is _DOWN:
             assert self.ending is not None
             self.returns = False
             self._bury(self.ending)

@@ -74,7 +74,7 @@ class CellState(Waiter, eq=False):
     context: Context
     """Where it was spawned; each life starts in a copy."""
     lane: UserLane[Call | Letter]  # pyright: ignore[reportInvalidTypeArguments] # a priority for all letters
-    supervisor: Behaviour
+    supervisor: Supervisor
     given_name: str | None
     number: int
     on_stopped: Callable[[ActorCell], None] | None = None

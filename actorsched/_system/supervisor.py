@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, cast
 from actorsched._core.behaviour import Behaviour, Outbox, Timer, handles
 from actorsched._core.supervision import Escalate, Expected, Forget, Restart, Supervision
 from actorsched.messages import (
-    Adopt,
     Close,
     Closed,
     Discard,
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from actorsched._system.waiting import Waiter
+    from actorsched.options import Restart as RestartType
 
 _START = Start()
 _DISCARD = Discard()
@@ -93,13 +93,23 @@ class Supervisor(Behaviour):
         children = list(self.children) if self.closing is None else self.closing
         return cast("list[Waiter]", children)
 
-    @handles(Adopt)
-    def _adopt(self, message: Adopt, out: Outbox) -> None:
+    def adopt(self, child: Behaviour, restart: RestartType, out: Outbox) -> None:
+        """A child is starting. Called rather than sent: nothing in transit can be about it yet."""
         if self.closing is None:
-            return self.children.add(message.child, message.restart)
+            return self.children.add(child, restart)
         if not self.over:
-            self.closing.append(message.child)
-        out.send((message.child, Kill(_SHUTDOWN)))
+            self.closing.append(child)
+        out.send((child, Kill(_SHUTDOWN)))
+
+    def left(self, child: Behaviour) -> bool:
+        """A child that is running ends for good, as it was asked to.
+
+        Answers whether nothing follows from that here; otherwise it has to say `Exited` when it has ended.
+        """
+        if self.plans or self.closing is not None:
+            return False
+        self.children.remove(child)
+        return True
 
     @handles(Up)
     def _up(self, message: Up, out: Outbox) -> None:

@@ -14,7 +14,6 @@ from actorsched._core.supervision import Supervision
 from actorsched._core.timers import TimerEntry, Timers
 from actorsched._system.supervisor import PATIENCE, Supervisor
 from actorsched.messages import (
-    Adopt,
     Close,
     Closed,
     Discard,
@@ -101,7 +100,7 @@ class World:
         self.supervisor = Supervisor(owner=Owner(), children=Supervision(spec or Supervise()))
         self.children = {name: Child(name) for name in children}
         for name, child in self.children.items():
-            self.tell(Adopt(child, types.get(name, "transient")))
+            self.supervisor.adopt(child, types.get(name, "transient"), self.out)
 
     def __getitem__(self, name: str) -> Child:
         return self.children[name]
@@ -434,7 +433,7 @@ def test_a_child_that_comes_while_all_are_stopped_is_killed_and_waited_for() -> 
     world = World(children="ab")
     world.closes()
     world.children["c"] = Child("c")
-    world.tell(Adopt(world["c"], "permanent"))
+    world.supervisor.adopt(world["c"], "permanent", world.out)
     assert world.heard() == "kill c"
     assert world.leaves("b") == ""
     assert world.leaves("c") == "stop a"
@@ -445,9 +444,29 @@ def test_a_child_that_comes_when_all_is_over_is_killed() -> None:
     world = World(children="")
     world.closes()
     world.children["c"] = Child("c")
-    world.tell(Adopt(world["c"], "permanent"))
+    world.supervisor.adopt(world["c"], "permanent", world.out)
     assert world.heard() == "kill c"
     assert world.leaves("c") == ""
+
+
+# ------------------------------------------------------------------------------- children that leave at once
+
+
+def test_a_child_that_leaves_when_nothing_is_under_way_is_forgotten_at_once() -> None:
+    world = World(children="ab")
+    assert world.supervisor.left(world["b"])
+    assert world.heard() == ""
+    assert world.closes() == "stop a"
+
+
+def test_a_child_does_not_leave_unheard_while_others_are_restarted_or_all_are_stopped() -> None:
+    world = World(Supervise("one_for_all"), children="ab")
+    world.fails("a")
+    assert not world.supervisor.left(world["b"])
+    assert world.stops("b") == "start a"
+    assert world.closes() == "stop a"
+    assert not world.supervisor.left(world["a"])
+    assert world.stops("a") == "closed"
 
 
 # ---------------------------------------------------------------------------------- simulated children
@@ -567,7 +586,8 @@ class SupervisorMachine(RuleBasedStateMachine):
     def adopt(self, restart: Restart) -> None:
         child = Child(f"c{len(self.lives)}")
         self.lives[child] = Life(child, restart)
-        self.tell(Adopt(child, restart))
+        self.world.supervisor.adopt(child, restart, self.world.out)
+        self.deliver()
 
     @precondition(lambda self: self.having("running", "starting", "pausing"))
     @rule(data=st.data())
@@ -594,6 +614,16 @@ class SupervisorMachine(RuleBasedStateMachine):
             self.ends(life, "stopped", "gone")
         else:
             life.state = "stopping"
+
+    @precondition(lambda self: self.having("running"))
+    @rule(data=st.data())
+    def one_leaves_at_once(self, data: st.DataObject) -> None:
+        life = self.pick(data, "running")
+        if self.world.supervisor.left(life.child):
+            assert not self.world.out.sent
+            life.state = "gone"
+        else:
+            self.ends(life, "stopped", "gone")
 
     @precondition(lambda self: self.having("starting", "running"))
     @rule(data=st.data())
