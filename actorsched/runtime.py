@@ -14,6 +14,7 @@ from actorsched._kernel.current import CURRENT
 from actorsched._kernel.kernel import Kernel
 from actorsched._system.asking import ended, inside_of
 from actorsched._system.carrying import Lender
+from actorsched._system.collapse import Collapse
 from actorsched._system.system import System
 from actorsched.actor import ActorRef
 from actorsched.durations import Duration, seconds
@@ -89,6 +90,7 @@ class Runtime(Scope):
         self._patience = seconds(shutdown_timeout, field="shutdown_timeout")
         self._entered = False
         self._deadline: TimerEntry | None = None
+        self._collapse: Collapse | None = None
         self._ending = False  # somebody has begun to close it
         self._ended = False
         self._waiting: list[Future] = []  # who waits until it is closed
@@ -126,6 +128,8 @@ class Runtime(Scope):
         What is left of it ends as well as it can, and the error leaves the runtime.
         """
         self._nursery.fail(error, "the runtime itself has failed", self._system.kernel)
+        self._collapse = Collapse(self._system, error)
+        self._collapse.begin(self._patience)
 
     # ------------------------------------------------------------------------------------------ the end
 
@@ -138,6 +142,8 @@ class Runtime(Scope):
         with CancelScope(shield=True):
             late = await self._ended_in_spite_of_all()
         self._drop_deadline()
+        if self._collapse is not None:
+            self._collapse.cancel()
         self._closed()
         return self._raise(error, late if end is None else end)
 
@@ -245,9 +251,10 @@ class Runtime(Scope):
         CURRENT.set(None)  # not in the name of whoever asked for it
         system = self._system
         try:
-            while any(scope.busy for scope in system.scopes):
-                for scope in reversed(list(system.scopes)):
-                    await scope.end(self._patience)
+            with system.kernel.shield():
+                while any(scope.busy for scope in system.scopes):
+                    for scope in reversed(list(system.scopes)):
+                        await scope.end(self._patience)
             self._nursery.log_unseen(system.kernel)
             self._drop_deadline()
             await system.aclose(self._patience)

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, cast
 
 from anyio import CancelScope
+from anyio.lowlevel import checkpoint
 
 from actorsched._system.asking import aside, settled
 from actorsched._system.code_run import without_cancellation
@@ -15,6 +16,9 @@ from actorsched.messages import Close
 from actorsched.spawning import Spawner
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actorsched._system.supervisor import Supervisor
     from actorsched._system.system import System
     from actorsched._system.task import TaskActor
     from actorsched.options import Supervise
@@ -66,7 +70,7 @@ class Scope(Spawner):
         if error is None:
             error = await self.end(None)
         if error is not None:
-            with CancelScope(shield=True):
+            with self._system.kernel.shield():
                 await self.end_all(f"its scope was left: {type(error).__name__}", self._system.patience)
         return error
 
@@ -116,6 +120,8 @@ class Scope(Spawner):
                 while live:
                     task: TaskActor = next(iter(live))  # type: ignore[assignment]
                     await settled(task, certain=certain)
+                    if task in live:  # its nursery has not heard of it yet
+                        await checkpoint()
                 await self._close_feeds(late=False)
                 await self._stop_actors(patience, certain=certain, kill=kill)
                 await self._close_feeds(late=True)
@@ -144,6 +150,11 @@ class Scope(Spawner):
             feed.close(RuntimeClosed(f"{feed.title} was closed, because its scope was left"))
         for feed in feeds:
             await feed.ended()
+
+    def forsake(self, forsaking: Callable[[Nursery, Supervisor | None], object]) -> None:
+        """The system has failed: nothing is waited for any longer."""
+        supervisor, self._supervisor = self._supervisor, None
+        forsaking(self._nursery, supervisor)
 
     # -------------------------------------------------------------------------------------- afterwards
 

@@ -87,7 +87,11 @@ class Carrier:
                 while not self.scope.cancel_called and kernel.backend.is_sound():
                     self._called = False
                     if kernel.take_pump():
-                        await self._pump()
+                        try:
+                            await self._pump()
+                        except Exception as error:  # not of user code: that has been dealt with
+                            kernel.broken(self, self.subject, error)
+                            return
                     elif not await self._park():
                         return
         finally:

@@ -80,7 +80,7 @@ class Kernel:
         self.panic: BaseException | None = None
         self.on_panic: Callable[[BaseException], None] | None = None
         self.collapsed: bool = False
-        """Whether what is left after a panic is being torn down: nothing is certain to be answered any more."""
+        """Whether what is left after a panic is being torn down: nothing is certain to happen any more."""
         self.shields: set[CancelScope] = set()
         """Waits that nothing else may cut short."""
         self.mail: deque[Envelope] = deque()

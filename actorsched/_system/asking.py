@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
-from anyio import CancelScope
-
 from actorsched._core.mailbox import Refusal
 from actorsched._kernel.current import CURRENT
 from actorsched._system.call import Call
@@ -263,7 +261,7 @@ async def _taken_back(call: Call) -> None:
     over = call.when_over()
     call.withdraw(TaskCancelled(f"the sender of {call.title} was cancelled"))
     if not over.done():
-        with CancelScope(shield=True):
+        with call.owner.kernel.shield():
             await over
 
 
@@ -383,7 +381,7 @@ async def _stopped(call: Call) -> None:
     assert source is not None
     if call.context is not None and call.owner.turn is call and source.closing:
         over = call.when_over()
-        with CancelScope(shield=True):
+        with call.owner.kernel.shield():
             await over
         source.raise_trouble()
 
@@ -406,7 +404,7 @@ async def close_stream(call: Call) -> None:
     source.close(call)
     try:
         if not over.done():
-            with CancelScope(shield=True):
+            with kernel.shield():
                 await over
     finally:
         if waiter is not None:

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from anyio import CancelScope
-
 from actorsched._core.behaviour import Outbox, handles
 from actorsched._system.asking import aside, go_on, waiter_of
 from actorsched._system.waiting import Waiter, pass_probe
@@ -76,7 +74,7 @@ class Feed(Waiter, kw_only=True):
             answer = self.kernel.future()
             self.enders.append(answer)
             try:
-                with CancelScope(shield=True):
+                with self.kernel.shield():
                     await aside(self.kernel, answer, f"the end of {self.title}")
             except self.kernel.cancelled as error:  # asyncio's own cancellation gets through every shield
                 cancelled = error

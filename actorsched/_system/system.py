@@ -195,9 +195,7 @@ class System:
             refs += [value for value in kwargs.values() if type(value) in REFS]
         return (True, self._after(refs, {})) if refs else (False, None)
 
-    def _after(
-        self, refs: Iterable[object], upstream: dict[Behaviour, None]
-    ) -> dict[Behaviour, None] | None:
+    def _after(self, refs: Iterable[object], upstream: dict[Behaviour, None]) -> dict[Behaviour, None] | None:
         """Add the tasks that these refs mean, but for those that have completed; None when there is none.
 
         Raises:
