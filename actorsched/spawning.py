@@ -12,14 +12,14 @@ from actorsched.exceptions import DeadlockError
 from actorsched.flow import Flow, completed, mapped
 from actorsched.groups import ActorPool, check_size
 from actorsched.messages import Cancel
-from actorsched.options import DEFAULT, Supervise, actor_options, after_of, task_options
+from actorsched.options import DEFAULT, DEFAULT_ACTOR, Supervise, actor_options, after_of, task_options
 from actorsched.pipeline import Pipeline, Stage
 from actorsched.pipeline import pipeline as put_together
 from actorsched.submission import submission
 from actorsched.task import Task, TaskChain, TaskRef
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Callable, Collection, Iterable
+    from collections.abc import AsyncIterable, Callable, Collection, Iterable, Mapping
     from typing import Unpack
 
     from actorsched._core.routing import Routing
@@ -71,7 +71,10 @@ class Spawner:
                 BaseException: What the actor's constructor or `on_start` raised.
             """
             if isinstance(target, type) and issubclass(target, Actor):
-                return await self._spawn_actor(target, args, options)
+                cell = self._new_actor(target, args, options)
+                if cell.life is not _RUNNING:
+                    await self._system.started(cell)
+                return ActorRef(cell)
             if not options:
                 return TaskRef(self._new_task(target, args, DEFAULT))
             after = after_of(options)
@@ -252,7 +255,9 @@ class Spawner:
 
         async def grow(number: int) -> ActorRef[A]:
             named: dict[str, Any] = {} if name is None else {"name": f"{name}-{number}"}
-            return await self._spawn_actor(actor, args, {**options, **named})
+            cell = self._new_actor(actor, args, {**options, **named})
+            await self._system.started(cell)
+            return ActorRef(cell)
 
         pool = ActorPool(grow, routing)
         try:
@@ -263,16 +268,14 @@ class Spawner:
             raise
         return pool
 
-    async def _spawn_actor(self, actor: Any, args: tuple[Any, ...], options: dict[str, Any]) -> ActorRef[Any]:
-        if self._system.closing or not self._nursery.open:
+    def _new_actor(self, actor: Any, args: tuple[Any, ...], options: Mapping[str, Any]) -> ActorCell:
+        """Make an actor; it may not have started yet."""
+        if not self._nursery.open:
             self._system.check_open(f"actor {options.get('name') or actor.__qualname__!r}", self._nursery)
         if self._supervisor is None:
             self._supervisor = self._system.supervisor(self._nursery, self._supervise)
-        system = self._system
-        cell = system.new_actor(self._supervisor, actor, Actor, args, actor_options(options))
-        if cell.life is not _RUNNING:
-            await system.started(cell)
-        return ActorRef(cell)
+        checked = actor_options(options) if options else DEFAULT_ACTOR
+        return self._system.new_actor(self._supervisor, actor, Actor, args, checked)
 
 
 async def _cancel_and_wait(task: TaskActor, why: BaseException) -> None:

@@ -97,6 +97,29 @@ async def test_actors_that_have_stopped_are_gone_at_once(no_collector: None) -> 
         assert not any(cell() for cell in cells)
 
 
+async def test_a_class_that_nobody_uses_any_more_is_collected_though_actors_of_it_have_lived() -> None:
+    def make() -> type[Actor]:
+        class Passing(Idle):
+            async def on_start(self) -> None:
+                await super().on_start()  # what refers to the class, and is known to its table
+
+            async def work(self) -> str:
+                return super().__repr__()
+
+        return Passing
+
+    async with Runtime() as rt:
+        kind = make()
+        ref: Any = await rt.spawn(kind)
+        await ref.ask.work()
+        await ref.stop()
+        left = weakref.ref(kind)
+        del kind, ref
+        await settle()
+        gc.collect()
+        assert left() is None
+
+
 async def test_actors_that_were_busy_are_gone_when_they_have_stopped(no_collector: None) -> None:
     async with Runtime() as rt:
         ref: Any = await rt.spawn(Taker)

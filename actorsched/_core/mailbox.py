@@ -16,6 +16,8 @@ from collections import deque
 from enum import Enum
 from typing import Generic, Protocol, TypeVar
 
+import msgspec
+
 
 class Ranked(Protocol):
     """What the lane wants of a message."""
@@ -41,29 +43,21 @@ class Refusal(Enum):
     """There is no room yet: offer it again with `admit` when there is."""
 
 
-class UserLane(Generic[T]):
-    """Messages from users to one actor.
+class UserLane(msgspec.Struct, Generic[T], eq=False):
+    """Messages from users to one actor."""
 
-    Args:
-        capacity: How many messages may be queued; None for no limit.
-        overflow: "wait", "raise", "drop_oldest" or "drop_newest", as in `actorsched.Mailbox`.
-        normal: The priority that nearly all messages have; those of others cost a little more.
-
-    Attributes:
-        queue: The messages of normal priority; None before the first: an idle actor costs nothing.
-        ranked: Those of other priorities; None while there are none.
-        dead: How many of all these are dead.
-    """
-
-    __slots__ = ("_normal", "capacity", "dead", "overflow", "queue", "ranked")
-
-    def __init__(self, capacity: int | None, overflow: str, normal: int) -> None:
-        self.capacity: int | None = capacity
-        self.overflow: str = overflow
-        self._normal = normal
-        self.queue: deque[T] | None = None
-        self.ranked: dict[int, deque[T]] | None = None
-        self.dead: int = 0
+    capacity: int | None
+    """How many messages may be queued; None for no limit."""
+    overflow: str
+    """ "wait", "raise", "drop_oldest" or "drop_newest", as in `actorsched.Mailbox`."""
+    normal: int
+    """The priority that nearly all messages have; those of others cost a little more."""
+    queue: deque[T] | None = None
+    """The messages of normal priority; None before the first: an idle actor costs nothing."""
+    ranked: dict[int, deque[T]] | None = None
+    """Those of other priorities; None while there are none."""
+    dead: int = 0
+    """How many of all these are dead."""
 
     @property
     def size(self) -> int:
@@ -95,7 +89,7 @@ class UserLane(Generic[T]):
 
     def put(self, message: T) -> None:
         """Take a message in, whatever the capacity."""
-        if message.priority == self._normal:
+        if message.priority == self.normal:
             if self.queue is None:
                 self.queue = deque()
             self.queue.append(message)
@@ -116,9 +110,9 @@ class UserLane(Generic[T]):
     def top(self) -> int:
         """The priority of the next message; the normal one when there is none."""
         if not self.ranked:
-            return self._normal
+            return self.normal
         highest = max(self.ranked)
-        return highest if highest > self._normal or not self.queue else self._normal
+        return highest if highest > self.normal or not self.queue else self.normal
 
     def discard(self, message: T) -> None:
         """A queued message is not to be handled any more."""
@@ -166,15 +160,15 @@ class UserLane(Generic[T]):
         """The next message, dead ones included, when there are priorities besides the normal one."""
         assert self.ranked is not None
         highest = max(self.ranked)
-        if highest < self._normal and self.queue:
+        if highest < self.normal and self.queue:
             return self.queue.popleft()
         return self._pop_ranked(highest)
 
     def _take_least(self) -> T:
         """The oldest live message of the lowest priority."""
         while True:
-            lowest = min(self.ranked) if self.ranked else self._normal
-            if self.queue and lowest >= self._normal:
+            lowest = min(self.ranked) if self.ranked else self.normal
+            if self.queue and lowest >= self.normal:
                 message = self.queue.popleft()
             else:
                 message = self._pop_ranked(lowest)

@@ -118,7 +118,7 @@ class Supervision(Generic[C]):
         self._stopping: set[C] = set()  # told to stop by a restart
         self._down: set[C] = set()  # ended, to be started by a restart
         self._window: _Window[C | None] = _Window(spec.period)
-        self._restarted = False  # nothing but the first dict has known a child before
+        self._restarted = False  # and so the other fields know of no child yet
         self._closed = False
 
     def __len__(self) -> int:
@@ -154,9 +154,10 @@ class Supervision(Generic[C]):
         Raises:
             ValueError: It is not a child.
         """
-        if child not in self._children:
+        if self._children.pop(child, None) is None:
             self._known(child)
-        self._forget(child)
+        if self._restarted:
+            self._forget_restarts(child)
 
     def starting(self, child: C) -> None:
         """Note that the start of a child has begun, as a restart had planned; it counts as running.
@@ -259,10 +260,12 @@ class Supervision(Generic[C]):
 
     def _forget(self, child: C) -> None:
         del self._children[child]
-        if self._restarted:
-            self._window.forget(child)
-            self._stopping.discard(child)
-            self._down.discard(child)
+        self._forget_restarts(child)
+
+    def _forget_restarts(self, child: C) -> None:
+        self._window.forget(child)
+        self._stopping.discard(child)
+        self._down.discard(child)
 
     def _known(self, child: C) -> RestartType:
         restart = self._children.get(child)

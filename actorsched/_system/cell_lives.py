@@ -66,19 +66,15 @@ class CellLives(CellTurns, eq=False):
             self._started()
 
     def begin_first_life(self) -> None:
-        """Begin the life in which it is spawned. If `on_start` has the turn then, its spawner is to carry it.
+        """Begin the life in which it is spawned, when `on_start` is part of it.
 
-        An error of the constructor leaves here.
+        If that has the turn then, the spawner is to carry it. An error of the constructor leaves here.
         """
-        if self.hosted or self.table.has_start:
-            self.begin_life()
-            if self.kernel.lender.ready:
-                self.turn, self.hook = self.hook, None
-            else:
-                self.schedule()
-        else:  # it has started, and nobody has waited for that
-            self.instance = self.context.copy().run(self.actor_class, *self.args, **self.kwargs)
-            self.life, self.born = _RUNNING, True
+        self.begin_life()
+        if self.kernel.lender.ready:
+            self.turn, self.hook = self.hook, None
+        else:
+            self.schedule()
 
     def _started(self) -> None:
         self.life = _RUNNING

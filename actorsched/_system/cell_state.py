@@ -79,9 +79,11 @@ class CellState(Waiter, eq=False):
     number: int
     on_stopped: Callable[[ActorCell], None] | None = None
     """Called when it has ended for good."""
-    rank: int = _NORMAL
     instance: Any = None
     life: Life = Life.STARTING
+    born: bool = False
+    """Whether it has ever started."""
+    rank: int = _NORMAL
     turn: CodeRun | Letter | None = None
     """Whose code is running or suspended, if any."""
     scheduled: bool = False
@@ -95,8 +97,6 @@ class CellState(Waiter, eq=False):
     returns: bool = False
     """Whether another life will follow, or the supervisor has still to decide."""
     killed: bool = False
-    born: bool = False
-    """Whether it has ever started."""
     recalled: bool = False
     """Whether the supervisor has begun the present life, and waits to hear how."""
     extras: Extras | None = None

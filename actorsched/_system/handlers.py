@@ -14,11 +14,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from inspect import Signature, isasyncgenfunction, iscoroutinefunction, signature
 from typing import Any
-from weakref import WeakKeyDictionary
 
 HOOKS = ("on_start", "on_stop")
 HANDLER = "__actorsched_handler__"
 """Where a function that asks, such as `ref.ask.add`, says for which handler: to others it looks plain."""
+
+
+TABLE = "__actorsched_table__"
+"""Where a class of actors has its table."""
 
 
 class Handler:
@@ -76,12 +79,35 @@ def plain_arguments(function: Callable[..., Any]) -> tuple[int, int]:
 
 
 class HandlerTable:
-    """The handlers and hooks of one class of actors."""
+    """The handlers and hooks of one class of actors.
 
-    __slots__ = ("by_function", "_proxies", "handlers", "has_start", "has_stop", "owner")
+    Attributes:
+        kind: The class.
+        owner: Its name.
+        host: Where its actors run unless somebody says otherwise: "loop" or "process".
+        handlers: By name.
+        by_function: By the function that a sender gives, as they are found.
+        has_start: Whether it has an `on_start` of its own,
+        has_stop: and an `on_stop`.
+        is_plain: Whether an instance is made without any code of the class.
+    """
+
+    __slots__ = (
+        "_proxies",
+        "by_function",
+        "handlers",
+        "has_start",
+        "has_stop",
+        "host",
+        "is_plain",
+        "kind",
+        "owner",
+    )
 
     def __init__(self, owner: type, base: type) -> None:
+        self.kind: type = owner
         self.owner: str = owner.__qualname__
+        self.host: str = getattr(owner, "__actorsched_host__", "loop")
         self.handlers: dict[str, Handler] = {}
         self.by_function: dict[object, Handler] = {}
         self._proxies: dict[type, type] = {}
@@ -94,6 +120,13 @@ class HandlerTable:
                 self.handlers[name] = Handler(self.owner, name, function, streams=streams)
         self.has_start: bool = getattr(owner, "on_start", None) is not getattr(base, "on_start", None)
         self.has_stop: bool = getattr(owner, "on_stop", None) is not getattr(base, "on_stop", None)
+        self.is_plain: bool = type(owner) is type and all(
+            getattr(owner, name) is getattr(object, name) for name in ("__new__", "__init__")
+        )
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        """A class that travels leaves its table behind: it becomes None, and is made anew."""
+        return type(None), ()
 
     def find(self, name: str) -> Handler:
         """The handler of that name.
@@ -147,12 +180,14 @@ class HandlerTable:
         return made
 
 
-_tables: WeakKeyDictionary[type, HandlerTable] = WeakKeyDictionary()
-
-
 def table_of(actor: type, base: type) -> HandlerTable:
-    """The table of a class of actors; `base` is `actorsched.Actor`, whose hooks do nothing."""
-    table = _tables.get(actor)
-    if table is None:
-        table = _tables[actor] = HandlerTable(actor, base)
+    """The table of a class of actors; `base` is `actorsched.Actor`, whose hooks do nothing.
+
+    The class itself holds it. The table refers to functions, and these may refer to the class, as those do
+    that call `super()`: held by anybody else, it would keep a class alive that nobody uses any more.
+    """
+    table: HandlerTable | None = getattr(actor, TABLE, None)
+    if table is None or table.kind is not actor:  # the other one is that of a class that it extends
+        table = HandlerTable(actor, base)
+        type.__setattr__(actor, TABLE, table)
     return table

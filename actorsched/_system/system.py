@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from actorsched.options import ActorOptions, TaskOptions
 
 _STARTING = Life.STARTING
+_RUNNING = Life.RUNNING
 _NORMAL = int(Priority.NORMAL)
 THREADS = 40
 """How many plain functions may run in threads at once: the same as anyio's default."""
@@ -234,10 +235,45 @@ class System:
         options: ActorOptions,
     ) -> ActorCell:
         """Make an actor, and begin its life. Unless it is RUNNING then, wait until it has `started`."""
-        cell = self._cell(supervisor, actor_class, base, args, options)
-        cell.begin_first_life()
-        if options.name is not None:
-            self.names[options.name] = cell
+        name = options.name
+        if self.closing:
+            self.check_open(f"actor {name or actor_class.__qualname__!r}")
+        if name is not None and name in self.names:
+            raise ValueError(
+                f"name={name!r} is taken by {self.names[name]!r}; choose another, or stop that one"
+            )
+        table, kwargs, context = table_of(actor_class, base), options.kwargs, copy_context()
+        mailbox: Mailbox = options.mailbox or actor_class.mailbox
+        kind: Callable[..., ActorCell] = ActorCell
+        instance, life = None, _RUNNING  # that of an actor without a start of its own: it is made running
+        if (options.host or table.host) == "process":
+            kind, life = self.staff.hosted_cell, _STARTING
+        elif table.has_start:
+            life = _STARTING
+        elif table.is_plain:  # nobody would see the context
+            instance = actor_class(*args, **kwargs)
+        else:
+            instance = context.copy().run(actor_class, *args, **kwargs)
+        cell = kind(
+            actor_class,
+            table,
+            args,
+            kwargs,
+            context,
+            UserLane(mailbox.capacity, mailbox.overflow, _NORMAL),  # pyright: ignore[reportUnknownArgumentType] # as ActorCell.lane
+            supervisor,
+            name,
+            next(_actor_numbers),
+            None if name is None else self._forget_name,
+            instance,
+            life,
+            life is _RUNNING,
+            kernel=self.kernel,
+        )
+        if life is _STARTING:
+            cell.begin_first_life()
+        if name is not None:
+            self.names[name] = cell
         supervisor.adopt(cell, options.restart, self.kernel)
         if self.kernel.mail:
             self.kernel.drain()
@@ -272,39 +308,6 @@ class System:
             raise
         if waiter is not None:
             await go_on(waiter, cell, begun)
-
-    def _cell(
-        self,
-        supervisor: Supervisor,
-        actor_class: Any,
-        base: type,
-        args: tuple[Any, ...],
-        options: ActorOptions,
-    ) -> ActorCell:
-        if self.closing:
-            self.check_open(f"actor {options.name or actor_class.__qualname__!r}")
-        if options.name is not None and options.name in self.names:
-            raise ValueError(
-                f"name={options.name!r} is taken by {self.names[options.name]!r}; choose another, "
-                "or stop that one"
-            )
-        mailbox: Mailbox = options.mailbox or actor_class.mailbox
-        kind: Callable[..., ActorCell] = ActorCell
-        if (options.host or getattr(actor_class, "__actorsched_host__", "loop")) == "process":
-            kind = self.staff.hosted_cell
-        return kind(
-            actor_class,
-            table_of(actor_class, base),
-            args,
-            options.kwargs,
-            copy_context(),
-            UserLane(mailbox.capacity, mailbox.overflow, _NORMAL),  # pyright: ignore[reportUnknownArgumentType] # as ActorCell.lane
-            supervisor,
-            options.name,
-            next(_actor_numbers),
-            None if options.name is None else self._forget_name,
-            kernel=self.kernel,
-        )
 
     def _forget_name(self, cell: ActorCell) -> None:
         if cell.given_name is not None and self.names.get(cell.given_name) is cell:
