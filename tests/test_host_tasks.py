@@ -319,6 +319,43 @@ async def test_a_long_task_does_not_hold_up_what_was_queued_behind_it(tmp_path: 
         await refs[0]
 
 
+async def test_what_was_queued_behind_a_task_that_is_busy_in_c_is_done_by_others(tmp_path: Path) -> None:
+    with Fifo(tmp_path, "told") as told, Fifo(tmp_path, "go") as go:
+        async with Runtime(hosts=Hosts(max=2)) as rt:
+            async for _ in rt.map(work.double, range(200), host="process"):
+                pass
+            busy = await rt.spawn(work.hold_the_gil, told.path, go.path, host="process")
+            refs = [await rt.spawn(work.double, n, host="process") for n in range(100)]
+            assert [await ref for ref in refs] == [2 * n for n in range(100)]
+            assert busy.status is TaskStatus.RUNNING
+            go.tell()
+            assert await busy == 1
+            assert await rt.run(work.double, 1, host="process") == 2
+
+
+async def test_cancelling_what_is_queued_behind_a_task_that_is_busy_in_c_leaves_that_alone(
+    tmp_path: Path,
+) -> None:
+    log = tmp_path / "log"
+    with Fifo(tmp_path, "told") as told, Fifo(tmp_path, "go") as go:
+        async with Runtime(hosts=Hosts(max=1)) as rt:
+            async for _ in rt.map(work.double, range(200), host="process"):
+                pass
+            busy = await rt.spawn(work.hold_the_gil, told.path, go.path, host="process")
+            unwanted = [await rt.spawn(work.write, str(log), "no", host="process") for _ in range(5)]
+            wanted = await rt.spawn(work.write, str(log), "yes", host="process")
+            pid = await told.told()
+            for ref in unwanted:
+                await ref.cancel()
+            assert [ref.status for ref in unwanted] == [TaskStatus.CANCELLED] * 5
+            assert busy.status is TaskStatus.RUNNING
+            go.tell()
+            assert await busy == 1
+            await wanted
+            assert lines(log) == ["yes"]
+            assert [worker.link.pid for worker in task_hosts(rt)] == [pid], "nobody was killed"
+
+
 @TWO
 async def test_no_more_hosts_than_allowed_and_all_of_them_work_at_once(tmp_path: Path) -> None:
     fifos = [Fifo(tmp_path, f"fifo {n}") for n in range(3)]

@@ -26,7 +26,7 @@ import select
 from _thread import allocate_lock, start_new_thread
 from collections import deque
 from contextvars import copy_context
-from time import monotonic
+from time import monotonic, sleep
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +62,8 @@ if TYPE_CHECKING:
 
 _GATHER = 64
 _GATHER_SECONDS = 0.001
+_HELD_SECONDS = 0.0005
+"""How often to look whether the parent lets tasks begin again; it rarely keeps them from it."""
 _LOOK_MS = 2
 _LOOKS_IN_VAIN = 25
 """After so many looks at which nothing had happened the watchman goes to sleep."""
@@ -105,7 +107,6 @@ class TaskHost:
         self._running: TaskContext | None = None
         self._stopping = False
         self._flushed_at = 0.0
-        self._begin = port.journal.begin
         self._run_async: Any = None
         self._feed = Splitter(ToHost, port.borrower.resolve).feed
         self._watchman = _Watchman(self, port, control)
@@ -198,15 +199,27 @@ class TaskHost:
         if not self._port.journal.has_room:
             self._port.flush()
         context = TaskContext(self._port, run)
-        with self._lock:
-            if run.task_id in self._revoked:
-                self._revoked.discard(run.task_id)
-                return
+        journal = self._port.journal
+        journal.begin(run.task_id)
+        self._lock.acquire()  # which also keeps the processor from looking before the note is seen
+        while journal.held:
+            self._lock.release()
+            self._port.flush_if_needed()
+            sleep(_HELD_SECONDS)
+            self._lock.acquire()
+        revoked = run.task_id in self._revoked
+        if revoked:
+            self._revoked.discard(run.task_id)
+        else:
             self._current = run.task_id
             self._running = context
-        self._watchman.wake()
+        self._lock.release()
+        if not revoked:
+            self._watchman.wake()
+            self._run(run, function, context)
+
+    def _run(self, run: Run, function: _Function | None, context: TaskContext) -> None:
         began = monotonic()
-        self._begin(run.task_id)
         try:
             value = copy_context().run(self._call, run, function, context)
             payload = b"" if value is None else dumps(value, f"the result of task {run.name!r}", "result")

@@ -43,15 +43,17 @@ class Definition:
     Attributes:
         fn_id: Its number, unique in this process.
         body: What travels.
+        travels_by_name: Whether it is never outdated, since it is imported over there.
     """
 
-    __slots__ = ("__weakref__", "_function", "_links", "_surroundings", "body", "fn_id")
+    __slots__ = ("__weakref__", "_function", "_links", "_surroundings", "body", "fn_id", "travels_by_name")
 
     def __init__(self, function: weakref.ref[Any], body: Payload, surroundings: Surroundings | None) -> None:
         self.fn_id: int = next(_numbers)
         self.body: Payload = body
         self._function = function
         self._surroundings = surroundings
+        self.travels_by_name = surroundings is None
         self._links: list[weakref.ref[HostLink]] = []
 
     def __repr__(self) -> str:
@@ -86,6 +88,13 @@ class Definitions:
 
     def __repr__(self) -> str:
         return f"<Definitions: {len(self._known)}>"
+
+    def known(self, function: Callable[..., object]) -> Definition | None:
+        """The definition of a function or class, if there is one that holds."""
+        definition = self._known.get(id(function))
+        if definition is None or definition.travels_by_name or not definition.outdated:
+            return definition
+        return None
 
     def of(self, function: Callable[..., object], what: str) -> Definition:
         """The definition of a function or class.

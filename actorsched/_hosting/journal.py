@@ -1,4 +1,4 @@
-"""What a task host has finished and not yet said, kept where its death cannot take it.
+"""What a task host has begun, and what it has finished and not yet said, kept where its death cannot take it.
 
 The law of this module: it writes notes into the first pages of the host's memory file, and reads them in the
 parent when the host has died. What is noted, and what follows from it, is decided elsewhere.
@@ -13,6 +13,10 @@ The notes lie between two marks, which are words of eight bytes: each changes at
 after the note is written, so half a note is none. Whoever writes to the socket may be kept waiting there by
 a parent that is slow to read, while the main thread goes on and notes more; so the lock here is held for
 moments only, and what was noted meanwhile stays.
+
+A host that is busy in C with one task hears nothing, and its parent cannot wait for it when the tasks behind
+that one are wanted back. So the parent writes that nothing is to begin, and then reads what has: the host
+notes that a task begins, and then reads whether it may. Whichever comes first, both know it.
 """
 
 from __future__ import annotations
@@ -32,6 +36,8 @@ _FROM = 1
 """Where the beginning of the notes stands, in bytes from the beginning of the file."""
 _TO = 2
 """Where their end stands."""
+_HELD = 3
+"""Where the parent writes 1 to keep the host from beginning anything: the one word that is not the host's."""
 _HEAD = 64
 _ROOM = 128 * 1024
 """The end of nearly every task is smaller than that: what is bigger lies in memory of its own."""
@@ -59,6 +65,11 @@ class Journal:
     def begin(self, number: int) -> None:
         """The function of this task begins now."""
         self._words[_STARTED] = number
+
+    @property
+    def held(self) -> bool:
+        """Whether the parent wants nothing to begin at this moment."""
+        return self._words[_HELD] != 0
 
     @property
     def has_room(self) -> bool:
@@ -96,6 +107,11 @@ class Journal:
 def last_started(descriptor: int) -> int:
     """The number of the last task that has begun, as the host has noted it; from the parent, at any time."""
     return _word(descriptor, _STARTED)
+
+
+def hold(descriptor: int, held: bool) -> None:
+    """Keep the host from beginning tasks, or let it. From the parent."""
+    os.pwrite(descriptor, int(held).to_bytes(8, sys.byteorder), 8 * _HELD)
 
 
 def notes(descriptor: int) -> bytes:

@@ -168,6 +168,18 @@ class HostLink:
             self._holding = True
             self._backend.call_soon(self._end_of_turn)
 
+    def run(self, definition: Definition, frame: Run) -> None:
+        """Send a task, and before it the function, if this host does not know that yet.
+
+        It is what `define` and `send` do, without their price where many tasks are sent at once.
+        """
+        if definition.fn_id not in self._known:
+            self.define(definition)
+        if self._holding and type(frame.args) is bytes and len(self._queue) < _FLUSH_AT:
+            self._queue.append(frame)
+        else:
+            self.send(frame)
+
     def flush(self) -> None:
         """Send now what waits for the end of the turn."""
         if self.exited is not None:
@@ -232,6 +244,22 @@ class HostLink:
         if self._from_host is None:
             return (1 << 63) - 1
         return journal.last_started(self._from_host)
+
+    def hold(self) -> int:
+        """Keep a task host from beginning more, whatever it is busy with, until `let_go`.
+
+        Returns:
+            The number of the last task that has begun: the later ones never will if a `Revoke` names them.
+            Without shared memory, the greatest number there is.
+        """
+        if self._from_host is not None and self.exited is None:
+            journal.hold(self._from_host, True)
+        return self.last_started
+
+    def let_go(self) -> None:
+        """After `hold`, and after the `Revoked` that answers to what was sent then."""
+        if self._from_host is not None and self.exited is None:
+            journal.hold(self._from_host, False)
 
     def _end_of_turn(self) -> None:
         self._holding = False

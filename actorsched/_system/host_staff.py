@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 from actorsched._core.behaviour import Behaviour, Outbox, handles
 from actorsched._system.scheduler import Choose
 from actorsched.exceptions import HostDied
-from actorsched.messages import Assign, Finished, Idle, Interrupt, Started
+from actorsched.messages import Finished, Idle, Interrupt
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from actorsched._core.timers import TimerEntry
     from actorsched._hosting.definitions import Definitions
     from actorsched._hosting.exits import HostExit
@@ -47,6 +49,7 @@ class HostStaff:
         self._workers: list[HostWorker] = []
         self._ports: list[ActorHostPort] = []
         self._definitions: Definitions | None = None
+        self._pack: Callable[[TaskActor, Definitions], Any] | None = None
         self._failed_starts = 0  # in a row
         self._patience: TimerEntry | None = None
         self._patience_over = False
@@ -85,9 +88,11 @@ class HostStaff:
         Raises:
             NotTransferable: Something cannot cross; it says what, and where in it.
         """
-        from actorsched._system.host_worker import pack
+        if self._pack is None:
+            from actorsched._system.host_worker import pack
 
-        return pack(task, self.definitions)
+            self._pack = pack
+        return self._pack(task, self._definitions or self.definitions)
 
     def prepare(self) -> None:
         """Start the hosts that are always to be there. One that cannot be started is tried again later."""
@@ -102,10 +107,10 @@ class HostStaff:
         worker = self.hire()
         if worker is None:
             return False
-        out.send((worker, Assign(task)))
+        worker.assign(task, out)
         return True
 
-    def hire(self) -> Behaviour | None:
+    def hire(self) -> HostWorker | NoHost | None:
         """A host worker with room: an idle one, a new one, or the one with the most room.
 
         One whose task waits for others does not count: what it waits for may need a host. Most waits are
@@ -114,9 +119,10 @@ class HostStaff:
         best: HostWorker | None = None
         idle: HostWorker | None = None
         fewest, busy = _MANY, 0
+        lent = self._system.scheduler.lent
         for worker in self._workers:
             load = len(worker.runs)
-            if worker.retiring or (load and worker.lends):
+            if worker.retiring or (load and lent and worker.lends):
                 continue
             if not load:
                 idle = idle or worker
@@ -178,7 +184,9 @@ class HostStaff:
             on_gone=self._worker_gone,
             start_by=self.kernel.backend.monotonic() + self._system.hosts.start_timeout,
         )
-        worker.link = worker.desk.link = self._launch("tasks", worker.frame, worker.exited)
+        worker.link = worker.desk.link = self._launch(
+            "tasks", worker.frame, worker.exited, worker.frames_over
+        )
         self._workers.append(worker)
         return worker
 
@@ -202,7 +210,7 @@ class HostStaff:
             self._system.learn_refs(self._system)
         return Desk(self._system)
 
-    def _launch(self, kind: Any, on_frame: Any, on_exit: Any) -> HostLink:
+    def _launch(self, kind: Any, on_frame: Any, on_exit: Any, on_read: Any) -> HostLink:
         from actorsched._hosting.launch import launch
 
         self._number += 1
@@ -211,7 +219,7 @@ class HostStaff:
             kind,
             on_frame=on_frame,
             on_exit=on_exit,
-            on_read=self.kernel.drain,
+            on_read=on_read,
             start_timeout=self._system.hosts.start_timeout,
             name=f"host {self._number}",
         )
@@ -244,7 +252,7 @@ class HostStaff:
             return best
         port = ActorHostPort(self, self._new_desk())
         try:
-            port.link = port.desk.link = self._launch("actors", port.frame, port.exited)
+            port.link = port.desk.link = self._launch("actors", port.frame, port.exited, self.kernel.drain)
         except Exception as error:
             if best is not None:
                 return best
@@ -308,11 +316,10 @@ class NoHost(Behaviour, kw_only=True):
     scheduler: Behaviour
     reason: Exception
 
-    @handles(Assign)
-    def _assign(self, message: Assign, out: Outbox) -> None:
-        task: TaskActor = message.task  # type: ignore[assignment]
+    def assign(self, task: TaskActor, out: Outbox) -> None:
+        """It fails."""
         error = no_host(f"task {task.name!r} could not run", self.reason)
-        out.send((task, Started(self, begun=True)))
+        task.begun_by(self, out)
         out.send((task, Finished(error=error, crashed=True)))
         out.send((self.scheduler, Idle(self, task)))
 

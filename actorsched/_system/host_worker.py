@@ -2,11 +2,12 @@
 
 A host is sent nothing before it says that it is ready, so what waits for that can be taken back at once. Then
 it is handed tasks ahead of their turn, as many as it gets done in a moment, so that it never waits for the
-next; a task that turns out to be long gets those behind it taken back and given to others. Which tasks had
-begun when a host dies is known exactly: the others are ready again at once.
+next; a task that turns out to be long gets those behind it taken back and given to others. The host says so
+itself; one that is busy in C and says nothing is noticed by its silence. Which tasks had begun is known
+exactly, also when a host is silent or has died: the others are ready again at once.
 
 `Interrupt` asks the function to stop, at its next checkpoint or await. One that has not stopped when the
-grace period is over loses its host.
+grace period is over loses its host; one that had not begun is taken back instead.
 """
 
 from __future__ import annotations
@@ -23,14 +24,12 @@ from actorsched._hosting.failures import unpack_error
 from actorsched._hosting.transfer import loads
 from actorsched._hosting.variables import contextvars_out
 from actorsched.messages import (
-    Assign,
     Finished,
     GivenBack,
     GraceOver,
     Idle,
     Interrupt,
     Report,
-    Started,
     Underway,
 )
 
@@ -38,9 +37,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actorsched._core.behaviour import Timer
-    from actorsched._hosting.definitions import Definitions
+    from actorsched._hosting.definitions import Definition, Definitions
     from actorsched._hosting.exits import HostExit
     from actorsched._hosting.link import HostLink
+    from actorsched._hosting.wire import Payload
     from actorsched._kernel.kernel import Kernel
     from actorsched._system.host_requests import Desk
     from actorsched._system.task import TaskActor
@@ -49,12 +49,29 @@ GRACE = 1.0
 """Seconds that a function in a host has to stop before its host is killed."""
 _AHEAD = 0.002
 """Seconds of work that a host may have in advance."""
-_MOST_AHEAD = 64
+_LOOK = 0.02
+"""Seconds between two looks at a host that has tasks in advance."""
+_SILENCES = 3
+"""When it has said nothing at so many looks in a row, what it has not begun is given to others. It takes more
+than one, because the loop may have been too busy to hear anything."""
+_MOST_AHEAD = 128
 """Tasks that a host may have in advance, at most."""
 
+Packed = tuple["Definition", "Payload"]
+"""A function and its arguments, as they travel."""
+
 _UNDERWAY = Underway()
+_RETURNED = Finished(None)
+"""What most functions that are run for their effects end with."""
 
 _run_numbers = count(1)
+
+
+class LookUp(msgspec.Struct, frozen=True):
+    """To itself: the host may have been silent for too long."""
+
+
+_LOOK_UP = LookUp()
 
 
 class HostRun(msgspec.Struct, eq=False):
@@ -65,8 +82,8 @@ class HostRun(msgspec.Struct, eq=False):
     owner: TaskActor
     attempt: int
     worker: HostWorker
-    packed: Any = None
-    """Function and arguments, until they are sent."""
+    packed: Packed | None = None
+    """Function and arguments, while the host is not ready for them."""
     grace: Timer | None = None
 
     @property
@@ -92,7 +109,16 @@ class HostWorker(Behaviour, kw_only=True):
     window: int = 1
     pace: float = _AHEAD
     """How long the latest tasks took, in seconds, averaged."""
-    revoking: bool = False
+    lookup: Timer | None = None
+    """When to look whether the host is silent."""
+    silences: int = 0
+    """How often it had said nothing between two looks."""
+    revokes: int = 0
+    """How many revocations it has not answered."""
+    held: bool = False
+    """Whether it is kept from beginning tasks until it has answered them."""
+    repaced: bool = False
+    """Whether the window is to be computed anew."""
     retiring: bool = False
 
     def __repr__(self) -> str:
@@ -112,31 +138,37 @@ class HostWorker(Behaviour, kw_only=True):
 
     # --------------------------------------------------------------------------- from the scheduler
 
-    @handles(Assign)
-    def _assign(self, message: Assign, out: Outbox) -> None:
-        task: TaskActor = message.task  # type: ignore[assignment]
+    def assign(self, task: TaskActor, out: Outbox) -> None:
+        """Run a task: send it to the host at once, or when that is ready."""
+        packed = task.packed
+        if packed is None:
+            try:
+                packed = pack(task, self.definitions)
+            except Exception as error:
+                task.begun_by(self, out)
+                out.send((task, Finished(error=error)))
+                return out.send((self.scheduler, Idle(self, task)))
         link = self.link
         assert link is not None
-        assert task.context is not None
-        try:
-            definition, arguments = task.packed or pack(task, self.definitions)
-        except Exception as error:
-            out.send((task, Started(self)))
-            out.send((task, Finished(error=error)))
-            return out.send((self.scheduler, Idle(self, task)))
         number = next(_run_numbers)
-        run = self.runs[number] = HostRun(task, task.attempt + 1, self, (definition, arguments))
-        out.send((task, Started(self, begun=link.ready)))
+        run = self.runs[number] = HostRun(task, task.attempt + 1, self)
         if link.ready:
-            self._send(number, run)
+            self._send(number, run, packed)
+        else:
+            run.packed = packed
+        if self.lookup is None and len(self.runs) > 1:
+            self.lookup = out.later(_LOOK, self, _LOOK_UP)
+        task.begun_by(self, out)
+        if link.ready and task.options.timeout is not None and task.stopping is None:
+            out.send((task, _UNDERWAY))
 
-    def _send(self, number: int, run: HostRun) -> None:
+    def _send(self, number: int, run: HostRun, packed: Packed) -> None:
         link, task = self.link, run.owner
         assert link is not None
-        assert task.context is not None
-        (definition, arguments), run.packed = run.packed, None
-        context = contextvars_out(task.context)
-        link.send(wire.Run(number, link.define(definition), arguments, context, run.attempt, task.name))
+        variables = task.context
+        context = contextvars_out(variables) if variables else b""
+        definition, arguments = packed
+        link.run(definition, wire.Run(number, definition.fn_id, arguments, context, run.attempt, task.name))
 
     @handles(Interrupt)
     def _interrupt(self, message: Interrupt, out: Outbox) -> None:
@@ -152,10 +184,44 @@ class HostWorker(Behaviour, kw_only=True):
 
     @handles(GraceOver)
     def _grace_over(self, message: GraceOver, out: Outbox) -> None:
-        if any(run.owner is message.task for run in self.runs.values()):
+        if self._runs(message.task):
+            self._take_back()
+        if self._runs(message.task):
             self.retire()
             assert self.link is not None
             self.link.kill()
+
+    def _runs(self, task: Behaviour) -> bool:
+        return any(run.owner is task for run in self.runs.values())
+
+    @handles(LookUp)
+    def _look_up(self, message: LookUp, out: Outbox) -> None:
+        self.lookup = None
+        if len(self.runs) < 2:
+            return
+        self.silences += 1
+        if self.silences < _SILENCES:
+            self.lookup = out.later(_LOOK, self, _LOOK_UP)
+        else:
+            self._take_back()
+
+    def _take_back(self) -> None:
+        """Take back what the host has not begun, though it may be busy in C, and hear nothing."""
+        link = self.link
+        assert link is not None
+        self.window, self.repaced = 1, False
+        if link.last_started >= max(self.runs):
+            return
+        last, self.held = link.hold(), True
+        waiting = [number for number in self.runs if number > last]
+        self._revoke(waiting)
+        for number in waiting:
+            self._give_back(number, self.runs[number])
+
+    def _revoke(self, numbers: list[int]) -> None:
+        assert self.link is not None
+        self.revokes += 1
+        self.link.send(wire.Revoke(numbers))
 
     def retire(self) -> None:
         """Take no more tasks."""
@@ -165,23 +231,52 @@ class HostWorker(Behaviour, kw_only=True):
 
     def frame(self, frame: wire.FromHost) -> None:
         """The host has said something."""
-        _FRAMES[type(frame)](self, frame)
+        if type(frame) is not wire.Done:
+            return _FRAMES[type(frame)](self, frame)
+        run = self.runs.pop(frame.task_id, None)
+        if run is None:
+            return None
+        self.pace += (frame.took - self.pace) / 8
+        self.repaced = True
+        if run.grace is not None:
+            self._clear_grace(run)
+        send, task = self.kernel.send, run.owner
+        send((task, _RETURNED if frame.value == b"" else _returned(frame.value, task)))
+        send((self.scheduler, Idle(self, task)))
+        return None
+
+    def frames_over(self) -> None:
+        """That was all for the moment: now see what follows from it."""
+        if self.repaced:
+            self.repaced = False
+            self.window = max(1, min(_MOST_AHEAD, int(_AHEAD / (self.pace + 1e-5))))
+        self.silences = 0
+        if self.lookup is not None and len(self.runs) < 2:
+            self.lookup.cancel()
+            self.lookup = None
+        self.kernel.drain()
 
     def _hello(self, frame: wire.Hello) -> None:
         """What it was given while it started begins now."""
         for number, run in self.runs.items():
-            self._send(number, run)
+            packed, run.packed = run.packed, None
+            assert packed is not None
+            self._send(number, run, packed)
             self.kernel.send((run.owner, _UNDERWAY))
 
     def _started(self, frame: wire.Started) -> None:
         """A long task: what was to come after it goes elsewhere."""
-        self.window = 1
+        self.window, self.repaced = 1, False
         waiting = [number for number in self.runs if number != frame.task_id]
         if waiting:
-            assert self.link is not None
-            self.link.send(wire.Revoke(waiting))
+            self._revoke(waiting)
 
     def _revoked(self, frame: wire.Revoked) -> None:
+        self.revokes -= 1
+        if self.held and not self.revokes:
+            self.held = False
+            assert self.link is not None
+            self.link.let_go()
         for number in frame.task_ids:
             run = self.runs.get(number)
             if run is not None:
@@ -194,26 +289,15 @@ class HostWorker(Behaviour, kw_only=True):
         self.kernel.send((self.scheduler, Idle(self, run.owner)))
         self.kernel.send((run.owner, GivenBack()))
 
-    def _done(self, frame: wire.Done) -> None:
-        run = self.runs.pop(frame.task_id, None)
-        if run is None:
-            return
-        self._note_pace(frame.took)
-        value = frame.value
-        if value == b"":
-            return self._over(run, Finished(None))
-        try:
-            finished = Finished(loads(value, f"the result of task {run.owner.name!r}"))
-        except Exception as error:
-            finished = Finished(error=error)
-        self._over(run, finished)
-
     def _failed(self, frame: wire.Failed) -> None:
         run = self.runs.pop(frame.task_id, None)
         if run is not None:
-            self._note_pace(frame.took)
+            self.pace += (frame.took - self.pace) / 8
+            self.repaced = True
             error = unpack_error(frame.error, f"the error of task {run.owner.name!r}")
-            self._over(run, Finished(error=error, stopped=frame.interrupted))
+            self._clear_grace(run)
+            self.kernel.send((run.owner, Finished(error=error, stopped=frame.interrupted)))
+            self.kernel.send((self.scheduler, Idle(self, run.owner)))
 
     def _progress(self, frame: wire.Progress) -> None:
         run = self.runs.get(frame.task_id)
@@ -242,15 +326,6 @@ class HostWorker(Behaviour, kw_only=True):
     def _told(self, frame: wire.Told) -> None:
         self.desk.told(frame, self.runs.get(frame.origin))
 
-    def _note_pace(self, took: float) -> None:
-        self.pace += (took - self.pace) / 8
-        self.window = max(1, min(_MOST_AHEAD, int(_AHEAD / (self.pace + 1e-5))))
-
-    def _over(self, run: HostRun, finished: Finished) -> None:
-        self._clear_grace(run)
-        self.kernel.send((run.owner, finished))
-        self.kernel.send((self.scheduler, Idle(self, run.owner)))
-
     def _clear_grace(self, run: HostRun) -> None:
         if run.grace is not None:
             run.grace.cancel()
@@ -261,6 +336,8 @@ class HostWorker(Behaviour, kw_only=True):
     def exited(self, end: HostExit) -> None:
         """The host has ended. Those that it had not begun are ready again; the others were lost with it."""
         self.retire()
+        if self.lookup is not None:
+            self.lookup.cancel()
         runs, self.runs = self.runs, {}
         self.desk.gone()
         elsewhere = self.on_gone(self, end)
@@ -280,7 +357,6 @@ _FRAMES: dict[type, Callable[[HostWorker, Any], None]] = {
     wire.Hello: HostWorker._hello,
     wire.Started: HostWorker._started,
     wire.Revoked: HostWorker._revoked,
-    wire.Done: HostWorker._done,
     wire.Failed: HostWorker._failed,
     wire.Progress: HostWorker._progress,
     wire.Log: HostWorker._log,
@@ -290,12 +366,23 @@ _FRAMES: dict[type, Callable[[HostWorker, Any], None]] = {
 }
 
 
-def pack(task: TaskActor, definitions: Definitions) -> tuple[Any, Any]:
+def pack(task: TaskActor, definitions: Definitions) -> Packed:
     """Function and arguments as they travel.
 
     Raises:
         NotTransferable: Something cannot cross; it says what, and where in it.
     """
     assert task.function is not None
-    args, kwargs = task.arguments()
-    return definitions.call(task.function, args, kwargs, f"task {task.name!r}")
+    args, kwargs = task.arguments() if task.injected else (task.args, task.kwargs)
+    if not args and not kwargs:
+        definition = definitions.known(task.function)
+        if definition is not None:
+            return definition, b""
+    return definitions.call(task.function, tuple(args), kwargs, f"task {task.name!r}")
+
+
+def _returned(value: Payload, task: TaskActor) -> Finished:
+    try:
+        return Finished(loads(value, f"the result of task {task.name!r}"))
+    except Exception as error:
+        return Finished(error=error)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from actorsched._hosting.journal import BOARD, Journal, last_started, notes
+from actorsched._hosting.journal import BOARD, Journal, hold, last_started, notes
 from actorsched._hosting.segments import memory_file
 
 if TYPE_CHECKING:
@@ -73,6 +73,15 @@ def test_what_has_no_room_is_refused_and_nothing_changes(file: int) -> None:
     assert notes(file) == before
     journal.drop(journal.end)
     assert journal.has_room
+
+
+def test_a_parent_keeps_its_host_from_beginning_and_lets_it_go(file: int) -> None:
+    journal = Journal(file)
+    assert not journal.held
+    hold(file, True)
+    assert journal.held
+    hold(file, False)
+    assert not journal.held
 
 
 def test_without_a_file_nothing_fails() -> None:

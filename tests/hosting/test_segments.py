@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from actorsched._hosting import segments, wire
+from actorsched._hosting import journal, segments, wire
 from actorsched._hosting.segments import Borrower, Lender, memory_file
 from actorsched._hosting.transfer import BIG, loads
 from tests.hosting import work
@@ -76,7 +76,7 @@ def test_the_reader_may_write_and_nobody_else_sees_it() -> None:
     with pair() as both:
         arrived = both.send(b"a" * BIG)
         arrived[0:1] = b"b"
-        assert os.pread(both.descriptor, 1, segments.BOARD) == b"a"
+        assert os.pread(both.descriptor, 1, journal.BOARD) == b"a"
 
 
 def test_a_segment_is_given_back_with_the_last_object_that_uses_it_and_then_reused() -> None:
