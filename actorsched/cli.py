@@ -47,8 +47,9 @@ one of its names will do too: Class.method) within a Runtime. Each ARG is passed
 parameter is named `rt` or `runtime`, or is annotated with Runtime, it gets the Runtime before them. What it
 returns is ignored; `raise SystemExit(3)` in it sets the exit code.
 
-SIGINT and SIGTERM cancel the function, and the Runtime closes in order; a second one ends the process at
-once. Log records go to stderr, unless the module has set up logging by itself.
+SIGINT and SIGTERM cancel the function, and the Runtime closes in order. A second Ctrl-C ends by force what
+does not stop, and a third one the process. Log records go to stderr, unless the module has set up logging
+by itself.
 """
 
 

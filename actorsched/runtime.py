@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from threading import get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, TypeVarTuple
 
@@ -12,6 +13,7 @@ from actorsched._kernel.choose import running_backend
 from actorsched._kernel.clock import Clock, RealClock
 from actorsched._kernel.current import CURRENT
 from actorsched._kernel.kernel import Kernel
+from actorsched._kernel.signals import HURRIED
 from actorsched._system.asking import ended, inside_of
 from actorsched._system.carrying import Lender
 from actorsched._system.collapse import Collapse
@@ -118,6 +120,7 @@ class Runtime(Scope):
         system.learn_refs = _learn_refs
         super().__init__(system, Supervise(), contains=True)
         await super().__aenter__()
+        HURRIED.add(self._hurry)
         if self._hosts.min:
             system.staff.prepare()
         return self
@@ -142,6 +145,7 @@ class Runtime(Scope):
         with CancelScope(shield=True):
             late = await self._ended_in_spite_of_all()
         self._drop_deadline()
+        HURRIED.discard(self._hurry)
         if self._collapse is not None:
             self._collapse.cancel()
         self._closed()
@@ -170,18 +174,23 @@ class Runtime(Scope):
             self._deadline.cancel()
             self._deadline = None
 
-    def _force(self) -> None:
+    def _force(self, why: str = "the shutdown deadline of the runtime has come") -> None:
         """The shutdown deadline has come, and something has not stopped.
 
         What begins now has as long again.
         """
         self._deadline = None
         self._set_deadline(self._patience)
-        self._cancel_scopes("the shutdown deadline of the runtime has come")
+        self._cancel_scopes(why)
         for scope in list(self._system.scopes):
             scope.force_feeds()
         self._system.leave_threads_behind()
         self._system.staff.kill()
+
+    def _hurry(self) -> None:
+        """Somebody does not want to wait any longer."""
+        if self._system.kernel.thread == get_ident() and not self._ended:
+            self._force("whoever started the program is in a hurry")
 
     def _cancel_scopes(self, why: str) -> None:
         """Cancel all tasks and kill all actors, in scopes too."""
@@ -356,8 +365,9 @@ def run(
 ) -> T:
     """Run an async function, on asyncio with uvloop where that is installed, or on trio.
 
-    SIGINT and SIGTERM cancel it, so that a runtime in it shuts down in order. A second SIGINT raises
-    `KeyboardInterrupt` right there, a third one ends the process at once; so does a second SIGTERM.
+    SIGINT and SIGTERM cancel it, so that a runtime in it shuts down in order. A second SIGINT kills actors and
+    hosts, and leaves threads behind that do not stop; a third one ends the process at once, and so does a
+    SIGTERM after any other. None of them is raised where the program happens to be.
 
     Args:
         main: The function.
@@ -373,10 +383,14 @@ def run(
     """
     import anyio
 
-    from actorsched._kernel.signals import guarded
+    from actorsched._kernel.signals import Signals
 
     options = {"use_uvloop": uvloop_is_installed()} if backend == "asyncio" else {}
-    return anyio.run(guarded, main, args, backend=backend, backend_options=options)
+    with Signals() as signals:
+        result = anyio.run(signals.guard, main, args, backend=backend, backend_options=options)
+        if not result or signals.unheard:
+            signals.raise_for()
+    return result[0]
 
 
 async def sleep(duration: Duration) -> None:

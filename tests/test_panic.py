@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -122,6 +123,14 @@ async def use_a_task(rt: Runtime) -> None:
     await rt.run(anyio.sleep, 0)
 
 
+async def use_a_task_that_fails(rt: Runtime) -> None:
+    async def divide() -> None:
+        raise LookupError
+
+    with contextlib.suppress(LookupError):
+        await rt.run(divide)
+
+
 async def use_an_actor(rt: Runtime) -> None:
     worker = await rt.spawn(Worker)
     await worker.stop()
@@ -132,7 +141,7 @@ async def use_an_actor(rt: Runtime) -> None:
     ("kind", "message", "use"),
     [
         (TaskActor, "Finished", use_a_task),
-        (Nursery, "Settled", use_a_task),
+        (Nursery, "Settled", use_a_task_that_fails),
         (Nursery, "Closed", use_an_actor),
         (ActorCell, "Stop", use_an_actor),
         (Supervisor, "Exited", use_an_actor),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -57,12 +59,43 @@ async def hangs():
         say("ready")
         await anyio.sleep_forever()
     finally:
+        say("leaving")
+        noted(signal.SIGINT)
         while True:
-            try:
-                say("leaving")
-                signal.pause()
-            except KeyboardInterrupt:
-                pass
+            pass
+
+def noted(number):
+    while signal.getsignal(number) != signal.SIG_DFL:
+        pass
+    say("noted")
+
+class Clinging(Actor):
+    async def on_stop(self, reason):
+        await anyio.sleep_forever()
+
+class Remote(Clinging, host="process"):
+    pass
+
+def sit():
+    threading.Event().wait()
+
+async def clings():
+    async with Runtime() as rt:
+        await rt.spawn(Clinging)
+        await rt.spawn(Remote)
+        refs = [await rt.spawn(sit), await rt.spawn(sit, host="process"), await rt.spawn(wait)]
+        while not all(ref.status == "running" for ref in refs):
+            await anyio.sleep(0.001)
+        say("ready")
+
+async def blocks():
+    async with Runtime() as rt:
+        await rt.spawn(Noting)
+        say("ready")
+        noted(signal.SIGTERM)  # by the first signal
+        noted(signal.SIGINT)
+        while True:
+            pass
 
 async def finishes():
     say("ready")
@@ -141,11 +174,110 @@ def test_a_third_ctrl_c_ends_a_program_that_does_not_stop_at_the_second(backend_
     with running("hangs", backend_name, code=PROGRAM) as command:
         lines = command.lines()
         until_ready(lines)
-        for _ in range(2):
+        for said in ["leaving", "noted"]:
             command.process.send_signal(signal.SIGINT)
-            assert next(lines) == "leaving"
+            assert next(lines) == said
         command.process.send_signal(signal.SIGINT)
         assert command.answer().code == -signal.SIGINT
+
+
+@pytest.mark.parametrize("backend_name", BACKENDS)
+def test_a_second_ctrl_c_ends_by_force_what_does_not_stop(backend_name: str) -> None:
+    with running("clings", backend_name, code=PROGRAM) as command:
+        lines = command.lines()
+        until_ready(lines)
+        command.process.send_signal(signal.SIGINT)
+        assert next(lines) == "task left"
+        command.process.send_signal(signal.SIGINT)
+        assert list(lines) == ["after", "interrupted True"]
+        answer = command.answer()
+        assert answer.code == -signal.SIGINT
+        assert "its thread is left behind" in answer.complaints
+        assert "please report this" not in answer.complaints
+        assert not command.left()
+
+
+@pytest.mark.parametrize("backend_name", BACKENDS)
+def test_a_third_ctrl_c_ends_a_program_that_never_lets_go_of_the_loop(backend_name: str) -> None:
+    with running("blocks", backend_name, code=PROGRAM) as command:
+        lines = command.lines()
+        until_ready(lines)
+        for _ in range(2):
+            command.process.send_signal(signal.SIGINT)
+            assert next(lines) == "noted"
+        command.process.send_signal(signal.SIGINT)
+        assert command.answer().code == -signal.SIGINT
+
+
+BUSY = """
+import itertools, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+import anyio, actorsched
+from actorsched import Actor, Runtime
+
+class Busy(Actor):
+    async def on_start(self):
+        pass
+    async def on_stop(self, reason):
+        pass
+    async def echo(self, value):
+        await anyio.sleep(0)
+        return value
+    async def count(self):
+        for number in range(5):
+            yield number
+
+async def work(rt, number):
+    actor = await rt.spawn(Busy)
+    assert await actor.ask.echo(number) == number
+    actor.tell(Busy.echo, 1)
+    async for _ in actor.ask.count():
+        pass
+    await rt.run(abs, -1)
+    first = await rt.spawn(anyio.sleep, 0)
+    await rt.run(anyio.sleep, 0, after=[first])
+    async with rt.scope() as scope:
+        other = await scope.spawn(Busy)
+        await scope.spawn(other.ask.echo, 1)
+    await actor.stop()
+
+async def main():
+    async with Runtime() as rt:
+        await rt.run(abs, -1, host="process")
+        print("ready", flush=True)
+        async with anyio.create_task_group() as group:
+            async def forever(number):
+                while True:
+                    await work(rt, number)
+            for number in range(10):
+                group.start_soon(forever, number)
+
+try:
+    actorsched.run(main, backend=sys.argv[1])
+finally:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    print("over", flush=True)
+"""
+
+
+@pytest.mark.deadline(120)
+@pytest.mark.parametrize("backend_name", BACKENDS)
+def test_ctrl_c_at_any_moment_of_a_busy_program_leaves_nothing_and_breaks_nothing(backend_name: str) -> None:
+    for seed in range(10):
+        chance = random.Random(seed)
+        with running(backend_name, code=BUSY) as command:
+            lines = command.lines()
+            until_ready(lines)
+            for pause in (chance.uniform(0, 0.1), chance.expovariate(200)):
+                time.sleep(pause)  # at any moment
+                command.process.send_signal(signal.SIGINT)
+            assert list(lines) == ["over"]
+            answer = command.answer()
+            assert answer.code == -signal.SIGINT
+            *_, last = answer.complaints.splitlines()
+            assert last == "KeyboardInterrupt"
+            assert answer.complaints.count("Traceback") == 1, answer.complaints
+            assert not command.left()
 
 
 @pytest.mark.parametrize("backend_name", BACKENDS)

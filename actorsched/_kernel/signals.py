@@ -1,8 +1,17 @@
 """SIGINT and SIGTERM as a cancellation: for programs that hand their main function over to us.
 
-The first signal cancels the main function, which then ends in order. A second SIGINT is a `KeyboardInterrupt`
-wherever the program is, so that it can still clean up what it must; should that be caught, or something be
-waited for that never ends, a third one ends the process. A second SIGTERM ends it at once.
+The first signal cancels the main function, which then ends in order. A second SIGINT gives up on order: the
+runtimes end by force what they have not ended yet. A third one, or a SIGTERM after any other, ends the
+process.
+
+Nothing is ever raised where the program happens to be. A `KeyboardInterrupt` in the middle of a conversation
+between the system's actors would leave it half-done, and there is no place in a program where it could not
+come. So the handlers only take notes and wake the event loop, which acts on them between two turns. That they
+come by Python's own `signal`, and not by the loop, has a reason: code that keeps the loop from its next turn
+keeps it from any signal, too, and the third one must end that as well.
+
+They are in place before the loop starts and after it has ended: what the loops do at a SIGINT of their own
+accord is to raise.
 """
 
 from __future__ import annotations
@@ -11,60 +20,96 @@ import signal
 import sys
 import threading
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
-import anyio
+from anyio import CancelScope
+
+from actorsched._kernel.choose import running_backend
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from anyio.abc import TaskStatus
-
 T = TypeVar("T")
+
+HURRIED: set[Callable[[], object]] = set()
+"""What is called on the loop's thread when somebody is in a hurry: how runtimes there end by force."""
 
 _SIGNALS = [signal.SIGINT] if sys.platform == "win32" else [signal.SIGINT, signal.SIGTERM]
 
 
-async def guarded(main: Callable[..., Awaitable[T]], args: tuple[Any, ...]) -> T:
-    """Run `main(*args)`; a signal cancels it.
+class Signals:
+    """The signals that come within a `with` block; none do in another thread than the main one."""
 
-    Raises:
-        KeyboardInterrupt: After SIGINT.
-        SystemExit: After SIGTERM.
-        BaseException: What `main` raised.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        return await main(*args)  # signals reach the main thread only
-    received: list[int] = []
-    result: list[T] = []
-    failure: list[BaseException] = []
-    async with anyio.create_task_group() as group:
-        with anyio.open_signal_receiver(*_SIGNALS) as signals:
-            with anyio.CancelScope() as scope:
-                await group.start(_cancel_on_signal, signals, scope, received)
-                try:
-                    result.append(await main(*args))
-                except Exception as error:
-                    failure.append(error)
-            group.cancel_scope.cancel()
-    if failure:
-        raise failure[0]
-    if result:
-        return result[0]
-    raise SystemExit(143) if signal.SIGTERM in received else KeyboardInterrupt
+    def __init__(self) -> None:
+        self._received: list[int] = []
+        self._followed = 0
+        """How many of them the loop has seen."""
+        self._before: dict[int, Any] = {}
+        self._wake: Callable[[Callable[[], object]], object] | None = None
+        self._scope: CancelScope | None = None
 
+    def __repr__(self) -> str:
+        return f"<signals: {self._received}>"
 
-async def _cancel_on_signal(
-    signals: Any, scope: anyio.CancelScope, received: list[int], *, task_status: TaskStatus[None]
-) -> None:
-    task_status.started()
-    async for number in signals:
-        received.append(number)
-        scope.cancel()
-        for each in _SIGNALS:
-            signal.signal(each, _interrupt if each == signal.SIGINT else signal.SIG_DFL)
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in _SIGNALS:
+                self._before[number] = signal.signal(number, self._note)
+        return self
 
+    def __exit__(self, *details: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    raise KeyboardInterrupt
+    async def guard(self, main: Callable[..., Awaitable[T]], args: tuple[Any, ...]) -> list[T]:
+        """Run `main(*args)`; a signal cancels it.
+
+        Returns:
+            What it returned; nothing when a signal has ended it.
+
+        Raises:
+            BaseException: What `main` raised.
+        """
+        result: list[T] = []
+        with CancelScope() as self._scope:
+            self._wake = running_backend().call_soon_threadsafe
+            self._follow()  # some may have come already
+            try:
+                result.append(await main(*args))
+            finally:
+                self._wake = None
+        return result
+
+    def raise_for(self) -> NoReturn:
+        """Say that a signal has ended it.
+
+        Raises:
+            KeyboardInterrupt: SIGINT has.
+            SystemExit: SIGTERM has.
+        """
+        raise SystemExit(143) if signal.SIGTERM in self._received else KeyboardInterrupt
+
+    @property
+    def unheard(self) -> bool:
+        """Whether one came too late to cancel anything."""
+        return self._followed < len(self._received)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        """Called anywhere in the main thread, between any two instructions."""
+        self._received.append(number)
+        if sys.platform != "win32":
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if self._received.count(signal.SIGINT) and len(self._received) > 1:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if self._wake is not None:
+            self._wake(self._follow)
+
+    def _follow(self) -> None:
+        """Called by the loop."""
+        before, self._followed = self._followed, len(self._received)
+        if before == self._followed or self._scope is None:
+            return
+        self._scope.cancel()
+        if self._followed > 1:
+            for hurry in list(HURRIED):
+                hurry()
