@@ -7,7 +7,9 @@ descriptors and calls from other threads. Nothing here knows of actors.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
 
 
 class Future(Protocol):
@@ -68,6 +70,21 @@ class Backend(Protocol):
 
     def start_task(self, function: Callable[..., Awaitable[object]], /, *args: Any, name: str) -> None:
         """Start a task of its own, outside all cancel scopes. It must not raise, and begins in any case."""
+        ...
+
+    def current_task(self) -> object:
+        """The task that runs now; None outside of all tasks."""
+        ...
+
+    def run_as(self, task: Any, function: Callable[..., T], /, *args: Any) -> T:
+        """Call a function of whose code another task, which is waiting, seems to be the current one.
+
+        Not offered by trio.
+        """
+        ...
+
+    def cancel_again(self) -> None:
+        """The present task was cancelled too early: cancel it once more when it waits next."""
         ...
 
     def is_sound(self) -> bool:

@@ -9,6 +9,9 @@ A carrier has one cancel scope for its life, because entering one costs more tha
 cancelled only for the activity that the carrier is staying with; afterwards the carrier ends, whatever
 became of the cancellation, and nothing of it can reach the next activity. It also ends when an activity has
 left a cancellation of its own behind, or when somebody cancels the carrier itself; another takes its place.
+
+A parked carrier may also be handed an activity whose first step was taken elsewhere in the name of its task
+(`take_over`), and stays with it like with any other.
 """
 
 from __future__ import annotations
@@ -64,7 +67,7 @@ def _drive(activity: Activity, yielded: Any, kernel: Kernel) -> Generator[Any, A
 class Carrier:
     """One backend task that runs user code."""
 
-    __slots__ = ("_called", "_kernel", "gate", "scope", "subject")
+    __slots__ = ("_called", "_kernel", "_yielded", "gate", "scope", "subject", "task")
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
@@ -72,6 +75,9 @@ class Carrier:
         self.gate: Future | None = None
         self.scope: CancelScope | None = None
         self.subject: Activity | None = None
+        self.task: Any = None
+        """The backend's."""
+        self._yielded: object = None  # by the subject that was handed over
 
     def __repr__(self) -> str:
         return (
@@ -81,6 +87,7 @@ class Carrier:
     async def run(self) -> None:
         """Carry until the kernel closes or an activity was cancelled."""
         kernel = self._kernel
+        self.task = kernel.backend.current_task()
         kernel.carriers.add(self)
         try:
             with CancelScope() as self.scope:
@@ -116,6 +123,13 @@ class Carrier:
         if suspended is not None:
             await self._stay_with(*suspended)
 
+    def take_over(self, activity: Activity, yielded: object) -> None:
+        """Stay with an activity that has suspended in the name of this carrier, which was parked."""
+        self.subject, self._yielded = activity, yielded
+        activity.carrier = self
+        if self.gate is not None and not self.gate.done():
+            self.gate.set_result(False)  # to the pump it was not called
+
     async def _stay_with(self, activity: Activity, yielded: Any) -> None:
         self.subject = activity
         activity.carrier = self
@@ -140,12 +154,19 @@ class Carrier:
         kernel.idle.append(self)
         try:
             self._called = bool(await self.gate)
-            return self._called
-        except BaseException:
-            if self in kernel.idle:
+        except BaseException as error:
+            if self.subject is not None and isinstance(error, kernel.cancelled):
+                kernel.backend.cancel_again()  # where the subject waits, for which it was meant
+            elif self in kernel.idle:
                 kernel.idle.remove(self)
+                raise
             else:
                 self._called = True
-            raise
+                raise
         finally:
             self.gate = None
+        if self.subject is None:
+            return self._called
+        yielded, self._yielded = self._yielded, None
+        await self._stay_with(self.subject, yielded)
+        return True

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import types
+from asyncio.tasks import _enter_task, _leave_task
 from collections.abc import Awaitable, Callable, Generator
 from contextvars import Context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from actorsched._kernel.backend import Future, Handle, Watch
+
+
+T = TypeVar("T")
 
 
 @types.coroutine
@@ -70,6 +74,27 @@ class AsyncioBackend:
         task = asyncio.Task(coroutine, loop=self._loop, name=name, context=context)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard, context=context)
+
+    def current_task(self) -> asyncio.Task[Any] | None:
+        return asyncio.current_task(self._loop)
+
+    def run_as(self, task: asyncio.Task[Any], function: Callable[..., T], /, *args: Any) -> T:
+        loop = self._loop
+        present = asyncio.current_task(loop)
+        assert present is not None
+        _leave_task(loop, present)
+        _enter_task(loop, task)
+        try:
+            return function(*args)
+        finally:
+            _leave_task(loop, task)
+            _enter_task(loop, present)
+
+    def cancel_again(self) -> None:
+        task = asyncio.current_task(self._loop)
+        assert task is not None
+        task.uncancel()
+        self._loop.call_soon(task.cancel, context=Context())
 
     def is_sound(self) -> bool:
         task = asyncio.current_task(self._loop)

@@ -110,6 +110,15 @@ class TrioBackend:
     def start_task(self, function: Callable[..., Awaitable[object]], /, *args: Any, name: str) -> None:
         trio.lowlevel.spawn_system_task(function, *args, name=name)
 
+    def current_task(self) -> object:
+        return trio.lowlevel.current_task()
+
+    def run_as(self, task: Any, function: Callable[..., Any], /, *args: Any) -> Any:
+        raise NotImplementedError("a task of trio cannot stand in for another")
+
+    def cancel_again(self) -> None:
+        raise NotImplementedError("trio cancels by scopes, and again at every wait")
+
     def is_sound(self) -> bool:
         return True
 

@@ -5,13 +5,17 @@ well as any carrier of the kernel: the current task is one and the same from the
 a cancellation of the asker reaches the handler where it waits, and two turns of the loop are saved, which
 are nearly the whole price of an ask. The same holds for `on_start`, which the spawner waits for.
 
-It is done on asyncio only. There a borrowed task can be told to stop by `Task.cancel`, and the request be
-taken back with `uncancel`, at no cost for the many that never suspend; trio would need a cancel scope around
-each. With a seed it is not done either, because the run queue has to decide. Asks within asks are carried a
-few levels deep only, for the stack's sake, and now and then the loop gets its turn.
+Nobody is to be able to cut `on_stop` short, so whoever awaits a `stop()` takes only its first step, and in
+the name of a parked carrier: to the code that is the current task, and if it suspends, the carrier stays
+with it.
 
-One thing is different from a carrier of the kernel: what is to stop is told so once, not at every await from
-then on.
+All this is done on asyncio only. There a borrowed task can be told to stop by `Task.cancel`, and the request
+be taken back with `uncancel`, at no cost for the many that never suspend; trio would need a cancel scope
+around each. With a seed it is not done either, because the run queue has to decide. Asks within asks are
+carried a few levels deep only, for the stack's sake, and now and then the loop gets its turn.
+
+One thing is different from a carrier of the kernel when a run is carried: what is to stop is told so once,
+not at every await from then on.
 """
 
 from __future__ import annotations
@@ -125,6 +129,35 @@ class Lender:
     def ready(self) -> bool:
         """Whether one more run may be carried by whoever waits for it."""
         return self._willing and self._depth < _DEEPEST
+
+    def leads(self) -> bool:
+        """Whether the first step of a run may be taken now, for a parked carrier."""
+        if self._count >= _BREATHER:  # the ordinary way takes a turn of the loop
+            self._count = 0
+            return False
+        return self._willing and self._depth < _DEEPEST and bool(self._kernel.idle)
+
+    def lead(self, run: Hook, code: Coroutine[Any, Any, Any]) -> None:
+        """Take the first step of user code in the name of a parked carrier, to which it belongs from then on.
+
+        So whoever waits for it can be cancelled, and it goes on.
+        """
+        kernel = self._kernel
+        carrier = kernel.idle.pop()
+        self._count += 1
+        self._depth += 1
+        then = monotonic()
+        try:
+            suspended = kernel.backend.run_as(carrier.task, run.step, code)
+        finally:
+            self._depth -= 1
+        if monotonic() - then > BLOCKING:
+            kernel.blocked(monotonic() - then, run.title)
+        if suspended is not None:
+            return carrier.take_over(*suspended)
+        if carrier.gate is not None and not carrier.gate.done():  # otherwise the code has cancelled it
+            kernel.idle.append(carrier)
+        kernel.activity_over(run.owner)
 
     async def carry(self, run: Call | Hook, code: Coroutine[Any, Any, Any]) -> None:
         """Run user code to its end in the present task. Its outcome goes where it always goes.

@@ -140,10 +140,10 @@ class CellLives(CellTurns, eq=False):
             self.fail_links(error, self, {self})
 
     def stopped_at_once(self) -> bool:
-        """Stop now if there is nothing to be done for it and nobody to be told. Answers whether it has ended.
+        """Stop now if it has nothing left to handle and nobody to tell. Answers whether it has ended.
 
-        Idle, without children, timers, watchers or an `on_stop`: that is how most actors are stopped, and
-        `Stop` with all that follows would come to the same.
+        Idle, without children, timers or watchers: that is how most actors are stopped, and `Stop` with all
+        that follows would come to the same.
         """
         lane = self.lane
         if (
@@ -152,16 +152,28 @@ class CellLives(CellTurns, eq=False):
             or self.extras is not None
             or lane.queue
             or lane.ranked
-            or self.table.has_stop
-            or self.hosted
             or self.kernel.mail
-            or not self.supervisor.left(self)
         ):
+            return False
+        if self.hosted or self.table.has_stop:
+            return self._led_to_its_end()
+        if not self.supervisor.left(self):
             return False
         self.life, self.ending, self.instance = _STOPPED, STOPPED, None
         if self.on_stopped is not None:
             self.on_stopped(self.owner)
         return True
+
+    def _led_to_its_end(self) -> bool:
+        """The same with an `on_stop`: its first step is taken now, and often it is the last."""
+        lender = self.kernel.lender
+        if self.hosted or not lender.leads():
+            return False
+        self.leaving = self.ending = STOPPED
+        self.life = _ENDING
+        self.turn = hook = Hook(self.owner, "on_stop", self.context.copy(), (STOPPED,))
+        lender.lead(hook, hook.open())
+        return self.life is _STOPPED
 
     @handles(Stop)
     def _stop(self, message: Stop, out: Outbox) -> None:
@@ -260,8 +272,10 @@ class CellLives(CellTurns, eq=False):
             self._bury(reason)
         else:
             self.life = _DOWN
-        self.kernel.send((self.supervisor, Exited(self, reason, gone, known)))
-        self.kernel.drain()
+        kernel = self.kernel
+        if kernel.mail or not gone or reason.error is not None or not self.supervisor.left(self):
+            kernel.send((self.supervisor, Exited(self, reason, gone, known)))
+            kernel.drain()
 
     def _bury(self, reason: ExitReason) -> None:
         self.life = _STOPPED

@@ -286,28 +286,32 @@ class System:
             BaseException: What kept it from starting.
         """
         if cell.turn is not None or cell.life is _STARTING:
-            await self._start(cell)
+            waiter = waiter_of(cell)
+            await (self._start(cell) if waiter is None else self._start_for(waiter, cell))
         if not cell.born and cell.ending is not None:
             raise cell.ending.error or cell.gone("it was not started")
 
+    async def _start_for(self, waiter: Waiter, cell: ActorCell) -> None:
+        begun = self.kernel.future()
+        self.kernel.post(waiter, Wait(cell, begun))
+        try:
+            await self._start(cell)
+        except BaseException as error:
+            await go_on(waiter, cell, begun, error)
+            raise
+        await go_on(waiter, cell, begun)
+
     async def _start(self, cell: ActorCell) -> None:
         hook = cast("Hook | None", cell.turn)
-        waiter, begun = waiter_of(cell), self.kernel.future()
-        if waiter is not None:
-            self.kernel.post(waiter, Wait(cell, begun))
         try:
             if hook is not None:
                 await self.kernel.lender.carry(hook, hook.open())
             if cell.life is _STARTING:
                 started = cell.more().started = self.kernel.future()
                 await started
-        except BaseException as error:
+        except BaseException:
             await self._abandon(cell)
-            if waiter is not None:
-                await go_on(waiter, cell, begun, error)
             raise
-        if waiter is not None:
-            await go_on(waiter, cell, begun)
 
     def _forget_name(self, cell: ActorCell) -> None:
         if cell.given_name is not None and self.names.get(cell.given_name) is cell:
