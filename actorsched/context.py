@@ -7,7 +7,7 @@ place of `Context`, with the same members.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVarTuple, overload
 
 from actorsched._kernel.current import CURRENT
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from actorsched.task import TaskRef
 
 P = ParamSpec("P")
+Ts = TypeVarTuple("Ts")
 
 
 class Context:
@@ -146,6 +147,7 @@ class Context:
 
             return await spawn_child(self._cell(), actor, args, options)
 
+    @overload
     def after(
         self,
         delay: Duration,
@@ -153,6 +155,21 @@ class Context:
         /,
         *args: P.args,
         **kwargs: P.kwargs,
+    ) -> ActorTimer: ...
+
+    @overload  # no checker lets `key` stand between the arguments of a ParamSpec
+    def after(
+        self,
+        delay: Duration,
+        handler: Callable[[Any, *Ts], Coroutine[Any, Any, Any]],
+        /,
+        *args: *Ts,
+        key: object,
+        **kwargs: Any,
+    ) -> ActorTimer: ...
+
+    def after(
+        self, delay: Duration, handler: Callable[..., Coroutine[Any, Any, Any]], /, *args: Any, **kwargs: Any
     ) -> ActorTimer:
         """Send this actor a message after a delay. In a handler.
 
@@ -163,6 +180,7 @@ class Context:
         """
         return self._timer(delay, handler, args, kwargs, periodic=False)
 
+    @overload
     def every(
         self,
         period: Duration,
@@ -170,6 +188,21 @@ class Context:
         /,
         *args: P.args,
         **kwargs: P.kwargs,
+    ) -> ActorTimer: ...
+
+    @overload  # no checker lets `key` stand between the arguments of a ParamSpec
+    def every(
+        self,
+        period: Duration,
+        handler: Callable[[Any, *Ts], Coroutine[Any, Any, Any]],
+        /,
+        *args: *Ts,
+        key: object,
+        **kwargs: Any,
+    ) -> ActorTimer: ...
+
+    def every(
+        self, period: Duration, handler: Callable[..., Coroutine[Any, Any, Any]], /, *args: Any, **kwargs: Any
     ) -> ActorTimer:
         """Send this actor a message again and again, first after one period. In a handler.
 

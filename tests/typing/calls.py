@@ -28,9 +28,11 @@ from actorsched import (
     TaskRef,
     TaskStatus,
     cpu_bound,
+    current,
     run,
     stage,
 )
+from actorsched.context import ActorTimer
 from actorsched.pipeline import Stage
 
 
@@ -217,6 +219,33 @@ async def wrong_actors(rt: Runtime, c: ActorRef[Counter]) -> None:
         print(tick)
     await c.halt()  # wrong
     print(sum_up, other)
+
+
+async def right_timers(c: ActorRef[Counter]) -> None:
+    assert_type(current().after("1s", Counter.add, 5), ActorTimer)
+    current().after(0.5, Counter.reset)
+    current().after("1s", Counter.label, "n=", suffix="!")
+    assert_type(current().after("1s", Counter.add, 5, key="add"), ActorTimer)
+    current().after("1s", Counter.reset, key=("reset", 1))
+    current().after("1s", Counter.label, "n=", key=None)
+    current().after("1s", Counter.label, "n=", suffix="!", key="label")
+    current().every("1s", Counter.add, 5, key="add")
+    current().every("1s", Counter.reset)
+    current().every("1s", Counter.label, "n=").cancel()
+
+
+async def wrong_timers(c: ActorRef[Counter]) -> None:
+    current().after("1s", Counter.add)  # wrong
+    current().after("1s", Counter.add, "5")  # wrong
+    current().after("1s", Counter.add, "5", key="add")  # wrong
+    current().after("1s", Counter.add, key="add")  # wrong
+    current().after("1s", Counter.add, 5, 6, key="add")  # wrong
+    current().after("1s", Counter.ad, 5)  # wrong
+    current().after("1s", count_words, 5, key="add")  # wrong
+    current().after(Counter.add, 5)  # wrong
+    current().every("1s", Counter.label, 5, key="label")  # wrong
+    current().every(None, Counter.reset)  # wrong
+    current().every("1s", "reset")  # wrong
 
 
 # ----------------------------------------------------------------------------------- runtime, scopes, streams
