@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 from actorsched._core.window import Inlet
 from actorsched._system.collector import Collector, Letterbox, Settling
 from actorsched._system.line import Line
+from actorsched._system.placing import check_arguments, host_of
 from actorsched._system.source import is_async, opened
 from actorsched._system.station import Station
-from actorsched._system.system import THREADS, check_arguments, host_of
+from actorsched._system.system import THREADS
 from actorsched._system.task import function_name
 from actorsched.exceptions import shown
 from actorsched.options import task_options, usable_cpus

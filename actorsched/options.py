@@ -13,7 +13,7 @@ With no options they return the defaults themselves, which costs nothing: that i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import IntEnum
 from typing import Any, ClassVar, Final, Literal, NoReturn, Self, TypeAlias, TypeVar, cast
 
@@ -438,8 +438,6 @@ def _priority(value: object, field: str) -> int:
 
 
 def _after(value: object, field: str) -> tuple[object, ...]:
-    if type(value) is list:
-        return tuple(cast("list[object]", value))
     if not isinstance(value, Iterable) or isinstance(value, (str, bytes)):
         raise _wrong_type(field, value, "give an iterable of TaskRefs, such as after=[ref]")
     return tuple(cast("Iterable[object]", value))
@@ -568,15 +566,13 @@ def task_options(mapping: Mapping[str, object]) -> TaskOptions:
     return options
 
 
-def after_of(options: dict[str, object]) -> Collection[object]:
-    """Take the option `after` out of a task's options.
-
-    It concerns the submission alone. Tasks with dependencies are many, and most have no other options.
+def upstream_refs(after: object) -> tuple[object, ...]:
+    """The option `after` of a task, checked by itself.
 
     Raises:
         TypeError: It is no iterable.
     """
-    return _after(options.pop("after"), "after") if "after" in options else ()
+    return _after(after, "after")
 
 
 def actor_options(mapping: Mapping[str, object]) -> ActorOptions:

@@ -21,9 +21,9 @@ from actorsched._system.emitting import (
     emitting_plain,
 )
 from actorsched._system.handlers import HANDLER, Handler
+from actorsched._system.placing import check_arguments, host_of
 from actorsched._system.source import opened
 from actorsched._system.station import Station
-from actorsched._system.system import check_arguments, host_of
 from actorsched._system.task import function_name
 from actorsched.actor import is_actor_class
 from actorsched.exceptions import StageFailed, shown

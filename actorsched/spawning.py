@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from actorsched._system.actor_cell import Life
 from actorsched._system.asking import settled
-from actorsched._system.task import function_name
 from actorsched.actor import Actor, ActorRef
 from actorsched.exceptions import DeadlockError
 from actorsched.flow import Flow, completed, mapped
 from actorsched.groups import ActorPool, check_size
 from actorsched.messages import Cancel
-from actorsched.options import DEFAULT, DEFAULT_ACTOR, Supervise, actor_options, after_of, task_options
+from actorsched.options import DEFAULT, DEFAULT_ACTOR, Supervise, actor_options, task_options, upstream_refs
 from actorsched.pipeline import Pipeline, Stage
 from actorsched.pipeline import pipeline as put_together
 from actorsched.submission import submission
 from actorsched.task import Task, TaskChain, TaskRef
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Callable, Collection, Iterable, Mapping
+    from collections.abc import AsyncIterable, Callable, Iterable, Mapping
     from typing import Unpack
 
     from actorsched._core.routing import Routing
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from actorsched._system.supervisor import Supervisor
     from actorsched._system.system import System
     from actorsched._system.task import TaskActor
-    from actorsched.options import TaskOptions
     from actorsched.signatures import ActorKeywords, MakePipeline, Map, Run, Spawn
 
 T = TypeVar("T")
@@ -70,15 +69,12 @@ class Spawner:
                 RuntimeClosed: The runtime or scope takes no more work.
                 BaseException: What the actor's constructor or `on_start` raised.
             """
-            if isinstance(target, type) and issubclass(target, Actor):
+            if type(target) is not FunctionType and isinstance(target, type) and issubclass(target, Actor):
                 cell = self._new_actor(target, args, options)
                 if cell.life is not _RUNNING:
                     await self._system.started(cell)
                 return ActorRef(cell)
-            if not options:
-                return TaskRef(self._new_task(target, args, DEFAULT))
-            after = after_of(options)
-            return TaskRef(self._new_task(target, args, task_options(options), after))
+            return TaskRef(self._new_task(target, args, options))
 
         async def run(self, target: Callable[..., Any], /, *args: Any, **options: object) -> Any:
             """Spawn a task and wait for its result.
@@ -99,8 +95,7 @@ class Spawner:
             """
             if isinstance(target, type) and issubclass(target, Actor):
                 raise TypeError(f"{target.__qualname__} is a class of actors, which has no result; use spawn")
-            after = after_of(options)
-            task = self._new_task(target, args, task_options(options), after)
+            task = self._new_task(target, args, options)
             try:
                 await settled(task)
             except BaseException as error:
@@ -129,7 +124,9 @@ class Spawner:
         for link in links:  # all are right, or none is submitted
             self._system.check_task(self._nursery, link.task.fn, link.args(), link.options())
         for link in links:
-            link.task.ref = TaskRef(self._new_task(link.task.fn, link.args(), link.options()))
+            link.task.ref = TaskRef(
+                self._system.new_task(self._nursery, link.task.fn, link.args(), link.options())
+            )
         ref = links[-1].task.ref
         assert ref is not None
         return ref
@@ -190,19 +187,15 @@ class Spawner:
         return completed(self._system, refs)
 
     def _new_task(
-        self,
-        function: Callable[..., Any],
-        args: tuple[Any, ...],
-        options: TaskOptions,
-        after: Collection[object] = (),
+        self, function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]
     ) -> TaskActor:
-        nursery = self._nursery
-        if not nursery.open:
-            self._system.check_open(f"task {options.name or function_name(function)!r}", nursery)
-        task = self._system.new_task(nursery, function, args, options, after=after)
-        if nursery.cancelling:
-            task.kernel.post(task, Cancel("everything in its scope is cancelled"))
-        return task
+        if not options:
+            return self._system.new_task(self._nursery, function, args, DEFAULT)
+        after = options.pop("after", ())  # concerns the submission alone, and is most often the only one
+        if type(after) is not list:
+            after = upstream_refs(after)
+        checked = task_options(options) if options else DEFAULT
+        return self._system.new_task(self._nursery, function, args, checked, after=after)
 
     if TYPE_CHECKING:
         pipeline: MakePipeline

@@ -57,10 +57,13 @@ class TaskRef(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
             from actorsched._system.asking import settled
 
             yield from settled(task).__await__()
-        task.observed = True
         outcome = task.outcome
         assert outcome is not None
-        result: T_co = outcome.unwrap()
+        if outcome.error is not None:
+            task.observed = True
+            outcome.unwrap()
+        value: Any = outcome.value
+        result: T_co = value
         return result
 
     def __eq__(self, other: object) -> bool:
@@ -87,9 +90,6 @@ class TaskRef(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         reduced: tuple[Callable[..., Any], tuple[Any, ...]] = self._task.kernel.facade._reduced(self._task)
         return reduced
-
-    def _actorsched_task(self) -> TaskActor:
-        return self._task
 
     @property
     def id(self) -> str:
@@ -310,7 +310,8 @@ class Task(Generic[T]):
                     f"arg_deps={arg_deps!r} of task {name!r} names {parameter!r}, which kwargs gives already"
                 )
 
-    def _actorsched_task(self) -> TaskActor | None:
+    @property
+    def _task(self) -> TaskActor | None:
         return None if self.ref is None else self.ref._task
 
     def __repr__(self) -> str:

@@ -46,10 +46,10 @@ class RunQueue(Generic[T]):
     def push(self, item: T, rank: int) -> None:
         """Add an item at the tail of its rank."""
         level = self._levels.get(rank)
-        if level is None:
-            level = self._levels[rank] = deque()
         if not level:
             insort(self.ranks, rank)
+            if level is None:
+                level = self._levels[rank] = deque()
         level.append(item)
 
     def pop(self) -> T:

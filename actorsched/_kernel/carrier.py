@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Generator
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from anyio import CancelScope
@@ -42,7 +43,6 @@ def _drive(activity: Activity, yielded: Any, kernel: Kernel) -> Generator[Any, A
     context, stepper = activity.context, activity.stepper
     assert context is not None
     assert stepper is not None
-    monotonic = kernel.backend.monotonic
     step: Callable[[Any], Any]
     value: Any
     while True:

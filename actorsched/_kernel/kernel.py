@@ -21,6 +21,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from random import Random
 from threading import get_ident
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from anyio import CancelScope, get_cancelled_exc_class
@@ -41,7 +42,7 @@ _MESSAGES_PER_LOOK = 256
 """How many messages of the system are handled between two looks at the clock."""
 _REPORTS = 1000
 """How many such reports are made at most."""
-_SECONDS_PER_TURN = 0.002
+_SECONDS_PER_TURN = 0.004
 """How long the framework keeps the loop to itself before it lets it breathe."""
 _BURST = 16
 """How many messages of one actor are handled before the next actor has its turn."""
@@ -132,9 +133,16 @@ class Kernel:
         """Send from outside: what follows from the message has happened when this returns."""
         if self._draining or self.mail:
             self.mail.append((to, message))
+            return self.drain()
+        self._draining = True
+        try:  # nothing is on the way to anybody: this one need not queue
+            to.reactions[type(message)](to, message, self)
+        except BaseException as error:
+            self._failed(to, message, error)
+        finally:
+            self._draining = False
+        if self.mail:
             self.drain()
-        else:
-            self._deliver(to, message)
 
     def post_threadsafe(self, to: Behaviour, message: object) -> None:
         """The same from any thread; from another one, soon."""
@@ -145,35 +153,35 @@ class Kernel:
 
     def drain(self) -> None:
         """Run the system's actors until no message is in transit, or the budget is used up."""
-        if self.mail and not self._draining:
-            self._deliver(*self.mail.popleft())
-
-    def _deliver(self, actor: Behaviour, message: object) -> None:
-        """Deliver a message, and whatever is in transit and follows from it."""
         mail = self.mail
+        if self._draining or not mail:
+            return
+        take = mail.popleft
         steps, limit = _MESSAGES_PER_LOOK, 0.0
         self._draining = True
         try:
-            while True:
+            while mail:
+                actor, message = take()
                 try:
                     actor.reactions[type(message)](actor, message, self)
                 except BaseException as error:
-                    self.broken(actor, message, error)
-                    if not isinstance(error, Exception):
-                        raise
-                if not mail:
-                    return
+                    self._failed(actor, message, error)
                 steps -= 1
                 if not steps:
                     steps = _MESSAGES_PER_LOOK
-                    now = self.backend.monotonic()
+                    now = monotonic()
                     limit = limit or now + _SECONDS_PER_TURN
                     if now > limit:
                         self.backend.call_soon(self.drain)
                         return
-                actor, message = mail.popleft()
         finally:
             self._draining = False
+
+    def _failed(self, actor: Behaviour, message: object, error: BaseException) -> None:
+        """An actor of the system failed at a message; what is no `Exception` goes on to whoever called."""
+        self.broken(actor, message, error)
+        if not isinstance(error, Exception):
+            raise error
 
     def broken(self, actor: object, message: object, error: BaseException) -> None:
         """The system failed: that is a bug of ours, and the runtime must not go on guessing.
@@ -226,11 +234,11 @@ class Kernel:
         ready, ranks = self.ready, self.ready.ranks
         mail = self.mail
         burst = self.burst
-        monotonic = self.backend.monotonic
         now = monotonic()
         limit = now + _SECONDS_PER_TURN
+        pop = ready.pop
         while ranks:
-            runnable = ready.pop()
+            runnable = pop()
             suspended = runnable.run(burst)
             then, now = now, monotonic()
             if now - then > BLOCKING:
@@ -334,14 +342,14 @@ class Kernel:
     def _run_thread_calls(self) -> None:
         self._thread_called = False  # before taking the calls, so that none that comes now is overlooked
         calls = self._thread_calls
-        limit = self.backend.monotonic() + _SECONDS_PER_TURN
+        limit = monotonic() + _SECONDS_PER_TURN
         while calls:
             function, args = calls.popleft()
             try:
                 function(*args)
             except Exception as error:
                 self.broken(function, args, error)
-            if self.backend.monotonic() > limit:  # threads may be quicker than the loop
+            if monotonic() > limit:  # threads may be quicker than the loop
                 if calls and not self._thread_called:
                     self._thread_called = True
                     self.backend.call_soon(self._run_thread_calls)

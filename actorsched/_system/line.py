@@ -18,7 +18,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator
 from contextvars import Context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
@@ -62,6 +62,8 @@ class Line(Feed, kw_only=True):
     inline: bool
     """Whether the source is read by the reader itself."""
     inlet: Inlet
+    open: ClassVar[bool] = True
+    cancelling: ClassVar[bool] = False
     live: dict[Behaviour, Any] = {}
     """Tasks that have not settled, each with its station and entry, if it is that of an entry."""
     puller: Puller | None = None
@@ -237,6 +239,11 @@ class Line(Feed, kw_only=True):
         else:
             entry.work = task
             self.live[task] = (place, entry)
+
+    def completed(self, task: TaskActor, out: Outbox) -> None:
+        """A task has completed: what follows may call code of the user, and waits until its end is known."""
+        assert task.outcome is not None
+        out.send((self, Settled(task, task.outcome)))
 
     @handles(Settled)
     def _settled(self, message: Settled, out: Outbox) -> None:

@@ -123,7 +123,10 @@ class LoopWorker(CodeRun, Behaviour):
 
     def over(self, value: Any, error: BaseException | None) -> None:
         """Tell the task, then the scheduler."""
-        self._tell(Finished(value) if error is None else self._failed(error))
+        if error is None and self.scheduler is None:
+            self.kernel.post(self.owner, Finished(value))
+        else:
+            self._tell(Finished(value) if error is None else self._failed(error))
 
     def _tell(self, finished: Finished) -> None:
         kernel, task = self.kernel, self.owner

@@ -1,6 +1,6 @@
 """The Nursery actor: the tasks and actors of one scope, and of the runtime, which is the outermost.
 
-Every task tells its nursery how it ended. A nursery that contains failures, like the runtime's, leaves it
+Every task tells its nursery that it has completed, or how it ended otherwise. A nursery that contains failures, like the runtime's, leaves it
 at that, and sees to it only that no failure stays unseen. Any other cancels the siblings of a failed task,
 and its scope's body, and collects the errors. Its supervisor, if it has actors, tells it when none is left,
 or that they failed too often.
@@ -56,6 +56,10 @@ class Nursery(Behaviour):
 
     def __repr__(self) -> str:
         return f"<nursery of {len(self.live)} tasks>"
+
+    def completed(self, task: TaskActor, out: Outbox) -> None:
+        """A task has completed: nothing but that follows from it, so no message is needed."""
+        self.live.pop(task, None)
 
     @handles(Settled)
     def _settled(self, message: Settled, out: Outbox) -> None:

@@ -106,18 +106,23 @@ class Scheduler(Behaviour):
         task: TaskActor = message.task  # type: ignore[assignment]
         if task.upstream is not None:
             return task.begin(out)
-        task.admitted()
-        self._enlist(task, out)
+        self.ready(task, out)
 
     @handles(Ready)
     def _ready(self, message: Ready, out: Outbox) -> None:
-        self._enlist(message.task, out)  # type: ignore[arg-type]
+        self.ready(message.task, out)  # type: ignore[arg-type]
 
-    def _enlist(self, task: TaskActor, out: Outbox) -> None:
+    def ready(self, task: TaskActor, out: Outbox) -> None:
+        """A task may run: the same as `Ready`, said at once where nothing else can be on the way."""
         pool = self.pools[task.host]
         if pool.boundless:
             pool.staff.assign(task, out)
-        elif pool.full or pool.queue or not pool.free or not self._assign(pool, task, out):
+        else:
+            task.admitted()
+            self._enlist(pool, task, out)
+
+    def _enlist(self, pool: Pool, task: TaskActor, out: Outbox) -> None:
+        if pool.full or pool.queue or not pool.free or not self._assign(pool, task, out):
             pool.queue.push(task, out.now)
             if not pool.full and not pool.choosing:
                 self._dispatch(pool, out)

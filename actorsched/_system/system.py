@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextvars import copy_context
-from functools import partial
-from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_VARARGS, isasyncgenfunction, iscoroutine
 from itertools import count
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,15 +16,16 @@ from actorsched._core.mailbox import UserLane
 from actorsched._core.supervision import Supervision
 from actorsched._system.actor_cell import ActorCell, Life
 from actorsched._system.asking import go_on, waiter_of
-from actorsched._system.handlers import HANDLER, Handler, table_of
+from actorsched._system.handlers import table_of
 from actorsched._system.host_staff import HostStaff
 from actorsched._system.loop_worker import LoopStaff
+from actorsched._system.placing import Habit, check_arguments, host_of
 from actorsched._system.scheduler import Pool, ReusedWorkers, Scheduler
 from actorsched._system.supervisor import Supervisor
 from actorsched._system.task import REFS, TaskActor, function_name
 from actorsched._system.thread_worker import ThreadWorker
 from actorsched.exceptions import RuntimeClosed, shown
-from actorsched.messages import ExitReason, Kill, Submit, Wait, Watch
+from actorsched.messages import Cancel, ExitReason, Kill, Submit, Wait, Watch
 from actorsched.options import DEFAULT, Hosts, Mailbox, Priority, Supervise
 
 if TYPE_CHECKING:
@@ -78,6 +77,7 @@ class System:
         """What code in host processes may ask for."""
         self.ref_of: Callable[[Waiter], object] = repr
         """Answers with what becomes the ref of a task or an actor when it has crossed."""
+        self._habit = Habit()
         self.travelled: OrderedDict[int, Any] = OrderedDict()
         """Refs of tasks that have crossed to hosts: as long as they stand here, the tasks are there too."""
 
@@ -89,7 +89,7 @@ class System:
         self.threads.append(worker)
         return worker
 
-    def check_open(self, what: str, nursery: Nursery | None = None) -> None:
+    def check_open(self, what: str, nursery: Nursery | Line | None = None) -> None:
         """Refuse new work when the runtime or the scope takes none.
 
         Raises:
@@ -129,26 +129,30 @@ class System:
             host: Where it runs, when that and the arguments were checked before: for one function and many
                 items that is done once.
             after: The refs of tasks that it is to wait for, besides those among the arguments.
+
+        Raises:
+            RuntimeClosed: The runtime or the scope takes no more work.
+            TypeError: The function cannot be called in this way, or `after` holds something else than refs.
+            ValueError: It cannot run where it is asked to, or depends on a task of another runtime.
         """
-        if self.closing:
-            self.check_open(f"task {options.name or function_name(function)!r}")
+        if self.closing or not nursery.open:
+            self.check_open(f"task {options.name or function_name(function)!r}", nursery)
         if options is not DEFAULT and options.after:
             after = (*options.after, *after)
             options = options.replace(after=())
         kwargs = options.kwargs
         if host is None and not kwargs:
-            host = obvious_host(function, len(args), options)
+            host = self._habit.host(function, len(args), options)
         if host is None:
             host = host_of(function, options)
             check_arguments(function, args, kwargs)
-        injected, upstream = False, None
-        if args or kwargs:
-            injected, upstream = self._injected(args, kwargs)
-            if injected:
-                args = tuple(map(_unwrapped, args))
-                kwargs = {name: _unwrapped(value) for name, value in kwargs.items()}
-        if after:
-            upstream = self._after(after, upstream or {})
+        refs = [value for value in args if type(value) in REFS] if args else []
+        if kwargs:
+            refs += [value for value in kwargs.values() if type(value) in REFS]
+        upstream = self._upstream((*refs, *after) if refs else after) if refs or after else None
+        if refs:
+            args = tuple([value._task if type(value) in REFS else value for value in args])
+            kwargs = {name: _unwrapped(value) for name, value in kwargs.items()} if kwargs else kwargs
         task = TaskActor(
             nursery,
             next(_task_numbers),
@@ -160,7 +164,7 @@ class System:
             host,
             options.priority,
             upstream,
-            injected,
+            bool(refs),
             kernel=self.kernel,
             scheduler=self.scheduler,
         )
@@ -168,6 +172,8 @@ class System:
             task.packed = self.staff.pack(task)
         nursery.live[task] = None
         self.kernel.post(self.scheduler, Submit(task))
+        if nursery.cancelling:
+            self.kernel.post(task, Cancel("everything in its scope is cancelled"))
         return task
 
     def check_task(
@@ -183,29 +189,21 @@ class System:
         needs: tuple[Any, ...] = (*args, *options.kwargs.values(), *options.after)
         for value in needs:
             kind = type(cast("object", value))
-            task = value._actorsched_task() if hasattr(kind, "_actorsched_task") else None
+            task = value._task if kind in REFS else None
             if task is not None:
                 self._check_own(task)
 
-    def _injected(
-        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> tuple[bool, dict[Behaviour, None] | None]:
-        """Whether refs stand among the arguments, and the tasks that they mean."""
-        refs = [value for value in args if type(value) in REFS]
-        if kwargs:
-            refs += [value for value in kwargs.values() if type(value) in REFS]
-        return (True, self._after(refs, {})) if refs else (False, None)
-
-    def _after(self, refs: Iterable[object], upstream: dict[Behaviour, None]) -> dict[Behaviour, None] | None:
-        """Add the tasks that these refs mean, but for those that have completed; None when there is none.
+    def _upstream(self, refs: Iterable[Any]) -> list[TaskActor] | None:
+        """The tasks that these refs mean, but for those that have completed; None when there is none.
 
         Raises:
             TypeError: One is no ref of a task.
             ValueError: A task belongs to another runtime.
         """
         kernel = self.kernel
+        upstream: list[TaskActor] = []
         for ref in refs:
-            task: TaskActor | None = ref._actorsched_task() if type(ref) in REFS else None  # type: ignore[attr-defined]
+            task: TaskActor | None = ref._task if type(ref) in REFS else None
             if task is None:
                 raise TypeError(
                     f"{shown(ref)} is to be waited for, but is no submitted task; give refs that spawn "
@@ -214,7 +212,7 @@ class System:
             if task.kernel is not kernel:
                 self._check_own(task)
             if task.outcome is None or task.outcome.error is not None:
-                upstream[task] = None
+                upstream.append(task)
         return upstream or None
 
     def _check_own(self, task: TaskActor) -> None:
@@ -353,112 +351,4 @@ def _learn_nothing(system: System) -> None:
 
 
 def _unwrapped(value: Any) -> Any:
-    return value._actorsched_task() if type(value) in REFS else value
-
-
-def obvious_host(function: Callable[..., Any], given: int, options: TaskOptions) -> str | None:
-    """Where a function runs that is called with so many positional arguments, and no others.
-
-    None where it takes a closer look to tell, or to tell what is wrong.
-    """
-    if type(function) is not _FUNCTION or function.__dict__:
-        return None
-    code = function.__code__
-    if code.co_flags & _UNUSUAL or code.co_kwonlyargcount:
-        return None
-    takes = code.co_argcount
-    if given != takes and not takes - len(function.__defaults__ or ()) <= given <= takes:
-        return None
-    if options.host is None and not options.abandon_on_cancel:
-        return "loop" if code.co_flags & CO_COROUTINE else "thread"
-    return "process" if options.host == "process" and not options.abandon_on_cancel else None
-
-
-def host_of(function: Callable[..., Any], options: TaskOptions) -> str:
-    """Where a function runs.
-
-    Raises:
-        TypeError: It cannot be called, or is an async generator.
-        ValueError: It cannot run where it is asked to.
-    """
-    asynchronous = is_async(function)
-    own = "loop" if asynchronous else "thread"
-    host: str = options.host or getattr(function, "__actorsched_host__", None) or own
-    if asynchronous and host == "thread":
-        raise ValueError(
-            f'host="thread" does not fit {function_name(function)!r}, an async function; '
-            'it runs in the event loop ("loop", the default), or in a host process ("process")'
-        )
-    if options.abandon_on_cancel and host != "thread":
-        raise ValueError(
-            f"abandon_on_cancel=True does not fit {function_name(function)!r}, which runs with "
-            f'host="{host}"; only what runs in a thread can be abandoned: use host="thread"'
-        )
-    return host
-
-
-def is_async(function: Callable[..., Any]) -> bool:
-    """Whether calling it gives a coroutine; looks through `functools.partial`, methods and `__call__`.
-
-    Raises:
-        TypeError: It cannot be called, or is an async generator function.
-    """
-    handler: Handler | None = getattr(function, HANDLER, None)
-    if handler is not None and not handler.streams:
-        return True
-    code = getattr(function, "__code__", None)
-    if code is None:
-        if isinstance(function, partial):
-            return is_async(function.func)
-        if not callable(function):
-            raise _not_callable(function)
-        code = getattr(getattr(type(function), "__call__", None), "__code__", None)  # noqa: B004  # its code
-        if code is None:
-            return False
-    if handler is not None or code.co_flags & CO_ASYNC_GENERATOR or isasyncgenfunction(function):
-        raise TypeError(
-            f"{function_name(function)!r} is an async generator, which has no single result; "
-            "make it a handler of an actor, or a stage of a pipeline"
-        )
-    return bool(code.co_flags & CO_COROUTINE)
-
-
-def _not_callable(value: object) -> TypeError:
-    if iscoroutine(value):
-        value.close()  # or Python would warn that nobody has awaited it
-        return TypeError(
-            f"{shown(value)} was called already; give the function itself, and its arguments after it"
-        )
-    return TypeError(f"{shown(value)} cannot be called; spawn a function or an Actor class")
-
-
-def check_arguments(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-    """Refuse arguments that a function does not take.
-
-    Raises:
-        TypeError: It names the function, and what is wrong.
-    """
-    code = getattr(function, "__code__", None)
-    if code is not None and not kwargs and type(function) is _FUNCTION and not function.__kwdefaults__:
-        takes = code.co_argcount
-        given = len(args)
-        enough = given >= takes - len(function.__defaults__ or ())
-        if enough and (given <= takes or code.co_flags & CO_VARARGS) and not code.co_kwonlyargcount:
-            return
-    from inspect import signature
-
-    try:
-        expected = signature(function)
-    except ValueError:  # a built-in that does not tell
-        return
-    try:
-        expected.bind(*args, **kwargs)
-    except TypeError as error:
-        raise TypeError(
-            f"{function_name(function)}{expected} was given wrong arguments: {error}; "
-            "positional ones follow the function, named ones go into kwargs={...}"
-        ) from None
-
-
-_FUNCTION = type(is_async)
-_UNUSUAL = CO_ASYNC_GENERATOR | CO_VARARGS
+    return value._task if type(value) in REFS else value

@@ -15,7 +15,7 @@ ref.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -50,19 +50,22 @@ from actorsched.messages import (
 from actorsched.status import TaskStatus
 
 if TYPE_CHECKING:
+    from actorsched._system.line import Line
+    from actorsched._system.nursery import Nursery
     from actorsched.options import TaskOptions
 
 _NOTHING: dict[str, Any] = {}
 _NOTHING_YET: tuple[float, str | None] = (0.0, None)
 RETRY = Retry()
 REFS: set[type] = set()
-"""The types that stand for a task among arguments; filled by the layer that defines them."""
+"""The types that stand for a task, their `_task`, among arguments. Filled by the layer that defines them."""
 _UNDERWAY = Underway()
 _HURRY = Hurry()
 _WAITING = TaskStatus.WAITING
 _READY = TaskStatus.READY
 _RUNNING = TaskStatus.RUNNING
 _COMPLETED = TaskStatus.COMPLETED
+_RETURNED: Outcome[Any] = Outcome(_COMPLETED)
 
 
 class TaskActor(Waiter, eq=False):
@@ -70,7 +73,7 @@ class TaskActor(Waiter, eq=False):
 
     settles: ClassVar[bool] = True
 
-    owner: Behaviour
+    owner: Nursery | Line
     """The scope that it was spawned in; it hears `Settled` like anyone who waits."""
     number: int
     function: Callable[..., Any] | None
@@ -81,10 +84,12 @@ class TaskActor(Waiter, eq=False):
     host: str
     rank: int
     """The effective priority."""
-    upstream: dict[Behaviour, None] | None = None
-    """The tasks that it depends on and that have not settled, in order; None when it depends on none."""
+    upstream: list[TaskActor] | None = None
+    """The tasks that it depends on, as long as one of them has not settled; one may stand there twice."""
     injected: bool = False
     """Whether some of the arguments are upstream tasks, whose results take their place."""
+    missing: int = 0
+    """How many upstream tasks it has still to hear of."""
     status: TaskStatus = TaskStatus.PENDING
     outcome: Outcome[Any] | None = None
     worker: Behaviour | None = None
@@ -140,28 +145,43 @@ class TaskActor(Waiter, eq=False):
         """The scheduler admits it: it sees to its dependencies."""
         assert self.upstream is not None
         self.status = _WAITING
+        missing = 0
         for upstream in self.upstream:
-            upstream.expected_by(self, out)  # type: ignore[attr-defined]  # they are tasks
+            waiters = upstream.waiters
+            if waiters is None or upstream.waits is not None or upstream.outcome is not None:
+                missing += upstream.expected_by(self, out)
+            elif self not in waiters:
+                waiters[self] = None
+                missing += 1
+        self.missing = missing
 
     @handles(Settled)
     def _upstream_settled(self, message: Settled, out: Outbox) -> None:
         if self.waits is not None:
             self.waits.settled(self, message.task, out)  # type: ignore[arg-type]
             return self.waits_changed()
-        upstream = self.upstream
-        if upstream is None or message.task not in upstream:
+        if not self.missing:
             return
-        del upstream[message.task]
+        self.missing -= 1
         if message.outcome.error is not None and self.options.on_upstream_failure == "fail":
             return self._upstream_failed(message, out)
-        if not upstream and self.status is _WAITING:
+        if not self.missing:
             self._become_ready(out)
 
-    def shows(self, upstream: Behaviour) -> bool:
+    def upstream_completed(self, task: TaskActor, out: Outbox) -> None:
+        """The same as `Settled`, told at once: what follows leads to the scheduler, and no further."""
+        missing = self.missing
+        if not missing:  # it does not depend on that task, but waits for it
+            assert task.outcome is not None
+            return self._upstream_settled(Settled(task, task.outcome), out)
+        self.missing = missing = missing - 1
+        if not missing:
+            self.upstream = None
+            self.scheduler.ready(self, out)  # type: ignore[union-attr]
+
+    def shows(self) -> bool:
         """Whether the failure of an upstream task is seen in what becomes of this one."""
-        if self.upstream is None or upstream not in self.upstream:
-            return False
-        return self.injected or self.options.on_upstream_failure == "fail"
+        return self.upstream is not None and (self.injected or self.options.on_upstream_failure == "fail")
 
     def _upstream_failed(self, message: Settled, out: Outbox) -> None:
         error = message.outcome.error
@@ -190,14 +210,14 @@ class TaskActor(Waiter, eq=False):
         assert self.scheduler is not None
         out.send((self.scheduler, Ready(self)))
 
-    def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def arguments(self) -> tuple[Sequence[Any], dict[str, Any]]:
         """What to call the function with: results stand where upstream tasks stood."""
         if not self.injected:
             return self.args, self.kwargs
-        return (
-            tuple(map(_result_of, self.args)),
-            {name: _result_of(value) for name, value in self.kwargs.items()},
-        )
+        kwargs = self.kwargs
+        if kwargs:
+            kwargs = dict(zip(kwargs, _results(kwargs.values()), strict=True))
+        return _results(self.args), kwargs
 
     # ------------------------------------------------------------------------------------- an attempt
 
@@ -248,7 +268,8 @@ class TaskActor(Waiter, eq=False):
         if stopping is not None:
             self.stopping = None
         if error is None:
-            return self._settle(Outcome(_COMPLETED, message.value), out)
+            value = message.value
+            return self._settle(_RETURNED if value is None else Outcome(_COMPLETED, value), out)
         if isinstance(stopping, TaskCancelled) and message.stopped:
             return self._settle(Outcome(TaskStatus.CANCELLED, error=stopping), out)
         if stopping is not None and message.stopped:
@@ -352,45 +373,52 @@ class TaskActor(Waiter, eq=False):
         self.status = outcome.status
         if self.timer is not None:
             self._clear_timer()
-        settled = Settled(self, outcome)
-        out.send((self.owner, settled))
-        if self.waiters is not None:
-            waiters, self.waiters = self.waiters, None
+        if outcome.error is None:
+            self.owner.completed(self, out)
+        else:
+            out.send((self.owner, Settled(self, outcome)))
+        waiters = self.waiters
+        if waiters is not None:
+            self.waiters = None
             for waiter in waiters:
-                if type(waiter) is TaskActor and outcome.error is None:
-                    waiter._upstream_settled(settled, out)  # at once: it leads no further
+                if outcome.error is None and type(waiter) is TaskActor:
+                    waiter.upstream_completed(self, out)
                 else:
-                    out.send((waiter, settled))
-                    if type(waiter) is TaskActor and waiter.shows(self):
-                        self.observed = True
+                    self._tell(waiter, outcome, out)
         if self.answers is not None:
             for answer in self.answers:
                 out.reply(answer, None)
             self.answers = None
-        if self.upstream:
-            for upstream in self.upstream:
-                out.send((upstream, Forget(self)))
-        self._let_go()
-
-    def forsake(self, error: BaseException, out: Outbox) -> None:
-        """The system has failed: it is settled, whatever became of its code."""
-        if self.outcome is None:
-            self.observed = True  # nobody could have done anything about it
-            self._fail(error, out)
-
-    def _let_go(self) -> None:
-        """Keep nothing alive but the outcome."""
-        function = self.function
+        if self.upstream is not None:
+            self._forget_upstream(out)
+        function = self.function  # from here on nothing is kept alive but the outcome
         self.label = getattr(function, "__qualname__", None) or function_name(function)
         self.function = self.context = None
         if self.args:
             self.args = ()
         if self.kwargs:
             self.kwargs, self.options = _NOTHING, self.options.replace(kwargs=_NOTHING)
-        if self.upstream is not None:
-            self.upstream = None
         if self.packed is not None:
             self.packed = None
+
+    def _forget_upstream(self, out: Outbox) -> None:
+        upstreams, self.upstream, self.missing = self.upstream, None, 0
+        forget = Forget(self)
+        for upstream in upstreams or ():
+            if upstream.outcome is None:
+                out.send((upstream, forget))
+
+    def _tell(self, waiter: Behaviour, outcome: Outcome[Any], out: Outbox) -> None:
+        """Tell somebody by mail: of a failure in any case, because it may run along a chain of any length."""
+        out.send((waiter, Settled(self, outcome)))
+        if outcome.error is not None and type(waiter) is TaskActor and waiter.shows():
+            self.observed = True
+
+    def forsake(self, error: BaseException, out: Outbox) -> None:
+        """The system has failed: it is settled, whatever became of its code."""
+        if self.outcome is None:
+            self.observed = True  # nobody could have done anything about it
+            self._fail(error, out)
 
     def held_no_more(self, out: Outbox) -> None:
         """Somebody who might have looked at the outcome is gone.
@@ -414,16 +442,20 @@ class TaskActor(Waiter, eq=False):
             self.timer.cancel()
             self.timer = None
 
-    def expected_by(self, waiter: Behaviour, out: Outbox, *, probed: bool = False) -> None:
-        """Somebody wants to hear how it ends."""
+    def expected_by(self, waiter: Behaviour, out: Outbox, *, probed: bool = False) -> bool:
+        """Somebody wants to hear how it ends. Answers whether that is news."""
         if self.outcome is not None:
-            return out.send((waiter, Settled(self, self.outcome)))
+            out.send((waiter, Settled(self, self.outcome)))
+            return True
         if self.waiters is None:
             self.waiters = {waiter: None}
+        elif waiter in self.waiters:
+            return False
         else:
             self.waiters[waiter] = None
         if self.waits is not None and not probed:
             self.waits.probe_late(self, out)
+        return True
 
     @handles(Await)
     def _await(self, message: Await, out: Outbox) -> None:
@@ -465,7 +497,7 @@ class TaskActor(Waiter, eq=False):
             self.waits.pass_on(self, message, out)
             self.waits_changed()
         for upstream in self.upstream or ():
-            error = pass_probe(self, upstream, message, out)  # type: ignore[arg-type]
+            error = pass_probe(self, upstream, message, out)
             if error is not None:  # it could never start
                 return self._fail(error, out)
 
@@ -490,8 +522,14 @@ def _named(task: Behaviour) -> str:
     return repr(getattr(task, "name", task))
 
 
-def _result_of(value: Any) -> Any:
-    if type(value) is not TaskActor:
-        return value
-    assert value.outcome is not None
-    return value.outcome.value if value.outcome.error is None else value.outcome.error
+def _results(values: Iterable[Any]) -> list[Any]:
+    """The values, with results in the place of tasks; and errors, for whoever runs in spite of them."""
+    results: list[Any] = []
+    for value in values:
+        if type(value) is TaskActor:
+            outcome = value.outcome
+            assert outcome is not None
+            results.append(outcome.value if outcome.error is None else outcome.error)
+        else:
+            results.append(value)
+    return results

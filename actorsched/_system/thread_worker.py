@@ -10,7 +10,7 @@ has to close. Threads are daemons: none keeps the interpreter alive.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import Context
 from inspect import iscoroutine
 from queue import SimpleQueue
@@ -49,7 +49,7 @@ class ThreadRun(msgspec.Struct, eq=False):
     attempt: int
     context: Context
     function: Callable[..., Any]
-    args: tuple[Any, ...]
+    args: Sequence[Any]
     kwargs: dict[str, Any]
     stop: BaseException | None = None
     """Why it was told to stop. Written by the loop, read by the thread."""

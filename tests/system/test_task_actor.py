@@ -49,8 +49,13 @@ class Peg(Behaviour):
     def __repr__(self) -> str:
         return self.title
 
-    def expected_by(self, waiter: Behaviour, out: Outbox) -> None:
+    outcome: Any = None
+    waiters: Any = None
+    waits: Any = None
+
+    def expected_by(self, waiter: Behaviour, out: Outbox) -> bool:
         out.send((self, Await(waiter)))
+        return True
 
 
 class World:
@@ -72,7 +77,7 @@ class World:
             context=None,
             host="loop",
             rank=3,
-            upstream=dict.fromkeys(upstream) or None,
+            upstream=list(upstream) or None,
         )
 
     def tell(self, *messages: object) -> list[object]:
@@ -131,6 +136,7 @@ def test_the_first_upstream_that_fails_fails_the_task_which_lets_go_of_the_other
     world = World(one, two)
     world.begin()
     failed: Outcome[Any] = Outcome(TaskStatus.FAILED, error=ValueError("x"))
+    one.outcome = failed
     assert names(world.tell(Settled(one, failed))) == ["Forget"]
     assert isinstance(world.task.outcome.error, DependencyFailed)  # type: ignore[union-attr]
     assert world.tell(Settled(two, DONE)) == []

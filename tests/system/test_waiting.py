@@ -13,7 +13,6 @@ from actorsched._system.task import TaskActor
 from actorsched._system.waiting import Aside, Waiter
 from actorsched.exceptions import AskCycle, DeadlockError
 from actorsched.messages import (
-    Await,
     EndWait,
     Failure,
     Finished,
@@ -87,9 +86,8 @@ class World:
         )
         self.members[name] = task
         if after:
-            task.upstream = {self[other]: None for other in after}
-            for other in after:
-                self.out.send((self[other], Await(task)))
+            task.upstream = [self[other] for other in after]
+            task.begin(self.out)
         else:
             task.receive(Started(Peg(f"worker of {name}")), self.out)
         self.drain()
