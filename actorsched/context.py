@@ -7,22 +7,18 @@ place of `Context`, with the same members.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVarTuple, overload
+from typing import TYPE_CHECKING, Any
 
 from actorsched._kernel.current import CURRENT
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Coroutine
 
     from actorsched.actor import ActorRef
     from actorsched.durations import Duration
     from actorsched.runtime import Runtime
-    from actorsched.signatures import SpawnActor
+    from actorsched.signatures import SetTimer, SpawnActor
     from actorsched.task import TaskRef
-
-P = ParamSpec("P")
-Ts = TypeVarTuple("Ts")
 
 
 class Context:
@@ -147,68 +143,27 @@ class Context:
 
             return await spawn_child(self._cell(), actor, args, options)
 
-    @overload
-    def after(
-        self,
-        delay: Duration,
-        handler: Callable[Concatenate[Any, P], Coroutine[Any, Any, Any]],
-        /,
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> ActorTimer: ...
+    if TYPE_CHECKING:
+        after: SetTimer
+        every: SetTimer
+    else:
 
-    @overload  # no checker lets `key` stand between the arguments of a ParamSpec
-    def after(
-        self,
-        delay: Duration,
-        handler: Callable[[Any, *Ts], Coroutine[Any, Any, Any]],
-        /,
-        *args: *Ts,
-        key: object,
-        **kwargs: Any,
-    ) -> ActorTimer: ...
+        def after(self, delay: Duration, handler: Any, /, *args: Any, **kwargs: Any) -> ActorTimer:
+            """Send this actor a message after a delay. In a handler.
 
-    def after(
-        self, delay: Duration, handler: Callable[..., Coroutine[Any, Any, Any]], /, *args: Any, **kwargs: Any
-    ) -> ActorTimer:
-        """Send this actor a message after a delay. In a handler.
+            Args:
+                delay: A duration.
+                handler: The handler; `args` follow it.
+                kwargs: Its keyword arguments; `key=` names the timer: another with the same key replaces it.
+            """
+            return self._timer(delay, handler, args, kwargs, periodic=False)
 
-        Args:
-            delay: A duration.
-            handler: The handler; `args` follow it.
-            kwargs: Its keyword arguments; `key=` names the timer: another with the same key replaces it.
-        """
-        return self._timer(delay, handler, args, kwargs, periodic=False)
+        def every(self, period: Duration, handler: Any, /, *args: Any, **kwargs: Any) -> ActorTimer:
+            """Send this actor a message again and again, first after one period. In a handler.
 
-    @overload
-    def every(
-        self,
-        period: Duration,
-        handler: Callable[Concatenate[Any, P], Coroutine[Any, Any, Any]],
-        /,
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> ActorTimer: ...
-
-    @overload  # no checker lets `key` stand between the arguments of a ParamSpec
-    def every(
-        self,
-        period: Duration,
-        handler: Callable[[Any, *Ts], Coroutine[Any, Any, Any]],
-        /,
-        *args: *Ts,
-        key: object,
-        **kwargs: Any,
-    ) -> ActorTimer: ...
-
-    def every(
-        self, period: Duration, handler: Callable[..., Coroutine[Any, Any, Any]], /, *args: Any, **kwargs: Any
-    ) -> ActorTimer:
-        """Send this actor a message again and again, first after one period. In a handler.
-
-        The times do not drift. One that would come while the one before is still queued is left out.
-        """
-        return self._timer(period, handler, args, kwargs, periodic=True)
+            The times do not drift. One that would come while the one before is still queued is left out.
+            """
+            return self._timer(period, handler, args, kwargs, periodic=True)
 
     def _timer(
         self, delay: Duration, handler: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *, periodic: bool

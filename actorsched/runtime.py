@@ -365,8 +365,8 @@ def run(
 ) -> T:
     """Run an async function, on asyncio with uvloop where that is installed, or on trio.
 
-    SIGINT and SIGTERM cancel it, so that a runtime in it shuts down in order. A second SIGINT kills actors and
-    hosts, and leaves threads behind that do not stop; a third one ends the process at once, and so does a
+    SIGINT and SIGTERM cancel it, so that a runtime in it shuts down in order. A second SIGINT kills actors
+    and hosts, and leaves threads behind that do not stop; a third one ends the process at once, and so does a
     SIGTERM after any other. None of them is raised where the program happens to be.
 
     Args:

@@ -14,13 +14,35 @@ of what it is a ref.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Required, TypedDict, TypeVar, TypeVarTuple, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Literal,
+    ParamSpec,
+    Protocol,
+    Required,
+    TypedDict,
+    TypeVar,
+    TypeVarTuple,
+    overload,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+    from collections.abc import (
+        AsyncIterable,
+        AsyncIterator,
+        Awaitable,
+        Callable,
+        Coroutine,
+        Iterable,
+        Iterator,
+        Mapping,
+    )
     from typing import TypeAlias, Unpack
 
     from actorsched.actor import Actor, ActorRef
+    from actorsched.context import ActorTimer
     from actorsched.durations import Duration
     from actorsched.flow import Flow
     from actorsched.options import ActorHost, Mailbox, Restart, Retry, TaskHost, UpstreamFailure
@@ -28,6 +50,7 @@ if TYPE_CHECKING:
     from actorsched.task import Task, TaskRef
 
 A = TypeVar("A", bound="Actor")
+P = ParamSpec("P")
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 A1 = TypeVar("A1")
@@ -119,6 +142,34 @@ class SpawnActor(Protocol):
     async def __call__(
         self, actor: Callable[..., A], /, *args: Any, **options: Unpack[ActorKeywordsWithArguments]
     ) -> ActorRef[A]: ...
+
+
+class SetTimer(Protocol):
+    """Sets a timer of an actor: a handler, its arguments, and perhaps a key.
+
+    There is no place for `key` among the arguments of a ParamSpec. Where it is given, only what follows the
+    handler by position is checked.
+    """
+
+    @overload
+    def __call__(
+        self,
+        delay: Duration,
+        handler: Callable[Concatenate[Any, P], Coroutine[Any, Any, Any]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> ActorTimer: ...
+    @overload
+    def __call__(
+        self,
+        delay: Duration,
+        handler: Callable[[Any, *Ts], Coroutine[Any, Any, Any]],
+        /,
+        *args: *Ts,
+        key: object,
+        **kwargs: Any,
+    ) -> ActorTimer: ...
 
 
 class Spawn(Protocol):

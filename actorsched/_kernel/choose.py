@@ -19,7 +19,7 @@ def running_backend() -> Backend:
         import trio
 
         try:
-            trio.lowlevel.current_trio_token()  # `in_trio_run` is younger than the oldest trio that may be there
+            trio.lowlevel.current_trio_token()  # not every trio that may be there has `in_trio_run`
         except RuntimeError:
             pass
         else:
