@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from actorsched._system.task import TaskActor
 
 _UNDERWAY = Underway()
+_RETURNED = Finished()
 
 
 class LoopWorker(CodeRun, Behaviour):
@@ -124,7 +125,7 @@ class LoopWorker(CodeRun, Behaviour):
     def over(self, value: Any, error: BaseException | None) -> None:
         """Tell the task, then the scheduler."""
         if error is None and self.scheduler is None:
-            self.kernel.post(self.owner, Finished(value))
+            self.kernel.post(self.owner, _RETURNED if value is None else Finished(value))
         else:
             self._tell(Finished(value) if error is None else self._failed(error))
 
