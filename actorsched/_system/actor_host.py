@@ -21,7 +21,7 @@ from actorsched._hosting.failures import pack_error, unpack_error
 from actorsched._hosting.transfer import dump_call, dumps
 from actorsched._hosting.variables import contextvars_out
 from actorsched._system.actor_cell import ActorCell, Life
-from actorsched._system.call import Call, Hook, Letter
+from actorsched._system.call import Call, Hook
 from actorsched._system.host_port import ENDED, ActorHostPort
 from actorsched.exceptions import Interrupted
 from actorsched.messages import ExitReason, Failure
@@ -56,16 +56,13 @@ class HostedCell(ActorCell, kw_only=True):
         """
         return dump_call(args, kwargs, f"the arguments of {handler.name} for actor {self.name!r}")
 
-    def begin_life(self) -> None:
+    def made(self) -> Hook:
         """Have a host make an instance, and start it. What cannot travel is refused here."""
-        self.life = Life.STARTING
-        self.ending = None
-        self.returns = self.killed = False
         self.instance = None
         if self.packed is None:
             self.packed = dump_call(self.args, self.kwargs, f"the arguments of actor {self.name!r}")
             self.staff.definitions.of(self.actor_class, f"the class of actor {self.name!r}")
-        self.hook = Hook(self, "on_start", self.context.copy())
+        return Hook(self, "on_start", self.context.copy())
 
     def invoke_hook(self, hook: Hook) -> Coroutine[Any, Any, Any]:
         """Have a hook run in the host."""
@@ -107,11 +104,8 @@ class HostedCell(ActorCell, kw_only=True):
                 instance.port.link.send(wire.Forget(instance.number))
         self.instance = None
 
-    def invoke(self, call: Call | Letter) -> Coroutine[Any, Any, Any]:
+    def invoke(self, call: Call) -> Coroutine[Any, Any, Any]:
         """Have a handler run in the host."""
-        if isinstance(call, Letter):
-            call = self.present_run()  # type: ignore[assignment]  # what has the turn: this message
-            assert isinstance(call, Call)
         if call.stream is None:
             return self._call(call)
         return call.stream.serve(call, _RemoteGenerator(self, call))  # type: ignore[arg-type]

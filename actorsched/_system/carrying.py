@@ -32,13 +32,15 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Coroutine
 
+    from actorsched._kernel.activity import Activity
     from actorsched._kernel.kernel import Kernel
+    from actorsched._system.actor_cell import ActorCell
     from actorsched._system.call import Call, Hook
     from actorsched._system.code_run import CodeRun
 
 _DEEPEST = 8
 """How many runs may be carried within one another."""
-_BREATHER = 128
+BREATHER = 128
 """After how many of them the loop gets its turn."""
 
 
@@ -114,13 +116,14 @@ class Loan:
 class Lender:
     """Whether, and how deeply, runs are carried by those who wait for them. One for each kernel."""
 
-    __slots__ = ("_count", "_depth", "_kernel", "_willing")
+    __slots__ = ("_depth", "_kernel", "_willing", "taken")
 
     def __init__(self, kernel: Kernel, *, seeded: bool) -> None:
         self._kernel = kernel
         self._willing = kernel.backend.name == "asyncio" and not seeded
         self._depth = 0
-        self._count = 0
+        self.taken: int = 0
+        """How many runs have begun since the loop had its turn."""
 
     def __repr__(self) -> str:
         return f"<lender, {self._depth} deep>"
@@ -132,8 +135,8 @@ class Lender:
 
     def leads(self) -> bool:
         """Whether the first step of a run may be taken now, for a parked carrier."""
-        if self._count >= _BREATHER:  # the ordinary way takes a turn of the loop
-            self._count = 0
+        if self.taken >= BREATHER:  # the ordinary way takes a turn of the loop
+            self.taken = 0
             return False
         return self._willing and self._depth < _DEEPEST and bool(self._kernel.idle)
 
@@ -144,7 +147,7 @@ class Lender:
         """
         kernel = self._kernel
         carrier = kernel.idle.pop()
-        self._count += 1
+        self.taken += 1
         self._depth += 1
         then = monotonic()
         try:
@@ -157,14 +160,20 @@ class Lender:
             return carrier.take_over(*suspended)
         if carrier.gate is not None and not carrier.gate.done():  # otherwise the code has cancelled it
             kernel.idle.append(carrier)
-        kernel.activity_over(run.owner)
+        self._over(run.owner)
 
-    async def carry(self, run: Call | Hook, code: Coroutine[Any, Any, Any]) -> None:
-        """Run user code to its end in the present task. Its outcome goes where it always goes.
+    def _over(self, owner: ActorCell) -> None:
+        """A run has ended, and nearly always its actor has nothing else to do."""
+        lane = owner.lane
+        idle = owner.turn is None and owner.hook is None and owner.extras is None
+        if not idle or lane.queue or lane.ranked:
+            self._kernel.activity_over(owner)
+        elif self._kernel.mail:
+            self._kernel.drain()
 
-        Raises:
-            BaseException: The present task was cancelled.
-        """
+    def begin(self, run: Call | Hook, code: Coroutine[Any, Any, Any]) -> tuple[Activity, object] | None:
+        """Take the first step of a run, in the present task. If it suspends, the task is to stay with it."""
+        self.taken += 1
         self._depth += 1
         then = monotonic()
         try:
@@ -173,15 +182,33 @@ class Lender:
             self._depth -= 1
         if monotonic() - then > BLOCKING:
             self._kernel.blocked(monotonic() - then, run.title)
-        if suspended is not None:
-            return await self._stay_with(run, suspended[1])
-        self._kernel.activity_over(run.owner)
-        self._count += 1
-        if self._count >= _BREATHER:
-            self._count = 0
-            await self._kernel.backend.breathe()
+        if suspended is None:
+            self._over(run.owner)
+        return suspended
 
-    async def _stay_with(self, run: CodeRun, yielded: object) -> None:
+    async def carry(self, run: Call | Hook, code: Coroutine[Any, Any, Any]) -> None:
+        """Run user code to its end in the present task. Its outcome goes where it always goes.
+
+        Raises:
+            BaseException: The present task was cancelled.
+        """
+        suspended = self.begin(run, code)
+        if suspended is not None:
+            await self.stay_with(run, suspended[1])
+        elif self.taken >= BREATHER:
+            await self.breathe()
+
+    async def breathe(self) -> None:
+        """Let the loop have its turn, after many runs that needed none."""
+        self.taken = 0
+        await self._kernel.backend.breathe()
+
+    async def stay_with(self, run: CodeRun, yielded: object) -> None:
+        """Stay with a run that has suspended in the present task, to its end.
+
+        Raises:
+            BaseException: The present task was cancelled.
+        """
         from asyncio import current_task
 
         task = current_task()

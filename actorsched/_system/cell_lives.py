@@ -53,27 +53,25 @@ class CellLives(CellTurns, eq=False):
 
     # ---------------------------------------------------------------------------------------- starting
 
-    def begin_life(self) -> None:
-        """Make an instance and let it start. An error of the constructor leaves here."""
-        self.life = _STARTING
-        self.ending = None
-        self.returns = self.killed = False
+    def made(self) -> Hook | None:
+        """Make an instance. Answers with its `on_start`, if it has one of its own.
+
+        An error of the constructor leaves here.
+        """
         context = self.context.copy()
         self.instance = context.run(self.actor_class, *self.args, **self.kwargs)
-        if self.table.has_start:
-            self.hook = Hook(self.owner, "on_start", context)
-        else:
-            self._started()
+        return Hook(self.owner, "on_start", context) if self.table.has_start else None
 
     def begin_first_life(self) -> None:
         """Begin the life in which it is spawned, when `on_start` is part of it.
 
         If that has the turn then, the spawner is to carry it. An error of the constructor leaves here.
         """
-        self.begin_life()
+        hook = self.made()
         if self.kernel.lender.ready:
-            self.turn, self.hook = self.hook, None
+            self.turn = hook
         else:
+            self.hook = hook
             self.schedule()
 
     def _started(self) -> None:
@@ -89,13 +87,14 @@ class CellLives(CellTurns, eq=False):
         if self.leaving is not None:
             self.life = _DRAINING
             self.go_on_ending()
-        self.schedule()
+        if self.lane:
+            self.schedule()
 
     def hook_over(self, hook: Hook, error: BaseException | None) -> None:
         """`on_start` or `on_stop` has ended."""
         self.turn = None
         completed = error is None
-        failure = self._failure_of(hook, error)
+        failure = None if error is None else self._failure_of(hook, error)
         if hook.name == "on_stop":
             if failure is not None:
                 _log.error("on_stop of actor %r failed", self.name, exc_info=failure)
@@ -111,10 +110,10 @@ class CellLives(CellTurns, eq=False):
         assert failure is not None
         self._end(ExitReason("failed", failure), returns=self.born and self.leaving is None)
 
-    def _failure_of(self, hook: Hook, error: BaseException | None) -> BaseException | None:
-        """What went wrong in a hook; None for nothing, or for a cancellation by the end of its actor."""
-        failure = None if error is None else without_cancellation(error, self.kernel.cancelled)
-        if failure is None and error is not None and not self.killed and self.ending is None:
+    def _failure_of(self, hook: Hook, error: BaseException) -> BaseException | None:
+        """What went wrong in a hook; None for a cancellation by the end of its actor."""
+        failure = without_cancellation(error, self.kernel.cancelled)
+        if failure is None and not self.killed and self.ending is None:
             failure = TaskCancelled(f"{hook.title} ended with a cancellation that nobody asked for")
             failure.__cause__ = error
         return failure
@@ -124,12 +123,18 @@ class CellLives(CellTurns, eq=False):
         if self.life is not _DOWN:
             return
         self.recalled = True
+        self.life = _STARTING
+        self.ending = None
+        self.returns = self.killed = False
         try:
-            self.begin_life()
-            self.schedule()
+            self.hook = self.made()
         except BaseException as error:
             self.let_go()
             self._end(ExitReason("failed", error), returns=True)
+        else:
+            if self.hook is None:
+                self._started()
+            self.schedule()
 
     # ------------------------------------------------------------------------------------------ ending
 
@@ -279,8 +284,10 @@ class CellLives(CellTurns, eq=False):
 
     def _bury(self, reason: ExitReason) -> None:
         self.life = _STOPPED
-        for call in self.lane.drain():
-            self.undeliverable(call, reason.kind)
+        lane = self.lane
+        if lane.queue is not None or lane.ranked is not None:
+            for call in lane.drain():
+                self.undeliverable(call, reason.kind)
         extras = self.extras
         if extras is not None:
             for call in extras.room:

@@ -16,6 +16,7 @@ from actorsched._core.mailbox import UserLane
 from actorsched._core.supervision import Supervision
 from actorsched._system.actor_cell import ActorCell, Life
 from actorsched._system.asking import go_on, waiter_of
+from actorsched._system.carrying import BREATHER
 from actorsched._system.handlers import table_of
 from actorsched._system.host_staff import HostStaff
 from actorsched._system.loop_worker import LoopStaff
@@ -283,33 +284,30 @@ class System:
         Raises:
             BaseException: What kept it from starting.
         """
-        if cell.turn is not None or cell.life is _STARTING:
-            waiter = waiter_of(cell)
-            await (self._start(cell) if waiter is None else self._start_for(waiter, cell))
-        if not cell.born and cell.ending is not None:
-            raise cell.ending.error or cell.gone("it was not started")
-
-    async def _start_for(self, waiter: Waiter, cell: ActorCell) -> None:
-        begun = self.kernel.future()
-        self.kernel.post(waiter, Wait(cell, begun))
-        try:
-            await self._start(cell)
-        except BaseException as error:
-            await go_on(waiter, cell, begun, error)
-            raise
-        await go_on(waiter, cell, begun)
-
-    async def _start(self, cell: ActorCell) -> None:
-        hook = cast("Hook | None", cell.turn)
+        kernel, hook = self.kernel, cast("Hook | None", cell.turn)
+        waiter, begun = waiter_of(cell), None
+        if waiter is not None:
+            begun = kernel.future()
+            kernel.post(waiter, Wait(cell, begun))
         try:
             if hook is not None:
-                await self.kernel.lender.carry(hook, hook.open())
+                suspended = kernel.lender.begin(hook, hook.open())
+                if suspended is not None:
+                    await kernel.lender.stay_with(hook, suspended[1])
             if cell.life is _STARTING:
-                started = cell.more().started = self.kernel.future()
+                started = cell.more().started = kernel.future()
                 await started
-        except BaseException:
+        except BaseException as error:
             await self._abandon(cell)
+            if waiter is not None and begun is not None:
+                await go_on(waiter, cell, begun, error)
             raise
+        if waiter is not None and begun is not None:
+            await go_on(waiter, cell, begun)
+        if kernel.lender.taken >= BREATHER:
+            await kernel.lender.breathe()
+        if not cell.born and cell.ending is not None:
+            raise cell.ending.error or cell.gone("it was not started")
 
     def _forget_name(self, cell: ActorCell) -> None:
         if cell.given_name is not None and self.names.get(cell.given_name) is cell:
