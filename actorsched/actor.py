@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine
+from contextvars import copy_context
+from threading import get_ident
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -21,6 +23,7 @@ import msgspec
 from actorsched._system.asking import ask, close_stream, ended, inside, make_call, next_item, telling
 from actorsched._system.cell_lives import STOPPED
 from actorsched._system.cell_state import Life
+from actorsched._system.contexts import tables_of
 from actorsched._system.handlers import HANDLER
 from actorsched._system.stream import StreamSource
 from actorsched.durations import Duration, seconds
@@ -36,6 +39,7 @@ A = TypeVar("A", bound="Actor")
 P = ParamSpec("P")
 
 _NORMAL = int(Priority.NORMAL)
+_RUNNING = Life.RUNNING
 _STOPPED = Life.STOPPED
 
 
@@ -172,7 +176,25 @@ class ActorRef(msgspec.Struct, Generic[A], eq=False, weakref=True):
             MailboxFull: There is no room, and the mailbox drops nothing.
             TypeError: It is no handler of the actor, or does not take these arguments.
         """
-        self._cell.tell(handler, args, kwargs)
+        cell = self._cell
+        lane = cell.lane
+        tail, queue = lane.tail, lane.queue
+        if (
+            tail is None
+            or tail.function is not handler
+            or len(tail.args) != len(args)
+            or kwargs
+            or get_ident() != cell.kernel.thread
+            or cell.life is not _RUNNING
+            or queue is None
+            or len(queue) >= lane.limit
+            or tables_of(copy_context())[0] is not tail.table
+        ):
+            return cell.tell(handler, args, kwargs)
+        queue.append(args)  # the next one of a row: it differs from the tail by nothing else
+        cell.kernel.office.sent += 1
+        if not cell.scheduled and cell.turn is None:
+            cell.schedule()
 
     async def telling(
         self,

@@ -7,13 +7,11 @@ and what the host has sent after it. One that is no coroutine function may be to
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
-from contextvars import copy_context
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from actorsched._kernel.current import CURRENT
 from actorsched._system.asking import ask, make_call, telling
-from actorsched._system.call import Letter
 from actorsched.actor import ActorRef, Stream
 from actorsched.durations import seconds
 from actorsched.options import Priority
@@ -47,13 +45,7 @@ def _call(ref: ActorRef[Any], name: str, args: Any, kwargs: Any, priority: int =
 
 
 def _tell(desk: Desk, ref: ActorRef[Any], name: str, args: Any, kwargs: Any) -> None:
-    cell = ref._cell
-    handler = cell.table.find(name)
-    handler.check(args, kwargs)
-    letter = Letter(handler, args, kwargs or None, copy_context())
-    if cell.hosted:
-        letter.packed = cell.pack(handler, args, kwargs)
-    cell.take_or_bury(letter)
+    ref._cell.take_or_bury(_call(ref, name, args, kwargs))
 
 
 async def _telling(desk: Desk, ref: ActorRef[Any], name: str, args: Any, kwargs: Any) -> None:

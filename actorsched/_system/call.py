@@ -37,33 +37,37 @@ _NOTHING: Mapping[str, Any] = {}
 class Letter(msgspec.Struct, eq=False):
     """A message that was told: nobody waits for it, and most are handled without ever suspending.
 
-    One that does suspend, fails, or is asked about becomes a `Call` (`ActorCell.present_run`).
+    One that does suspend, fails, or is asked about becomes a `Call` (`ActorCell.present_run`). Those with
+    keyword arguments, and those to hosted actors, are calls from the start.
+
+    Letters come in rows: in the queue, those behind this one that differ from it by nothing but their
+    arguments are the bare tuples of these.
     """
 
     handler: Handler
     args: tuple[Any, ...]
-    kwargs: Mapping[str, Any] | None
+    function: object
+    """The handler as its sender named it; of a class that the actor's class extends, perhaps."""
     context: Context
-    """The sender's."""
-    packed: Any = None
-    """The arguments as they travel to a host process, for an actor there."""
-    dead: bool = False
-    """Not to be handled any more, though it may still be queued."""
+    """The sender's; letters that were told from the same variables may have the same."""
+    table: object
+    """The variables of the context, by identity."""
 
     priority: ClassVar[int] = int(Priority.NORMAL)
-    stream: ClassVar[None] = None
-    ended: ClassVar[None] = None
-    deferred: ClassVar[None] = None
+    dead: ClassVar[bool] = False
 
     def __repr__(self) -> str:
         return f"<{self.handler.name}, told>"
+
+    def like(self, args: tuple[Any, ...]) -> Letter:
+        """Another letter of the same row."""
+        return Letter(self.handler, args, self.function, self.context, self.table)
 
     def call(self, owner: ActorCell, context: Context) -> Call:
         """The same message as a call that is being handled."""
         subject: Any = self.context.get(CURRENT)
         sender = None if subject is None else subject.owner
-        kwargs = self.kwargs or {}
-        call = Call(owner, self.handler, self.args, kwargs, context, sender, self.priority, self.packed)
+        call = Call(owner, self.handler, self.args, _NOTHING, context, sender, self.priority)
         call.begun = True
         return call
 

@@ -11,8 +11,10 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from actorsched._core.mailbox import Refusal
+from actorsched._system.asking import make_call
 from actorsched._system.call import Call, Letter
 from actorsched._system.cell_state import CellState, Life
+from actorsched._system.contexts import tables_of
 from actorsched.exceptions import MailboxFull
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ class CellMail(CellState, eq=False):
         verdict = self.lane.offer(call)
         if verdict is None:
             self.kernel.office.sent += 1
+            if type(call) is Letter:
+                self.lane.tail = call
             if not self.scheduled and self.turn is None:
                 self.schedule()
             return None
@@ -52,39 +56,37 @@ class CellMail(CellState, eq=False):
         return self.life >= _DRAINING and self.life != _DOWN and not self.returns
 
     def tell(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """Send a message that nobody waits for.
+        """Send a message that nobody waits for. `ActorRef.tell` does it by itself for the next one of a row.
 
         Raises:
             MailboxFull: There is no room, and the mailbox does not drop.
             TypeError: It is no handler of the actor, or does not take these arguments.
         """
-        handler = self.table.by_function.get(function) or self.table.of(function, self.actor_class)  # type: ignore[arg-type]
-        if kwargs or not handler.least <= len(args) < handler.most:
-            handler.check(args, kwargs)
-        kernel, lane = self.kernel, self.lane
-        queue = lane.queue
-        letter = Letter(handler, args, kwargs or None, copy_context())
-        if self.hosted:
-            letter.packed = self.pack(handler, args, kwargs)
-        if get_ident() != kernel.thread:
-            return kernel.call_threadsafe(self.take_or_bury, letter)
-        if (
-            queue is not None
-            and self.life == _RUNNING
-            and (lane.capacity is None or len(queue) < lane.capacity)
-        ):
-            queue.append(letter)  # what `offer` comes to, nearly always
-            kernel.office.sent += 1
-            if not self.scheduled and self.turn is None:
-                self.schedule()
-        elif self.offer(letter) is not None:
-            kernel.office.refuse()
+        handler = self.table.of(function, self.actor_class)  # type: ignore[arg-type]
+        handler.check(args, kwargs)
+        message = self._told(handler, function, args, kwargs)
+        if get_ident() != self.kernel.thread:
+            return self.kernel.call_threadsafe(self.take_or_bury, message)
+        if self.offer(message) is not None:
+            self.kernel.office.refuse()
             raise self.full(handler)
+
+    def _told(
+        self, handler: Handler, function: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Call | Letter:
+        """A message from whoever runs now, who does not wait for it."""
+        if kwargs or self.hosted:
+            return make_call(self.owner, handler, args, kwargs, Letter.priority)
+        context, tail = copy_context(), self.lane.tail
+        table = tables_of(context)[0]
+        if tail is not None and tail.table is table:
+            context = tail.context  # so that both can be read in one go
+        return Letter(handler, args, function, context, table)
 
     def pack(self, handler: Handler, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """The arguments of a message as they travel: here they do not."""
 
-    def take_or_bury(self, call: Letter) -> None:
+    def take_or_bury(self, call: Call | Letter) -> None:
         """Take in a message, or make a dead letter of it, where its sender cannot be told of no room."""
         if self.offer(call) is not None:
             self.kernel.office.sent += 1
@@ -119,8 +121,8 @@ class CellMail(CellState, eq=False):
 
     def _dropped(self, message: Call | Letter) -> None:
         self.kernel.office.bury(self._addressed(message), "dropped")
-        message.dead = True
         if isinstance(message, Call):
+            message.dead = True
             message.context = None
             message.answer(
                 MailboxFull(
@@ -133,8 +135,8 @@ class CellMail(CellState, eq=False):
     def undeliverable(self, message: Call | Letter, reason: str) -> None:
         """A message will never be handled."""
         self.kernel.office.bury(self._addressed(message), reason)
-        message.dead = True
         if isinstance(message, Call):
+            message.dead = True
             message.context = None
             if message.timer is not None:
                 message.timer.cancel()

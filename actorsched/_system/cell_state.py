@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from actorsched._system.actor_cell import ActorCell
     from actorsched._system.code_run import CodeRun
     from actorsched._system.handlers import HandlerTable
+    from actorsched._system.reading import Reading
     from actorsched._system.supervisor import Supervisor
 
 _NORMAL = int(Priority.NORMAL)
@@ -84,7 +85,7 @@ class CellState(Waiter, eq=False):
     born: bool = False
     """Whether it has ever started."""
     rank: int = _NORMAL
-    turn: CodeRun | Letter | None = None
+    turn: CodeRun | Reading | None = None
     """Whose code is running or suspended, if any."""
     scheduled: bool = False
     """Whether it is in the run queue."""
@@ -114,7 +115,9 @@ class CellState(Waiter, eq=False):
     def may_wait(self) -> bool:
         """Whether what it waits for keeps it from handling messages: not so for tasks left behind."""
         turn = self.turn
-        return type(turn) is Letter or (type(turn) is Call and turn.reply is None)
+        if isinstance(turn, Call):
+            return turn.reply is None
+        return turn is not None and not isinstance(turn, Hook)
 
     @property
     def name(self) -> str:

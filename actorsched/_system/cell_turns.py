@@ -17,15 +17,15 @@ from actorsched._kernel.stepper import DONE
 from actorsched._system.call import Call, Hook, Letter
 from actorsched._system.cell_mail import CellMail
 from actorsched._system.cell_state import Life
-from actorsched._system.code_run import CodeRun, without_cancellation
-from actorsched._system.contexts import tables_of
+from actorsched._system.code_run import without_cancellation
+from actorsched._system.reading import Reading
 from actorsched.exceptions import TaskCancelled
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
-    from contextvars import Context
 
     from actorsched._kernel.activity import Activity
+    from actorsched._system.code_run import CodeRun
 
 
 _log = logging.getLogger("actorsched.actor")
@@ -67,7 +67,7 @@ class CellTurns(CellMail, eq=False):
         if turn is not None:
             if turn.ended is None or turn.deferred is None:
                 return None
-            assert not isinstance(turn, Letter)
+            assert not isinstance(turn, Reading)
             return turn.step_deferred()
         if self.hook is not None:
             hook, self.hook = self.hook, None
@@ -85,51 +85,36 @@ class CellTurns(CellMail, eq=False):
         return None
 
     def _handle(self, burst: int) -> tuple[Activity, object] | None:
-        """Handle queued messages, one after the other.
-
-        Messages that were told from the same variables are handled in one context, for as long as no handler
-        changes it: another for each would cost as much as the smallest handler.
-        """
-        kernel, lane, invoke = self.kernel, self.lane, self.invoke
-        mail, office = kernel.mail, kernel.office
+        """Handle queued messages, one after the other."""
+        kernel, lane = self.kernel, self.lane
         stepper = kernel.stepper()
-        seen: object = None
-        clean: object = None
-        context = self.context
-        for _ in range(burst):
-            queue = lane.queue
-            message = queue.popleft() if queue and not lane.ranked and not lane.dead else lane.take()
-            if message is None:
-                break
-            self.turn = message
-            if self.extras is not None and self.extras.room:
-                self._admit()
-            source = message.context
-            tables = tables_of(context, source)
-            if tables[0] is not clean or tables[-1] is not seen:
-                assert source is not None
-                context, clean, seen = self._entered(source, message)
+        while burst > 0 and (message := lane.take()) is not None:
+            turn = self._begun(message, burst)
+            context = turn.context
+            assert context is not None
             try:
-                yielded = context.run(stepper.send, invoke(message))
+                code = turn.letters() if type(turn) is Reading else self.invoke(turn)  # type: ignore[arg-type]
+                yielded = context.run(stepper.send, code)
             except BaseException as error:
                 stepper = kernel.stepper()
-                self._as_call(message, context).raised(error)
+                self._call_of(turn).raised(error)
             else:
                 if yielded is not DONE:
-                    call = self._as_call(message, context)
+                    lane.rest()
+                    call = self._call_of(turn)
                     call.stepper = stepper
                     return call, yielded
-                if self.turn is message and type(message) is Letter and self.life == _RUNNING:
-                    self.turn = None
-                    office.handled += 1
-                else:
-                    self._as_call(message, context).returned(stepper.take())
-            if mail:
+                value = stepper.take()
+                if type(turn) is not Reading or self.turn is not None:
+                    self._call_of(turn).returned(value)
+            burst = turn.left if type(turn) is Reading else burst - 1
+            if kernel.mail:
                 kernel.drain()
-            if self.turn is not None or self.life != _RUNNING:
+            if self.turn is not None or self.life is not _RUNNING:
                 break
             if self.extras is not None and self.extras.resuming:
                 break
+        lane.rest()
         kernel.result_of(stepper)
         return None
 
@@ -149,37 +134,37 @@ class CellTurns(CellMail, eq=False):
         call.context.run(CURRENT.set, call)
         return self.invoke(call)
 
-    def _as_call(self, message: Call | Letter, context: Context) -> Call:
-        """The message as a run of its own: it has suspended or ended, and something follows from that."""
-        call = message
-        if type(call) is Letter:
-            call = self.turn if isinstance(self.turn, Call) else call.call(self.owner, context)
-            self.turn = call
-        assert isinstance(call, Call)
-        call.context, call.begun = context, True
-        return call
+    def _begun(self, message: Call | Letter, burst: int) -> Call | Reading:
+        """Give the turn to a message that was queued.
 
-    def _entered(self, source: Context, message: Call | Letter) -> tuple[Context, object, object]:
-        """A copy of a sender's context, its variables, and those of the sender's, if others may share it.
-
-        In it this actor is the current one; or, where somebody waits for the call, the call itself: what it
-        leaves behind can then be told from what the actor does later.
+        A call is the current run in its context: what it leaves behind can then be told from what the actor
+        does later.
         """
-        context = source.copy()
+        turn: Call | Reading
         if type(message) is Letter:
-            context.run(CURRENT.set, self)
-            return context, tables_of(context)[0], tables_of(source)[0]
-        assert isinstance(message, Call)
-        context.run(CURRENT.set, message)
-        message.begun, message.context = True, context
-        return context, None, None
+            turn = Reading(self, message, burst)
+        else:
+            assert isinstance(message, Call)
+            assert message.context is not None
+            turn, message.begun, message.context = message, True, message.context.copy()
+            message.context.run(CURRENT.set, message)
+        self.turn = turn
+        if self.extras is not None and self.extras.room:
+            self._admit()
+        return turn
+
+    def _call_of(self, turn: Call | Reading) -> Call:
+        """Who had the turn, as a run of its own: it has suspended or ended, and something follows."""
+        run = self.present_run() if type(turn) is Reading else turn
+        assert isinstance(run, Call)
+        return run
 
     def present_run(self) -> CodeRun:
         """What `current()` is about: whoever has the turn. A task left behind by a handler has a stand-in."""
         turn = self.turn
-        if type(turn) is Letter:
-            turn = self.turn = turn.call(self.owner, turn.context)
-        return turn or Hook(self.owner, "a task left behind", None)  # type: ignore[return-value]
+        if isinstance(turn, Reading):
+            turn = self.turn = turn.call()
+        return turn or Hook(self.owner, "a task left behind", None)
 
     def _interrupt_turn(self) -> None:
         """Cancel whatever code has the turn, but not what it has deferred."""
@@ -244,7 +229,7 @@ class CellTurns(CellMail, eq=False):
         """The present life is over: so is the instance."""
         self.instance = None
 
-    def invoke(self, call: Call | Letter) -> Coroutine[Any, Any, Any]:
+    def invoke(self, call: Call) -> Coroutine[Any, Any, Any]:
         """Call a handler of the present instance."""
         kwargs = call.kwargs
         if kwargs:
@@ -253,7 +238,6 @@ class CellTurns(CellMail, eq=False):
             result = call.handler.function(self.instance, *call.args)
         if call.stream is None:
             return result  # type: ignore[no-any-return]
-        assert isinstance(call, Call)
         return call.stream.serve(call, result)
 
     def invoke_hook(self, hook: Hook) -> Coroutine[Any, Any, Any]:

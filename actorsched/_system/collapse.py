@@ -15,8 +15,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from actorsched._system.call import Call, Letter
+from actorsched._system.call import Call
 from actorsched._system.cell_state import Life
+from actorsched._system.reading import Reading
 from actorsched.exceptions import RuntimeClosed
 from actorsched.messages import ExitReason
 
@@ -109,7 +110,7 @@ class Collapse:
         cell.life, cell.ending = Life.STOPPED, ExitReason("failed", self._error)
         cell.returns = False
         turn = cell.turn
-        if turn is not None and not isinstance(turn, Letter):
+        if turn is not None and not isinstance(turn, Reading):
             kernel.interrupt(turn)
         calls: Iterable[object] = [turn, *cell.lane.drain(), *(extras.room if extras is not None else ())]
         for call in calls:
