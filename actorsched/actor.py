@@ -228,6 +228,7 @@ class ActorRef(msgspec.Struct, Generic[A], eq=False, weakref=True):
                 stop all the same.
         """
         cell = self._cell
+        cell.kernel.check_thread(f"actor {cell.name!r} was told to stop")
         if cell.stopped_at_once():
             return
         cell.kernel.post(cell, Stop(STOPPED))
@@ -241,6 +242,7 @@ class ActorRef(msgspec.Struct, Generic[A], eq=False, weakref=True):
         a child of it, at once.
         """
         cell = self._cell
+        cell.kernel.check_thread(f"actor {cell.name!r} was killed")
         cell.kernel.post(cell, Kill(ExitReason("killed")))
         if cell.life is not _STOPPED and not inside(cell):
             await ended(cell)
@@ -252,6 +254,7 @@ class ActorRef(msgspec.Struct, Generic[A], eq=False, weakref=True):
             ActorStopped: One of them has ended, so it cannot fail any more.
         """
         mine, theirs = self._cell, other._cell
+        mine.kernel.check_thread(f"actor {mine.name!r} was linked")
         for cell in (mine, theirs):
             if cell.life is _STOPPED:
                 raise cell.gone(f"{mine.name!r} and {theirs.name!r} were not linked")
@@ -261,6 +264,7 @@ class ActorRef(msgspec.Struct, Generic[A], eq=False, weakref=True):
     def unlink(self, other: ActorRef[Any]) -> None:
         """Undo `link`."""
         mine, theirs = self._cell, other._cell
+        mine.kernel.check_thread(f"actor {mine.name!r} was unlinked")
         mine.kernel.post(mine, Unlink(theirs))
         mine.kernel.post(theirs, Unlink(mine))
 

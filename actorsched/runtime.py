@@ -222,6 +222,7 @@ class Runtime(Scope):
         patience = None if timeout is None else seconds(timeout, field="timeout")
         if self._ended:
             return
+        self._system.kernel.check_thread("the runtime was shut down")
         self._system.closing = True
         if not drain:
             self._cancel_scopes("the runtime is shut down")

@@ -203,6 +203,7 @@ class TaskRef(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
         task = self._task
         if task.outcome is not None:
             return
+        task.kernel.check_thread(f"task {task.name!r} was cancelled")
         task.kernel.post(task, Cancel(reason))
         if not inside(task):
             await settled(task, certain=True)
@@ -220,7 +221,9 @@ class TaskRef(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
             raise TypeError(
                 f"priority={priority!r} is of type {type(priority).__name__}; give a Priority or an int"
             )
-        self._task.kernel.post(self._task, SetPriority(priority))
+        task = self._task
+        task.kernel.check_thread(f"the priority of task {task.name!r} was changed")
+        task.kernel.post(task, SetPriority(priority))
 
 
 def another_ref(task: TaskActor) -> TaskRef[Any]:

@@ -355,6 +355,19 @@ class Kernel:
                     self.backend.call_soon(self._run_thread_calls)
                 return
 
+    def check_thread(self, what: str) -> None:
+        """Refuse what only the runtime's thread may do.
+
+        Raises:
+            RuntimeError: This is another one.
+        """
+        if get_ident() != self.thread:
+            raise RuntimeError(
+                f"{what} from another thread than the one whose event loop the Runtime runs in: there, "
+                "only `ref.tell(...)` is allowed; have the runtime's own loop do everything else, for example with "
+                "asyncio.run_coroutine_threadsafe(coroutine, loop)"
+            )
+
     # ---------------------------------------------------------------------------------------- waiting
 
     def future(self) -> Future:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextvars import copy_context
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from actorsched._core.mailbox import Refusal
@@ -35,6 +36,8 @@ def make_call(
     owner: ActorCell, handler: Handler, args: tuple[Any, ...], kwargs: Mapping[str, Any], priority: int
 ) -> Call:
     """A message from whoever runs now."""
+    if get_ident() != owner.kernel.thread:
+        owner.kernel.check_thread(f"{handler.name} of actor {owner.name!r} was asked for")
     subject = CURRENT.get()
     packed = owner.pack(handler, args, kwargs) if owner.hosted else None
     sender: Waiter | None = None if subject is None else subject.owner
@@ -276,6 +279,7 @@ async def ended(cell: ActorCell, *, waits: bool = False) -> ExitReason:
         AskCycle: It does wait, through others, for whoever waits here.
     """
     kernel = cell.kernel
+    kernel.check_thread(f"the end of actor {cell.name!r} was awaited")
     gone = kernel.future()
     kernel.post(cell, Watch(gone))
     waiter = None if gone.done() else waiter_of(cell)
@@ -310,6 +314,7 @@ async def settled(task: TaskActor, *, certain: bool = False) -> None:
     if task.outcome is not None:
         return
     kernel = task.kernel
+    kernel.check_thread(f"task {task.name!r} was awaited")
     answer = kernel.future()
     waiter = waiter_of(task)
     kernel.post(waiter or task, Watch(answer) if waiter is None else Wait(task, answer, certain))

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextvars import copy_context
 from itertools import count
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, cast
 
 from actorsched._core.mailbox import UserLane
@@ -95,7 +96,9 @@ class System:
 
         Raises:
             RuntimeClosed: It is closing, closed, or not yet entered.
+            RuntimeError: It runs in another thread.
         """
+        self.kernel.check_thread(f"{what} was to be taken")
         if self.closing:
             raise RuntimeClosed(
                 f"{what} was not taken: the runtime is shutting down or has been left; "
@@ -136,7 +139,7 @@ class System:
             TypeError: The function cannot be called in this way, or `after` holds something else than refs.
             ValueError: It cannot run where it is asked to, or depends on a task of another runtime.
         """
-        if self.closing or not nursery.open:
+        if self.closing or not nursery.open or get_ident() != self.kernel.thread:
             self.check_open(f"task {options.name or function_name(function)!r}", nursery)
         if options is not DEFAULT and options.after:
             after = (*options.after, *after)
@@ -235,7 +238,7 @@ class System:
     ) -> ActorCell:
         """Make an actor, and begin its life. Unless it is RUNNING then, wait until it has `started`."""
         name = options.name
-        if self.closing:
+        if self.closing or get_ident() != self.kernel.thread:
             self.check_open(f"actor {name or actor_class.__qualname__!r}")
         if name is not None and name in self.names:
             raise ValueError(
