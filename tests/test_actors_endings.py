@@ -136,6 +136,22 @@ async def test_an_on_stop_that_does_not_wait_needs_no_turn_of_the_loop(backend: 
         assert (actor.alive, log) == (False, ["ended"])
 
 
+async def test_an_actor_may_be_stopped_by_code_that_is_in_no_task(backend: str) -> None:
+    if backend == "trio":
+        return  # there all code is in a task
+    log: list[str] = []
+    async with Runtime() as rt:
+        actor = await one_that_ends(rt, no_end, log)
+
+        def stop() -> None:
+            with pytest.raises(StopIteration):
+                actor.stop().send(None)
+
+        asyncio.get_running_loop().call_soon(stop)
+        await settle()
+        assert (actor.alive, log) == (False, ["ended"])
+
+
 async def test_whoever_stops_an_actor_is_itself_again_afterwards() -> None:
     log: list[str] = []
     async with Runtime() as rt:

@@ -81,14 +81,15 @@ class AsyncioBackend:
     def run_as(self, task: asyncio.Task[Any], function: Callable[..., T], /, *args: Any) -> T:
         loop = self._loop
         present = asyncio.current_task(loop)
-        assert present is not None
-        _leave_task(loop, present)
+        if present is not None:
+            _leave_task(loop, present)
         _enter_task(loop, task)
         try:
             return function(*args)
         finally:
             _leave_task(loop, task)
-            _enter_task(loop, present)
+            if present is not None:
+                _enter_task(loop, present)
 
     def cancel_again(self) -> None:
         task = asyncio.current_task(self._loop)

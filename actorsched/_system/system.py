@@ -237,7 +237,7 @@ class System:
         options: ActorOptions,
     ) -> ActorCell:
         """Make an actor, and begin its life. Unless it is RUNNING then, wait until it has `started`."""
-        name = options.name
+        kernel, name = self.kernel, options.name
         if self.closing or get_ident() != self.kernel.thread:
             self.check_open(f"actor {name or actor_class.__qualname__!r}")
         if name is not None and name in self.names:
@@ -270,15 +270,15 @@ class System:
             instance,
             life,
             life is _RUNNING,
-            kernel=self.kernel,
+            kernel=kernel,
         )
         if life is _STARTING:
             cell.begin_first_life()
         if name is not None:
             self.names[name] = cell
-        supervisor.adopt(cell, options.restart, self.kernel)
-        if self.kernel.mail:
-            self.kernel.drain()
+        supervisor.adopt(cell, options.restart, kernel)
+        if kernel.mail:
+            kernel.drain()
         return cell
 
     async def started(self, cell: ActorCell) -> None:
