@@ -74,7 +74,7 @@ class UserLane(msgspec.Struct, Generic[T], eq=False):
     """The message that was taken out last. Arguments at the front of the queue belong to one like it."""
     tail: Any = None
     """The message that was put in last, if mere arguments may follow it; set by whoever put it in. Its method
-    `like` makes another one with other arguments."""
+    `like` makes another one with other arguments. It is never discarded, so it is taken out before these."""
     ranked: dict[int, deque[T]] | None = None
     """Those of other priorities; None while there are none."""
     dead: int = 0
