@@ -15,6 +15,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from random import Random
 
 T = TypeVar("T")
@@ -23,13 +24,17 @@ T = TypeVar("T")
 class RunQueue(Generic[T]):
     """Ready items by rank, first in first out within one.
 
+    Args:
+        wake: Called when there is something in the queue again.
+
     Attributes:
         ranks: Those of which there are items, ascending: an empty list means an empty queue.
     """
 
-    __slots__ = ("_levels", "ranks")
+    __slots__ = ("_levels", "_wake", "ranks")
 
-    def __init__(self) -> None:
+    def __init__(self, wake: Callable[[], object] = lambda: None) -> None:
+        self._wake = wake
         self._levels: dict[int, deque[T]] = {}
         self.ranks: list[int] = []
 
@@ -46,11 +51,14 @@ class RunQueue(Generic[T]):
     def push(self, item: T, rank: int) -> None:
         """Add an item at the tail of its rank."""
         level = self._levels.get(rank)
-        if not level:
-            insort(self.ranks, rank)
-            if level is None:
-                level = self._levels[rank] = deque()
+        if level:
+            return level.append(item)
+        if level is None:
+            level = self._levels[rank] = deque()
         level.append(item)
+        insort(self.ranks, rank)
+        if len(self.ranks) == 1:
+            self._wake()
 
     def pop(self) -> T:
         """Take the next item.
@@ -73,8 +81,8 @@ class ShuffledRunQueue(RunQueue[T]):
 
     __slots__ = ("_random",)
 
-    def __init__(self, random: Random) -> None:
-        super().__init__()
+    def __init__(self, random: Random, wake: Callable[[], object] = lambda: None) -> None:
+        super().__init__(wake)
         self._random = random
 
     def pop(self) -> T:

@@ -63,7 +63,10 @@ class Kernel:
         self.backend = backend
         self.clock = clock
         self.chance: Random = Random(seed)
-        self.ready: RunQueue[Runnable] = RunQueue() if seed is None else ShuffledRunQueue(self.chance)
+        self.ready: RunQueue[Runnable] = (
+            RunQueue(self._wanted) if seed is None else ShuffledRunQueue(self.chance, self._wanted)
+        )
+        """Whoever has user code to run. A carrier comes as soon as somebody stands here."""
         self.seeded: bool = seed is not None
         self.burst = 1 if self.seeded else _BURST
         self.steppers: list[Stepper] = []
@@ -200,6 +203,8 @@ class Kernel:
     def make_ready(self, runnable: Runnable) -> None:
         """Somebody has user code to run."""
         self.ready.push(runnable, runnable.rank)
+
+    def _wanted(self) -> None:
         if not self._pumped and not self._called:
             self._call_carrier()
 

@@ -50,7 +50,7 @@ class CellTurns(CellMail, eq=False):
         if not self.scheduled and self._has_work():
             self.scheduled = True
             self.rank = self.lane.top()
-            self.kernel.make_ready(self)
+            self.kernel.ready.push(self, self.rank)
 
     def has_more(self) -> bool:
         """Whether it should go back into the run queue; it then is in it."""

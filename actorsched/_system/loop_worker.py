@@ -170,7 +170,7 @@ class LoopStaff:
             context = context.copy()  # the next attempt begins where this one did
         worker = LoopWorker(kernel, self._scheduler, task, task.attempt + 1, task.rank, context)
         task.begun_by(worker, out)
-        kernel.make_ready(worker)
+        kernel.ready.push(worker, worker.rank)
         return True
 
     def idle(self, worker: Behaviour) -> None:
