@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from actorsched._hosting.failures import pack_error
 from actorsched._kernel.current import CURRENT
 from actorsched._system.asking import ask, make_call, telling
 from actorsched.actor import ActorRef, Stream
@@ -17,6 +18,7 @@ from actorsched.durations import seconds
 from actorsched.options import Priority
 
 if TYPE_CHECKING:
+    from actorsched._hosting.wire import Error
     from actorsched._system.actor_cell import ActorCell
     from actorsched._system.call import Call
     from actorsched._system.host_requests import Desk
@@ -97,8 +99,39 @@ def _dropped_stream(desk: Desk, number: int) -> None:
     desk.streams.pop(number, None)  # which closes it
 
 
-async def _result(desk: Desk, ref: TaskRef[Any]) -> Any:
-    return await ref
+async def _outcome(desk: Desk, ref: TaskRef[Any]) -> Any:
+    outcome = await ref.outcome()
+    return outcome.status.value, outcome.value, _packed(outcome.error, f"the error of task {ref.name!r}")
+
+
+def _packed(error: BaseException | None, what: str) -> Error | None:
+    """A traceback does not travel, so an error does in a form of its own."""
+    return None if error is None else pack_error(error, what)
+
+
+async def _set_priority(desk: Desk, ref: TaskRef[Any], priority: int) -> None:
+    await ref.set_priority(priority)
+
+
+async def _monitor(desk: Desk, ref: ActorRef[Any]) -> Any:
+    reason = await desk.system.facade.monitor(ref)
+    return reason.kind, _packed(reason.error, f"the end of actor {ref.name!r}")
+
+
+async def _sleep(desk: Desk, duration: Any) -> None:
+    await desk.system.facade.sleep(duration)
+
+
+async def _shutdown(desk: Desk, drain: bool, timeout: Any) -> None:
+    await desk.system.facade.shutdown(drain, timeout)
+
+
+def _link(desk: Desk, ref: ActorRef[Any], other: ActorRef[Any]) -> None:
+    ref.link(other)
+
+
+def _unlink(desk: Desk, ref: ActorRef[Any], other: ActorRef[Any]) -> None:
+    ref.unlink(other)
 
 
 async def _cancel(desk: Desk, ref: TaskRef[Any], reason: str | None) -> None:
@@ -163,7 +196,13 @@ VERBS: Mapping[str, Callable[..., Coroutine[Any, Any, Any] | None]] = {
     "next_item": _next_item,
     "close_stream": _close_stream,
     "drop_stream": _dropped_stream,
-    "result": _result,
+    "link": _link,
+    "unlink": _unlink,
+    "outcome": _outcome,
+    "set_priority": _set_priority,
+    "monitor": _monitor,
+    "sleep": _sleep,
+    "shutdown": _shutdown,
     "cancel": _cancel,
     "spawn": _spawn,
     "run": _run,

@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from actorsched._hosting import inside
+from actorsched._hosting.failures import unpack_error
 from actorsched._hosting.importable import can_import
 from actorsched._system.handlers import Handler, table_of
 from actorsched.actor import Actor, ActorRef
 from actorsched.durations import Duration, seconds
 from actorsched.exceptions import ActorStopped
+from actorsched.messages import Outcome
 from actorsched.options import Priority
+from actorsched.status import TaskStatus
 from actorsched.task import another_ref
 
 if TYPE_CHECKING:
@@ -30,6 +33,9 @@ if TYPE_CHECKING:
 
 _REMEMBERED = 10_000
 """How many tasks whose refs have travelled are kept, so that the refs stay valid."""
+
+_OF_TASKS = ("attempt", "description", "metadata", "priority", "progress", "tags")
+"""What refs of tasks have besides, where the runtime is."""
 
 _actors: WeakValueDictionary[int, ActorCell] = WeakValueDictionary()
 _tasks: WeakValueDictionary[int, TaskActor] = WeakValueDictionary()
@@ -183,13 +189,18 @@ class RemoteActorRef:
 
     def tell(self, handler: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
         """Send a message that nobody waits for. A full mailbox makes it a dead letter."""
-        _doorway().tell("tell", (self, self._name_of(handler, args, kwargs), args, kwargs))
+        _doorway().tell("tell", (self, self.name_of(handler, args, kwargs), args, kwargs))
 
     async def telling(self, handler: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
         """Send a message that nobody waits for, and return when it is in the mailbox."""
-        await _doorway().request("telling", (self, self._name_of(handler, args, kwargs), args, kwargs))
+        await _doorway().request("telling", (self, self.name_of(handler, args, kwargs), args, kwargs))
 
-    def _name_of(self, handler: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+    def name_of(self, handler: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+        """The name of a handler, if it can be told these arguments.
+
+        Raises:
+            TypeError: It is none, or they are not its arguments.
+        """
         if self._class is not None:
             entry = table_of(self._class, Actor).of(handler, self._class)
             entry.check(args, kwargs)
@@ -209,6 +220,33 @@ class RemoteActorRef:
     async def kill(self) -> None:
         """End it at once."""
         await _doorway().request("kill", (self,))
+
+    def link(self, other: Any) -> None:
+        """From now on, when one of the two fails, the other fails with it: see `ActorRef.link`.
+
+        That one of them has ended is written to the log of the runtime.
+        """
+        _doorway().tell("link", (self, _actor(other)))
+
+    def unlink(self, other: Any) -> None:
+        """Undo `link`."""
+        _doorway().tell("unlink", (self, _actor(other)))
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("alive", "load", "queued"):
+            raise AttributeError(
+                f"{name!r} of actor {self._name!r} is not known in a host process; ask the actor, which "
+                "raises ActorStopped when it has ended, or await current().runtime.monitor(ref)",
+                obj=self,
+                name=name,
+            )
+        raise AttributeError(f"an ActorRef has no attribute {name!r}", obj=self, name=name)
+
+
+def _actor(value: Any) -> RemoteActorRef:
+    if not isinstance(value, RemoteActorRef):
+        raise TypeError(f"{value!r} is no ActorRef; give one that has arrived here or that spawn returned")
+    return value
 
 
 class RemoteAsking:
@@ -300,13 +338,18 @@ def _drop_stream(number: int | None) -> None:
 
 
 class RemoteTaskRef:
-    """A task, seen from a host process. `await ref` gives its result, or raises its error."""
+    """A task, seen from a host process. `await ref` gives its result, or raises its error.
 
-    __slots__ = ("_name", "_number")
+    How it ended is known here once it was awaited here. What changes until then is known only where its
+    runtime is: asking for it would be a wait, and properties do not wait.
+    """
+
+    __slots__ = ("_ended", "_name", "_number")
 
     def __init__(self, number: int, name: str) -> None:
         self._number = number
         self._name = name
+        self._ended: Outcome[Any] | None = None
 
     def __repr__(self) -> str:
         return f"<TaskRef {self._name!r}, from a host>"
@@ -321,12 +364,80 @@ class RemoteTaskRef:
         return revive_task, (self._number, self._name)
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        return _doorway().request("result", (self,)).__await__()
+        outcome = yield from self.outcome().__await__()
+        return outcome.unwrap()
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _OF_TASKS:
+            raise AttributeError(self._unknown(repr(name)), obj=self, name=name)
+        raise AttributeError(f"a TaskRef has no attribute {name!r}", obj=self, name=name)
+
+    @property
+    def id(self) -> str:
+        """Its id, unique in the process of the runtime."""
+        return f"task-{self._number}"
 
     @property
     def name(self) -> str:
         """Its name."""
         return self._name
+
+    @property
+    def status(self) -> TaskStatus:
+        """How it ended.
+
+        Raises:
+            RuntimeError: It was not awaited here.
+        """
+        return self._known("the status").status
+
+    def done(self) -> bool:
+        """True, if it was awaited here.
+
+        Raises:
+            RuntimeError: It was not, so nobody knows here.
+        """
+        return bool(self._known("the end").status)
+
+    def result(self) -> Any:
+        """Its result.
+
+        Raises:
+            RuntimeError: It was not awaited here.
+            BaseException: Its error.
+        """
+        return self._known("the result").unwrap()
+
+    def exception(self) -> BaseException | None:
+        """Its error; None when it completed.
+
+        Raises:
+            RuntimeError: It was not awaited here.
+        """
+        return self._known("the error").error
+
+    def _known(self, what: str) -> Outcome[Any]:
+        if self._ended is None:
+            raise RuntimeError(self._unknown(what))
+        return self._ended
+
+    def _unknown(self, what: str) -> str:
+        return (
+            f"{what} of task {self._name!r} is not known in a host process: `await ref.outcome()` tells "
+            "how it ends; what it is like until then is known where its Runtime is"
+        )
+
+    async def outcome(self) -> Outcome[Any]:
+        """How it ended, once it has; never raises what the task raised."""
+        if self._ended is None:
+            status, value, packed = await _doorway().request("outcome", (self,))
+            error = None if packed is None else unpack_error(packed, f"the error of task {self._name!r}")
+            self._ended = Outcome(TaskStatus(status), value, error)
+        return self._ended
+
+    async def set_priority(self, priority: int) -> None:
+        """Change its base priority: see `TaskRef.set_priority`."""
+        await _doorway().request("set_priority", (self, priority))
 
     async def cancel(self, reason: str | None = None) -> None:
         """Stop it, and return when it has stopped."""

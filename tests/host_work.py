@@ -201,6 +201,58 @@ async def await_it(ref: Any) -> Any:
     return await ref
 
 
+async def outcomes_of(refs: list[Any]) -> list[tuple[str, Any, str]]:
+    """How they end, once awaited and once known."""
+    found = [await ref.outcome() for ref in refs]
+    assert [ref.status for ref in refs] == [outcome.status for outcome in found]
+    assert all(ref.done() for ref in refs)
+    assert [ref.exception() for ref in refs] == [outcome.error for outcome in found]
+    for ref, outcome in zip(refs, found, strict=True):
+        if outcome.ok:
+            assert ref.result() == await ref == outcome.value
+    return [(outcome.status.value, outcome.value, repr(outcome.error)) for outcome in found]
+
+
+def what_is_unknown(refs: list[Any]) -> list[str]:
+    """What the errors say when things are asked for that only the runtime's process knows."""
+    ref, actor = refs
+    said: list[str] = []
+    for look in (
+        lambda: ref.status,
+        ref.done,
+        ref.result,
+        ref.exception,
+        lambda: ref.progress,
+        lambda: ref.missing,
+        lambda: actor.alive,
+        lambda: actor.missing,
+        lambda: actor.link(ref),
+        lambda: current().runtime.lookup("c"),
+    ):
+        try:
+            look()
+        except (RuntimeError, AttributeError, TypeError) as error:
+            said.append(str(error))
+    return said
+
+
+async def set_priority(refs: list[Any], priority: Any) -> str:
+    await refs[0].set_priority(priority)
+    return str(refs[0].id)
+
+
+async def end_of(ref: Any) -> tuple[str, str]:
+    runtime: Any = current().runtime
+    await runtime.sleep(0.001)
+    reason = await runtime.monitor(ref)
+    return reason.kind, repr(reason.error)
+
+
+async def shut_down() -> str:
+    await current().runtime.shutdown()
+    return "asked"
+
+
 async def await_inside(refs: list[Any]) -> Any:
     return await refs[0]
 
@@ -425,6 +477,29 @@ class Counter(Actor, host="process"):
     async def note_every(self, what: Any) -> None:
         here: Any = current()
         here.every(0.001, Counter.note, what, key="beat")
+
+    async def link_to(self, other: Any) -> None:
+        own: Any = current().ref
+        own.link(other)
+
+    async def unlink_from(self, other: Any) -> None:
+        own: Any = current().ref
+        own.unlink(other)
+
+    async def set_wrong_timers(self) -> list[str]:
+        said: list[str] = []
+        here: Any = current()
+        for set_timer, when, handler, args in (
+            (here.after, "soon", Counter.note, ("x",)),
+            (here.after, 1, Counter.note, ()),
+            (here.after, 1, double, (1,)),
+            (here.every, 0, Counter.note, ("x",)),
+        ):
+            try:
+                set_timer(when, handler, *args)
+            except (TypeError, ValueError) as error:
+                said.append(str(error))
+        return said
 
     async def stop_beating(self) -> int:
         here: Any = current()

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from actorsched import Actor, Hosts, Mailbox, Runtime, TaskCancelled
-from actorsched.exceptions import ActorStopped
+from actorsched.exceptions import ActorStopped, RuntimeClosed
 from tests import host_work as work
 from tests.host_help import Fifo, adds_up, kill, lines, until
 from tests.host_work import Counter
@@ -210,3 +210,91 @@ async def test_a_stream_that_fails_in_a_host_says_why() -> None:
         await numbers.kill()
         with pytest.raises(ActorStopped):
             await ref
+
+
+# ----------------------------------------------------------------- what refs and `current()` offer in a host
+
+
+async def test_how_a_task_ended_is_told_in_a_host_and_known_there_afterwards() -> None:
+    async with Runtime(hosts=HOSTS) as rt:
+        good = await rt.spawn(work.double, 21, host="thread")
+        bad = await rt.spawn(work.fail, "as it should", host="thread")
+        cancelled = await rt.spawn(anyio.sleep_forever)
+        await cancelled.cancel("enough")
+        completed, failed, stopped = await rt.run(work.outcomes_of, [good, bad, cancelled], host="process")
+        assert completed == ("completed", 42, "None")
+        assert failed == ("failed", None, "LookupError('as it should')")
+        assert stopped[0] == "cancelled"
+        assert "enough" in stopped[2]
+
+
+@TWO
+async def test_what_only_the_runtime_knows_is_refused_in_a_host_and_the_error_says_what_to_do() -> None:
+    async with Runtime(hosts=HOSTS) as rt:
+        waiting = await rt.spawn(anyio.sleep_forever)
+        counter = await rt.spawn(Counter, host="loop")
+        said = await rt.run(work.what_is_unknown, [waiting, counter], host="process")
+        assert len(said) == 10
+        for text in said[:5]:
+            assert "await ref.outcome()" in text
+        assert "no attribute 'missing'" in said[5]
+        assert "monitor(ref)" in said[6]
+        assert "no attribute 'missing'" in said[7]
+        assert "is no ActorRef" in said[8]
+        assert "no Runtime.lookup" in said[9]
+        assert "host='loop'" in said[9]
+        await waiting.cancel()
+
+
+@ONE
+async def test_priorities_are_set_from_a_host() -> None:
+    async with Runtime(hosts=HOSTS) as rt:
+        waiting = await rt.spawn(anyio.sleep_forever)
+        assert await rt.run(work.set_priority, [waiting], 6, host="process") == waiting.id
+        assert waiting.priority == 6
+        with pytest.raises(TypeError, match="priority='high'"):
+            await rt.run(work.set_priority, [waiting], "high", host="process")
+        await waiting.cancel()
+
+
+@TWO
+async def test_the_end_of_an_actor_is_told_in_a_host() -> None:
+    async with Runtime(hosts=HOSTS) as rt:
+        counter = await rt.spawn(Counter, host="loop")
+        ref = await rt.spawn(work.end_of, counter, host="process")
+        await counter.stop()
+        assert await ref == ("stopped", "None")
+
+
+@ONE
+async def test_a_runtime_is_shut_down_from_a_host() -> None:
+    async with Runtime(hosts=HOSTS) as rt:
+        assert await rt.run(work.shut_down, host="process") == "asked"
+        with pytest.raises(RuntimeClosed):
+            await rt.spawn(work.double, 1)
+
+
+async def test_actors_are_linked_from_a_host() -> None:
+    async with Runtime(hosts=HOSTS) as rt:
+        one = await rt.spawn(Counter)
+        other = await rt.spawn(Counter, host="loop", restart="temporary")
+        await one.ask.link_to(other)
+        await one.ask.unlink_from(other)
+        one.tell(Counter.fail, "alone")
+        assert await one.ask.add(0) == 0
+        assert other.alive
+        await one.ask.link_to(other)
+        one.tell(Counter.fail, "with the other")
+        assert (await rt.monitor(other)).kind == "failed"
+
+
+@TWO
+async def test_timers_that_make_no_sense_are_refused_at_the_call_in_a_host() -> None:
+    async with Runtime(hosts=HOSTS) as rt:
+        counter = await rt.spawn(Counter)
+        said = await counter.ask.set_wrong_timers()
+        assert len(said) == 4
+        assert "delay='soon'" in said[0]
+        assert "missing a required argument" in said[1]
+        assert "double" in said[2]
+        assert "above zero" in said[3]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from actorsched._hosting.port import Port
     from actorsched._hosting.wire import Open, Run
     from actorsched.exceptions import Interrupted
+    from actorsched.messages import ExitReason
 
 
 class HostedContext:
@@ -205,12 +206,17 @@ class CallContext(HostedContext):
         return await _request("spawn_child", (target, args, options))
 
     def after(self, delay: Any, handler: Any, /, *args: Any, **kwargs: Any) -> HostedTimer:
-        """Send this actor a message after a delay; `key=` names it, and replaces the one of that key."""
-        return _set_timer("after", delay, handler, args, kwargs)
+        """Send this actor a message after a delay; `key=` names it, and replaces the one of that key.
+
+        Raises:
+            TypeError: It is no handler of this actor, or does not take these arguments.
+            ValueError: The delay is none.
+        """
+        return _set_timer(self.ref, "after", delay, handler, args, kwargs)
 
     def every(self, period: Any, handler: Any, /, *args: Any, **kwargs: Any) -> HostedTimer:
         """Send this actor a message again and again; `key=` names the timer, as for `after`."""
-        return _set_timer("every", period, handler, args, kwargs)
+        return _set_timer(self.ref, "every", period, handler, args, kwargs)
 
 
 class HostedTimer:
@@ -233,12 +239,18 @@ _timers = count(1)
 
 
 def _set_timer(
-    verb: str, delay: Any, handler: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ref: Any, verb: str, delay: Any, handler: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> HostedTimer:
+    from actorsched.durations import seconds
+
     key = kwargs.pop("key", None)
+    first = seconds(delay, field="period" if verb == "every" else "delay")
+    if verb == "every" and not first:
+        raise ValueError(f"period={delay!r} is no time at all; give a duration above zero")
+    name = handler if isinstance(handler, str) else ref.name_of(handler, args, kwargs)
     if key is None:
         key = "actorsched: timer without a key", os.getpid(), next(_timers)
-    body = (delay, _handler_name(handler), args, key)
+    body = (first, name, args, key)
     _tell(verb, (*body, kwargs) if kwargs else body)
     return HostedTimer(key)
 
@@ -263,6 +275,31 @@ class RemoteRuntime:
         """As `Runtime.run`: start a task, and return its result."""
         return await _request("run", (target, args, options))
 
+    async def monitor(self, ref: Any) -> ExitReason:
+        """As `Runtime.monitor`: wait until an actor has ended for good, and tell how."""
+        from actorsched._hosting.failures import unpack_error
+        from actorsched.messages import ExitReason
+
+        kind, error = await _request("monitor", (ref,))
+        return ExitReason(kind, None if error is None else unpack_error(error, f"the end of {ref!r}"))
+
+    async def sleep(self, duration: Any) -> None:
+        """As `Runtime.sleep`: wait on the runtime's clock."""
+        await _request("sleep", (duration,))
+
+    async def shutdown(self, drain: bool = True, timeout: Any = None) -> None:
+        """As `Runtime.shutdown`; from inside, as this always is, it asks and returns at once."""
+        await _request("shutdown", (drain, timeout))
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(
+            f"a host process has no Runtime.{name}: spawn, run, monitor, sleep and shutdown are what code in "
+            "a host can ask of its runtime; do the rest in the runtime's own process, for instance in a task "
+            "or an actor with host='loop' that is asked from here",
+            obj=self,
+            name=name,
+        )
+
 
 async def _request(verb: str, body: object) -> Any:
     assert inside.doorway is not None
@@ -272,7 +309,3 @@ async def _request(verb: str, body: object) -> Any:
 def _tell(verb: str, body: object) -> None:
     assert inside.doorway is not None
     inside.doorway.tell(verb, body)
-
-
-def _handler_name(handler: Any) -> str:
-    return handler if isinstance(handler, str) else str(handler.__name__)
