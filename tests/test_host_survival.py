@@ -400,6 +400,15 @@ def gone_within(seconds: float, pids: list[int]) -> bool:
 # ------------------------------------------------------------------------------------------------ a storm
 
 
+async def lives(counter: Any) -> bool:
+    """Whether it answers: perhaps its host was killed a moment ago, and not everybody knows yet."""
+    while True:
+        try:
+            return bool(await counter.ask.add(0) >= 0)
+        except HostDied:
+            continue
+
+
 @TWO
 @pytest.mark.deadline(90)
 @pytest.mark.parametrize("seed", [1, 2])
@@ -459,7 +468,7 @@ async def test_a_storm_of_killed_hosts(seed: int, tmp_path: Path) -> None:
             assert set(outcomes) <= {"completed", "failed"}
             written = lines(log)
             assert len(written) == len(set(written)) <= 60
-            assert [await counter.ask.add(0) >= 0 for counter in counters] == [True] * 3
+            assert [await lives(counter) for counter in counters] == [True] * 3
         assert adds_up(rt)
         assert not rt._nursery.live
         await until(lambda: len(task_hosts(rt)) <= 2)
