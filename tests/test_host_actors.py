@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -507,3 +509,28 @@ async def test_no_panic_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
         await loop.ask.report()
         assert await counter.ask.add(1) == 1
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+async def test_a_host_keeps_nothing_alive_of_whoever_had_it_started() -> None:
+    def make() -> type[Actor]:
+        class Passing(Actor, host="process"):
+            async def on_start(self) -> None:
+                await super().on_start()
+
+            async def hello(self) -> str:
+                return "hello"
+
+        return Passing
+
+    async def use(kind: Any) -> tuple[weakref.ref[Any], ...]:
+        ref = await rt.spawn(kind)
+        assert await ref.ask.hello() == "hello"
+        await ref.stop()
+        return weakref.ref(kind), weakref.ref(ref._cell)
+
+    async with Runtime(hosts=HOSTS) as rt:
+        left = await use(make())
+        assert actor_hosts(rt)
+        await anyio.sleep(0)
+        gc.collect()
+        assert [gone() for gone in left] == [None, None]

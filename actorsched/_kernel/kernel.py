@@ -369,8 +369,8 @@ class Kernel:
         if get_ident() != self.thread:
             raise RuntimeError(
                 f"{what} from another thread than the one whose event loop the Runtime runs in: there, "
-                "only `ref.tell(...)` is allowed; have the runtime's own loop do everything else, for example with "
-                "asyncio.run_coroutine_threadsafe(coroutine, loop)"
+                "only `ref.tell(...)` is allowed; have the runtime's own loop do everything else, for "
+                "example with asyncio.run_coroutine_threadsafe(coroutine, loop)"
             )
 
     # ---------------------------------------------------------------------------------------- waiting

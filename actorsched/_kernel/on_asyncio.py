@@ -60,8 +60,8 @@ class AsyncioBackend:
     def __repr__(self) -> str:
         return f"<backend on {self._loop!r}>"
 
-    # Both begin in a context of their own: that of whoever happens to call would be kept alive for as long
-    # as they are, with everything in it.
+    # Timers, tasks and watches have a context of their own: that of whoever happens to call would be kept
+    # alive for as long as they are, with everything in it.
 
     def call_at(self, when: float, function: Callable[..., object], /, *args: Any) -> Handle:
         return self._loop.call_at(when, function, *args, context=Context())
@@ -102,9 +102,9 @@ class AsyncioBackend:
         return task is None or not task.cancelling()
 
     def watch_readable(self, descriptor: int, callback: Callable[[], object], /) -> Watch:
-        self._loop.add_reader(descriptor, callback)
+        Context().run(self._loop.add_reader, descriptor, callback)
         return _Watch(lambda: self._loop.remove_reader(descriptor))
 
     def watch_writable(self, descriptor: int, callback: Callable[[], object], /) -> Watch:
-        self._loop.add_writer(descriptor, callback)
+        Context().run(self._loop.add_writer, descriptor, callback)
         return _Watch(lambda: self._loop.remove_writer(descriptor))
