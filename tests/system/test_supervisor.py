@@ -406,6 +406,28 @@ def test_closing_by_force_kills_all_at_once() -> None:
     assert world.ends("a", "killed", gone=True) == "closed"
 
 
+def test_closing_many_looks_at_each_of_them_once() -> None:
+    compared = 0
+
+    class Counting(Child):
+        def __eq__(self, other: object) -> bool:
+            nonlocal compared
+            compared += 1
+            return self is other
+
+        __hash__ = Child.__hash__
+
+    world = World(children="")
+    children = [Counting(str(number)) for number in range(1_000)]
+    for child in children:
+        world.supervisor.adopt(child, "transient", world.out)
+    world.closes()
+    for child in reversed(children):
+        world.tell(Exited(child, ExitReason("shutdown"), gone=True))
+    assert world.heard().endswith("stop 0, closed")
+    assert compared == 0
+
+
 def test_force_may_come_after_a_close_in_order() -> None:
     world = World(children="abc")
     assert world.closes() == "stop c"
