@@ -60,9 +60,12 @@ def backend(request: pytest.FixtureRequest, warm_backends: None) -> str:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pycollect_makeitem(collector: pytest.Collector, name: str, obj: Any) -> None:
-    """Gives every async test the `backend` fixture, as if it had asked for it."""
+    """Gives every async test the `backend` fixture, as if it had asked for it.
+
+    A test that names its backends has values in the place of that fixture, and must ask for the warm-up too.
+    """
     if name.startswith("test") and inspect.iscoroutinefunction(_body(obj)):
-        pytest.mark.usefixtures("backend")(obj)
+        pytest.mark.usefixtures("warm_backends", "backend")(obj)
 
 
 @pytest.hookimpl(tryfirst=True)
