@@ -65,6 +65,14 @@ class Bare(Actor):
     """Has nothing of its own to do at its start or end."""
 
 
+class Started(Actor):
+    """Has a hook to run at its start."""
+
+    async def on_start(self) -> None:
+        """Notes it."""
+        self.started = True
+
+
 class Hooked(Actor):
     """Has a hook to run at its start and one at its end."""
 
@@ -94,14 +102,16 @@ def ours_with(kind: type[Actor]) -> Side:
     return ours
 
 
-def _figure(name: str, what: str, kind: type[Actor]) -> Figure:
+def _figure(
+    name: str, what: str, kind: type[Actor], must: float | None = None, aim: float | None = None
+) -> Figure:
     return Figure(
         name=name,
         what=what,
         judged="rate",
         unit="/s",
-        must=2.0,
-        aim=5.0,
+        must=must,
+        aim=aim,
         floor=floor,
         ours=ours_with(kind),
         trio_floor=trio_floor,
@@ -111,6 +121,7 @@ def _figure(name: str, what: str, kind: type[Actor]) -> Figure:
 
 
 FIGURES = (
-    _figure("spawn_stop", "spawn and stop of an actor without hooks", Bare),
+    _figure("spawn_stop", "spawn and stop of an actor without hooks", Bare, must=2.0, aim=5.0),
+    _figure("spawn_stop_start", "the same with on_start", Started, must=2.0, aim=5.0),
     _figure("spawn_stop_hooks", "the same with on_start and on_stop", Hooked),
 )
