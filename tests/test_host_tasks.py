@@ -319,6 +319,15 @@ async def test_a_long_task_does_not_hold_up_what_was_queued_behind_it(tmp_path: 
         await refs[0]
 
 
+@ONE
+async def test_the_first_host_starts_before_its_first_task_is_ready_to_be_sent() -> None:
+    async with Runtime(hosts=Hosts(max=1)) as rt:
+        with pytest.raises(NotTransferable):
+            await rt.spawn(work.same, threading.Lock(), host="process")
+        (worker,) = task_hosts(rt)
+        assert await rt.run(work.pid) == worker.link.pid, "it is there for the next"
+
+
 async def test_what_was_queued_behind_a_task_that_is_busy_in_c_is_done_by_others(tmp_path: Path) -> None:
     with Fifo(tmp_path, "told") as told, Fifo(tmp_path, "go") as go:
         async with Runtime(hosts=Hosts(max=2)) as rt:

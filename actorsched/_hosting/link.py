@@ -144,6 +144,15 @@ class HostLink:
         )
         self._end_watch = watch_end(backend, process, self._ended)
 
+    def hand_over_to(
+        self,
+        on_frame: Callable[[FromHost], None],
+        on_exit: Callable[[HostExit], None],
+        on_read: Callable[[], object],
+    ) -> None:
+        """From now on tell these, instead of those that were told before."""
+        self._on_frame, self._on_exit, self._on_read = on_frame, on_exit, on_read
+
     def __repr__(self) -> str:
         state = self.exited.detail if self.exited else "ready" if self.ready else "starting"
         return f"<HostLink {self.name!r} to the {self.kind} host {self.pid}: {state}>"

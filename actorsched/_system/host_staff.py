@@ -89,10 +89,22 @@ class HostStaff:
             NotTransferable: Something cannot cross; it says what, and where in it.
         """
         if self._pack is None:
+            self._start_early()
             from actorsched._system.host_worker import pack
 
             self._pack = pack
         return self._pack(task, self._definitions or self.definitions)
+
+    def _start_early(self) -> None:
+        """Start the first host before all that its first task takes: imports, perhaps cloudpickle.
+
+        One that is not needed after all, because the task cannot travel, waits for others.
+        """
+        if not self._workers:
+            try:
+                self._start_worker()
+            except Exception:  # whoever hires one will be told
+                return
 
     def prepare(self) -> None:
         """Start the hosts that are always to be there. One that cannot be started is tried again later."""
@@ -174,6 +186,9 @@ class HostStaff:
             worker.link.stop()
 
     def _start_worker(self) -> HostWorker:
+        start_by = self.kernel.backend.monotonic() + self._system.hosts.start_timeout
+        # First of all, because the host needs time to start; what is imported here is imported meanwhile.
+        link = self._launch("tasks", _unheard, _unheard, _unheard)
         from actorsched._system.host_worker import HostWorker
 
         worker = HostWorker(
@@ -182,11 +197,10 @@ class HostStaff:
             definitions=self.definitions,
             desk=self._new_desk(),
             on_gone=self._worker_gone,
-            start_by=self.kernel.backend.monotonic() + self._system.hosts.start_timeout,
+            start_by=start_by,
         )
-        worker.link = worker.desk.link = self._launch(
-            "tasks", worker.frame, worker.exited, worker.frames_over
-        )
+        worker.link = worker.desk.link = link
+        link.hand_over_to(worker.frame, worker.exited, worker.frames_over)
         self._workers.append(worker)
         return worker
 
@@ -296,6 +310,10 @@ class HostStaff:
     def _note_gone(self) -> None:
         if self._gone is not None:
             self.kernel.reply(self._gone, None)
+
+
+def _unheard(*said: object) -> None:
+    """Nothing is heard of a host before the loop has its turn."""
 
 
 def no_host(what: str, reason: Exception) -> HostDied:
