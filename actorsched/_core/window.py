@@ -21,6 +21,7 @@ So whatever fails later does so at an earlier place, and is what the stream ends
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, final
 
@@ -69,7 +70,7 @@ class Entry:
         return f"<entry {self.index} {state}>"
 
 
-class Window:
+class Window(ABC):
     """What both kinds of windows have in common.
 
     Args:
@@ -110,9 +111,9 @@ class Window:
         return bool(self._ready)
 
     @property
+    @abstractmethod
     def head(self) -> Entry | None:
         """The one entry without which nothing more can leave; None if there is no such."""
-        raise NotImplementedError
 
     def begin(self, item: Any) -> Entry:
         """Open an entry. Ask `places` first."""
@@ -179,23 +180,23 @@ class Window:
                 self.buffered -= len(entry.waiting)
                 entry.waiting = None
 
-    def _enter(self, entry: Entry) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _enter(self, entry: Entry) -> None: ...
 
-    def _add(self, entry: Entry, result: Any) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _add(self, entry: Entry, result: Any) -> None: ...
 
+    @abstractmethod
     def _holds(self, entry: Entry) -> bool:
         """Whether results of this entry, or any before it, wait to be taken."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _settle(self, entry: Entry) -> None:
         """See what an entry that is over has kept from leaving."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _cut_after(self, entry: Entry | None) -> list[Entry]:
         """Take out what comes after an entry, the last first; all of it for None."""
-        raise NotImplementedError
 
 
 class OrderedWindow(Window):

@@ -39,7 +39,7 @@ sys.path[:] = handover["path"]
 sys.modules.setdefault("typing_extensions", None)
 try:
     import msgspec
-except ImportError:
+except ImportError:  # what needs it will say so
     pass
 if sys.modules["typing_extensions"] is None:
     del sys.modules["typing_extensions"]

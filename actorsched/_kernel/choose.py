@@ -20,7 +20,7 @@ def running_backend() -> Backend:
 
         try:
             trio.lowlevel.current_trio_token()  # not every trio that may be there has `in_trio_run`
-        except RuntimeError:
+        except RuntimeError:  # it was imported, but is not what runs here
             pass
         else:
             from actorsched._kernel.on_trio import TrioBackend

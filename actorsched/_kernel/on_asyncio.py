@@ -26,7 +26,7 @@ async def _begun(function: Callable[..., Awaitable[object]], args: tuple[Any, ..
     """A task that is cancelled before its first step never takes it. One that waits here already does."""
     try:
         await _one_turn()
-    except asyncio.CancelledError:
+    except asyncio.CancelledError:  # what is started here learns it from `is_sound`
         pass
     await function(*args)
 

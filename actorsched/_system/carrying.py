@@ -105,7 +105,7 @@ class Loan:
             if self._pending:  # the handler ended before it could be reached
                 try:
                     await kernel.backend.breathe()
-                except kernel.cancelled:
+                except kernel.cancelled:  # our own, which is taken back
                     pass
         thrown, self._thrown = self._thrown, None  # whose traceback leads here
         if self._task.cancelling() <= self._before:

@@ -7,6 +7,7 @@ last of those: they run after it, the last first, and no cancellation of the cod
 from __future__ import annotations
 
 import logging
+from abc import abstractmethod
 from collections.abc import Callable
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, cast
@@ -52,21 +53,20 @@ class CodeRun:
             ...
 
     @property
+    @abstractmethod
     def title(self) -> str:
         """What the log calls it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def over(self, value: Any, error: BaseException | None) -> Runnable | None:
         """The code and its deferred calls have ended. Answers with who may have more to run."""
-        raise NotImplementedError
 
     def forsaken(self) -> None:
-        """Whoever carried it was cancelled."""
-        raise NotImplementedError
+        """Whoever carried it was cancelled. Most code is carried by nobody who could be."""
 
+    @abstractmethod
     def again(self) -> Runnable:
         """Who goes back into the run queue so that the deferred calls get their turn."""
-        raise NotImplementedError
 
     def step_deferred(self) -> tuple[Activity, object] | None:
         """Take the first step of the deferred calls."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -40,9 +41,9 @@ class Queue(Feed, kw_only=True):
         return item
 
     @property
+    @abstractmethod
     def items(self) -> deque[Any]:
         """What has come and was not read."""
-        raise NotImplementedError
 
     def taken(self) -> None:
         """An item was read."""

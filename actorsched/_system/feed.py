@@ -9,6 +9,7 @@ through it to what the next item depends on.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from actorsched._core.behaviour import Outbox, handles
@@ -43,21 +44,21 @@ class Feed(Waiter, kw_only=True):
     def __repr__(self) -> str:
         return f"<{type(self).__name__.lower()} {self.title!r}>"
 
+    @abstractmethod
     async def next(self) -> Any:
         """The next item.
 
         Raises:
             StopAsyncIteration: There are no more.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self, reason: BaseException | None = None) -> None:
         """No more items are wanted. It is over when what is in progress has stopped.
 
         Args:
             reason: What somebody who still reads is told; None for an orderly end.
         """
-        raise NotImplementedError
 
     def force(self) -> None:
         """Be over as soon as possible: the runtime's shutdown deadline has come."""

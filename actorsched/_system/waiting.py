@@ -22,6 +22,7 @@ at its other end, where it leads home.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
@@ -63,9 +64,9 @@ class Waiter(Behaviour, eq=False, kw_only=True):
     """Whether it tells `Settled` to those who `Await` it."""
 
     @property
+    @abstractmethod
     def name(self) -> str:
         """Its name, for people."""
-        raise NotImplementedError
 
     @property
     def at_work(self) -> bool:
