@@ -179,8 +179,11 @@ class ActorRef(msgspec.Struct, Generic[A], eq=False, weakref=True):
         cell = self._cell
         lane = cell.lane
         tail, queue = lane.tail, lane.queue
+        context = copy_context()
+        table = tables_of(context)[0]
         if (
             tail is None
+            or tail.table is not table
             or tail.function is not handler
             or len(tail.args) != len(args)
             or kwargs
@@ -188,9 +191,8 @@ class ActorRef(msgspec.Struct, Generic[A], eq=False, weakref=True):
             or cell.life is not _RUNNING
             or queue is None
             or len(queue) >= lane.limit
-            or tables_of(copy_context())[0] is not tail.table
         ):
-            return cell.tell(handler, args, kwargs)
+            return cell.tell(handler, args, kwargs, context, table)
         queue.append(args)  # the next one of a row: it differs from the tail by nothing else
         cell.kernel.office.sent += 1
         if not cell.scheduled and cell.turn is None:

@@ -609,6 +609,29 @@ async def test_a_wrong_number_of_arguments_is_refused_within_a_row() -> None:
         assert await released(ref) == [1, 4]
 
 
+async def test_keyword_arguments_belong_to_one_message_of_a_row() -> None:
+    class Pair(Actor):
+        def __init__(self) -> None:
+            self.log: list[object] = []
+
+        async def put(self, left: str, right: str = "?") -> None:
+            self.log.append(left + right)
+
+    async with Runtime() as rt:
+        pair = await rt.spawn(Pair)
+        dead = letters(rt)
+        for _ in range(2):
+            pair.tell(Pair.put, "a", right="b")
+            pair.tell(Pair.put, "c")
+            pair.tell(Pair.put, left="d", right="e")
+            pair.tell(Pair.put, "f", "g")
+        await settle()
+        assert instance(pair).log == ["ab", "c?", "de", "fg"] * 2
+        pair.tell(Pair.put, "a", right="b")
+        await pair.kill()
+        assert [(letter.args, letter.kwargs) for letter in dead] == [(("a",), {"right": "b"})]
+
+
 async def test_actors_with_long_rows_take_turns() -> None:
     log: list[str] = []
 

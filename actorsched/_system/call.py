@@ -37,8 +37,8 @@ _NOTHING: Mapping[str, Any] = {}
 class Letter(msgspec.Struct, eq=False):
     """A message that was told: nobody waits for it, and most are handled without ever suspending.
 
-    One that does suspend, fails, or is asked about becomes a `Call` (`ActorCell.present_run`). Those with
-    keyword arguments, and those to hosted actors, are calls from the start.
+    One that does suspend, fails, or is asked about becomes a `Call` (`ActorCell.present_run`). Those to
+    hosted actors are calls from the start.
 
     Letters come in rows: in the queue, those behind this one that differ from it by nothing but their
     arguments are the bare tuples of these.
@@ -47,11 +47,13 @@ class Letter(msgspec.Struct, eq=False):
     handler: Handler
     args: tuple[Any, ...]
     function: object
-    """The handler as its sender named it; of a class that the actor's class extends, perhaps."""
+    """The handler as its sender named it: of a class that the actor's class extends, perhaps. None when there
+    are keyword arguments, which belong to this letter alone."""
     context: Context
     """The sender's; letters that were told from the same variables may have the same."""
     table: object
     """The variables of the context, by identity."""
+    kwargs: Mapping[str, Any] | None = None
 
     priority: ClassVar[int] = int(Priority.NORMAL)
     dead: ClassVar[bool] = False
@@ -67,7 +69,8 @@ class Letter(msgspec.Struct, eq=False):
         """The same message as a call that is being handled."""
         subject: Any = self.context.get(CURRENT)
         sender = None if subject is None else subject.owner
-        call = Call(owner, self.handler, self.args, _NOTHING, context, sender, self.priority)
+        kwargs = self.kwargs or _NOTHING
+        call = Call(owner, self.handler, self.args, kwargs, context, sender, self.priority)
         call.begun = True
         return call
 

@@ -6,7 +6,6 @@ own mail, and are handled at once, whatever the actor does: no back-pressure eve
 
 from __future__ import annotations
 
-from contextvars import copy_context
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +13,11 @@ from actorsched._core.mailbox import Refusal
 from actorsched._system.asking import make_call
 from actorsched._system.call import Call, Letter
 from actorsched._system.cell_state import CellState, Life
-from actorsched._system.contexts import tables_of
 from actorsched.exceptions import MailboxFull
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextvars import Context
 
     from actorsched._core.behaviour import Reply
     from actorsched._system.handlers import Handler
@@ -41,8 +40,6 @@ class CellMail(CellState, eq=False):
         verdict = self.lane.offer(call)
         if verdict is None:
             self.kernel.office.sent += 1
-            if type(call) is Letter:
-                self.lane.tail = call
             if not self.scheduled and self.turn is None:
                 self.schedule()
             return None
@@ -55,33 +52,57 @@ class CellMail(CellState, eq=False):
     def _gone_for_good(self) -> bool:
         return self.life >= _DRAINING and self.life != _DOWN and not self.returns
 
-    def tell(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    def tell(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        context: Context,
+        table: object,
+    ) -> None:
         """Send a message that nobody waits for. `ActorRef.tell` does it by itself for the next one of a row.
+
+        Args:
+            function: What stands for the handler.
+            args: Its positional arguments.
+            kwargs: Its keyword arguments.
+            context: A copy of the sender's.
+            table: Its variables, by identity.
 
         Raises:
             MailboxFull: There is no room, and the mailbox does not drop.
             TypeError: It is no handler of the actor, or does not take these arguments.
         """
-        handler = self.table.of(function, self.actor_class)  # type: ignore[arg-type]
-        handler.check(args, kwargs)
-        message = self._told(handler, function, args, kwargs)
+        handler = self.table.by_function.get(function) or self.table.of(function, self.actor_class)  # type: ignore[arg-type]
+        if kwargs or not handler.least <= len(args) < handler.most:
+            handler.check(args, kwargs)
+        kernel, lane = self.kernel, self.lane
+        if self.hosted:
+            return self._send(make_call(self.owner, handler, args, kwargs, Letter.priority))
+        tail, queue = lane.tail, lane.queue
+        if tail is not None and tail.table is table:
+            context = tail.context  # so that both can be read in one go
+        letter = Letter(handler, args, None if kwargs else function, context, table, kwargs or None)
+        if (
+            queue is None
+            or len(queue) >= lane.limit
+            or self.life is not _RUNNING
+            or get_ident() != kernel.thread
+        ):
+            return self._send(letter)
+        queue.append(letter)  # what `offer` comes to, nearly always
+        lane.tail = letter
+        kernel.office.sent += 1
+        if not self.scheduled and self.turn is None:
+            self.schedule()
+
+    def _send(self, message: Call | Letter) -> None:
+        """Send a message from whoever runs now."""
         if get_ident() != self.kernel.thread:
             return self.kernel.call_threadsafe(self.take_or_bury, message)
         if self.offer(message) is not None:
             self.kernel.office.refuse()
-            raise self.full(handler)
-
-    def _told(
-        self, handler: Handler, function: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> Call | Letter:
-        """A message from whoever runs now, who does not wait for it."""
-        if kwargs or self.hosted:
-            return make_call(self.owner, handler, args, kwargs, Letter.priority)
-        context, tail = copy_context(), self.lane.tail
-        table = tables_of(context)[0]
-        if tail is not None and tail.table is table:
-            context = tail.context  # so that both can be read in one go
-        return Letter(handler, args, function, context, table)
+            raise self.full(message.handler)
 
     def pack(self, handler: Handler, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """The arguments of a message as they travel: here they do not."""

@@ -93,7 +93,7 @@ class CellTurns(CellMail, eq=False):
             context = turn.context
             assert context is not None
             try:
-                code = turn.letters() if type(turn) is Reading else self.invoke(turn)  # type: ignore[arg-type]
+                code = turn.code() if type(turn) is Reading else self.invoke(turn)  # type: ignore[arg-type]
                 yielded = context.run(stepper.send, code)
             except BaseException as error:
                 stepper = kernel.stepper()
@@ -105,7 +105,10 @@ class CellTurns(CellMail, eq=False):
                     call.stepper = stepper
                     return call, yielded
                 value = stepper.take()
-                if type(turn) is not Reading or self.turn is not None:
+                if type(turn) is Reading and self.turn is turn and self.life is _RUNNING:
+                    self.turn = None
+                    kernel.office.handled += 1
+                else:
                     self._call_of(turn).returned(value)
             burst = turn.left if type(turn) is Reading else burst - 1
             if kernel.mail:

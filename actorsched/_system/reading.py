@@ -12,6 +12,7 @@ letter of many is then a `Call` of its own.
 from __future__ import annotations
 
 import types
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from actorsched._kernel.current import CURRENT
@@ -20,10 +21,13 @@ from actorsched._system.cell_state import Life
 from actorsched._system.contexts import tables_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Awaitable, Callable, Generator
     from contextvars import Context
 
     from actorsched._system.cell_turns import CellTurns
+
+    _Handle = Callable[..., Generator[Any, Any, Any]]
+    """A coroutine function; where coroutines are stepped, they do what generators do."""
 
 _SECONDS_ALONE = 0.0005
 """How long an actor may go on reading, burst after burst, while nobody else is ready."""
@@ -63,30 +67,44 @@ class Reading:
 
     def call(self) -> Call:
         """The letter that is being handled, as a run of its own."""
-        return self.letter.like(self.args).call(self._cell.owner, self.context)
+        letter = self.letter
+        if self.args is not letter.args:
+            letter = letter.like(self.args)
+        return letter.call(self._cell.owner, self.context)
+
+    def code(self) -> Awaitable[Any]:
+        """What is to be stepped in its context: one handler, or those of a row. Returns what the last did."""
+        cell, letter = self._cell, self.letter
+        self.context.run(CURRENT.set, cell)
+        queue = cell.lane.queue
+        following: Any = queue[0] if queue else None
+        if type(following) is tuple or (type(following) is Letter and following.context is letter.context):
+            return self._letters()
+        self.left -= 1
+        handle: Callable[..., Awaitable[Any]] = letter.handler.function
+        if letter.kwargs:
+            return handle(cell.instance, *letter.args, **letter.kwargs)
+        return handle(cell.instance, *letter.args)
 
     @types.coroutine
-    def letters(self) -> Generator[Any, Any, Any]:
-        """Handle letter after letter and give the turn back; return at once when something follows from one.
+    def _letters(self) -> Generator[Any, Any, Any]:
+        """Handle the letter and those behind it, until something follows from one.
 
-        To be stepped in its context. When it raises, the burst is over.
+        When it raises, the burst is over.
         """
         cell, context, left = self._cell, self.context, self.left
         self.left = 0
         lane, mail, office = cell.lane, cell.kernel.mail, cell.kernel.office
-        CURRENT.set(cell)
         handle = self._handler()
         clean = tables_of(context)
         at = len(clean) - 1  # the other is the context that was entered before this one
         while True:
             value = yield from handle(*self.args)
             left -= 1
-            if cell.turn is not self or cell.life is not _RUNNING:
-                self.left = left
-                return value
-            office.handled += 1
+            if cell.turn is not self or cell.life is not _RUNNING or mail:
+                break
             queue, extras = lane.queue, cell.extras
-            if mail or not queue or lane.ranked or (extras is not None and (extras.room or extras.resuming)):
+            if not queue or lane.ranked or (extras is not None and (extras.room or extras.resuming)):
                 break
             if tables_of(context)[at] is not clean[at] or not (left or (left := self._another_burst())):
                 break
@@ -100,17 +118,15 @@ class Reading:
             else:
                 queue.appendleft(following)  # somebody else's, or a call
                 break
+            office.handled += 1
         self.left = left
-        cell.turn = None
-        return None
+        return value
 
-    def _handler(self) -> Callable[..., Generator[Any, Any, Any]]:
-        """The handler as a method of the present instance, which is quicker to call with a tuple.
-
-        To a generator like `letters`, what it returns is a generator too.
-        """
-        method: Any = types.MethodType(self.letter.handler.function, self._cell.instance)
-        handle: Callable[..., Generator[Any, Any, Any]] = method
+    def _handler(self) -> _Handle:
+        """The handler as a method of the present instance, which is quicker to call with a tuple."""
+        letter = self.letter
+        method: Any = types.MethodType(letter.handler.function, self._cell.instance)
+        handle: _Handle = partial(method, **letter.kwargs) if letter.kwargs else method
         return handle
 
     def _another_burst(self) -> int:
