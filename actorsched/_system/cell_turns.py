@@ -103,6 +103,8 @@ class CellTurns(CellMail, eq=False):
                     lane.rest()
                     call = self._call_of(turn)
                     call.stepper = stepper
+                    if call is not turn:  # what it leaves behind from now on is told from what comes later
+                        context.run(CURRENT.set, call)
                     return call, yielded
                 value = stepper.take()
                 if type(turn) is Reading and self.turn is turn and self.life is _RUNNING:
