@@ -230,7 +230,8 @@ class ActorRef(msgspec.Struct, Generic[A], eq=False, weakref=True):
                 stop all the same.
         """
         cell = self._cell
-        cell.kernel.check_thread(f"actor {cell.name!r} was told to stop")
+        if get_ident() != cell.kernel.thread:
+            cell.kernel.check_thread(f"actor {cell.name!r} was told to stop")
         if cell.stopped_at_once():
             return
         cell.kernel.post(cell, Stop(STOPPED))

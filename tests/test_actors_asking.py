@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -18,6 +19,7 @@ from actorsched.exceptions import (
     MailboxFull,
     TaskCancelled,
 )
+from actorsched.messages import ExitReason, Kill
 from tests.manual_clock import ManualClock, settle
 
 if TYPE_CHECKING:
@@ -881,3 +883,41 @@ async def test_a_full_mailbox_that_raises_refuses_an_ask() -> None:
             with pytest.raises(MailboxFull, match="was not sent: its mailbox holds 1 messages"):
                 await gate.ask.work("third")
             instance(gate).open.set()
+
+
+class Careful(Actor):
+    """Cleans up when its handler is cancelled, as scopes of tasks do: aside, and shielded."""
+
+    def __init__(self, clean: anyio.Event) -> None:
+        self.clean = clean
+
+    async def wait(self) -> None:
+        with suppress(anyio.get_cancelled_exc_class()):
+            await anyio.sleep_forever()
+        with anyio.CancelScope(shield=True):
+            await self.clean.wait()
+        await anyio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize("first", ["actor", "scope"])
+async def test_a_cancelled_asker_is_seen_by_its_scope_though_its_actor_ends_meanwhile(first: str) -> None:
+    async with Runtime() as rt, anyio.create_task_group() as group:
+        clean = anyio.Event()
+        ref = await rt.spawn(Careful, clean)
+
+        async def strike(scope: anyio.CancelScope) -> None:
+            for turn in (first, "scope", "actor"):
+                await settle()
+                if turn == "scope":
+                    scope.cancel()
+                else:
+                    rt._system.kernel.post(ref._cell, Kill(ExitReason("killed")))
+            await settle()
+            clean.set()
+
+        with anyio.CancelScope() as scope, suppress(ActorStopped):
+            group.start_soon(strike, scope)
+            await ref.ask.wait()
+        assert scope.cancel_called
+        await settle()
+        await anyio.lowlevel.checkpoint()  # nothing of it is left

@@ -62,7 +62,7 @@ class HostedCell(ActorCell, kw_only=True):
         if self.packed is None:
             self.packed = dump_call(self.args, self.kwargs, f"the arguments of actor {self.name!r}")
             self.staff.definitions.of(self.actor_class, f"the class of actor {self.name!r}")
-        return Hook(self, "on_start", self.context.copy())
+        return Hook(self, self.kernel, "on_start", self.context.copy())
 
     def invoke_hook(self, hook: Hook) -> Coroutine[Any, Any, Any]:
         """Have a hook run in the host."""

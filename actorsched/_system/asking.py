@@ -314,7 +314,8 @@ async def settled(task: TaskActor, *, certain: bool = False) -> None:
     if task.outcome is not None:
         return
     kernel = task.kernel
-    kernel.check_thread(f"task {task.name!r} was awaited")
+    if get_ident() != kernel.thread:
+        kernel.check_thread(f"task {task.name!r} was awaited")
     answer = kernel.future()
     waiter = waiter_of(task)
     kernel.post(waiter or task, Watch(answer) if waiter is None else Wait(task, answer, certain))

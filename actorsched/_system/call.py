@@ -230,6 +230,7 @@ class Hook(CodeRun, msgspec.Struct, eq=False):
     sender: ClassVar[None] = None
 
     owner: ActorCell
+    kernel: Kernel  # pyright: ignore[reportIncompatibleMethodOverride]  # more than what is asked for
     name: str
     context: Context | None
     args: tuple[Any, ...] = ()
@@ -246,11 +247,6 @@ class Hook(CodeRun, msgspec.Struct, eq=False):
     def title(self) -> str:
         """What the log calls it."""
         return f"{self.name} of actor {self.owner.name!r}"
-
-    @property
-    def kernel(self) -> Kernel:
-        """The kernel that runs it."""
-        return self.owner.kernel
 
     @property
     def cancel_requested(self) -> bool:

@@ -38,9 +38,12 @@ if TYPE_CHECKING:
     from actorsched._system.call import Call, Hook
     from actorsched._system.code_run import CodeRun
 
+_OURS = "cancelled by the actor whose handler the task carries"
+_TURNS = 2
+"""For how many turns of the loop a cancel scope may leave a task alone that it has cancelled."""
 _DEEPEST = 8
 """How many runs may be carried within one another."""
-BREATHER = 128
+BREATHER = 256
 """After how many of them the loop gets its turn."""
 
 
@@ -91,7 +94,7 @@ class Loan:
         """Stop the handler, and only that."""
         if not self._interrupted:
             self._interrupted = self._pending = True
-            self._task.cancel()
+            self._task.cancel(_OURS)
 
     def cancelled(self, error: BaseException) -> None:
         """The loop has thrown a cancellation into the task: somebody's, or that of what was awaited."""
@@ -100,17 +103,27 @@ class Loan:
 
     async def give_back(self, kernel: Kernel) -> BaseException | None:
         """The handler has ended. Answers with the cancellation that is meant for the task itself, if any."""
+        thrown, self._thrown = self._thrown, None  # whose traceback leads here
         if self._interrupted:
             self._task.uncancel()
             if self._pending:  # the handler ended before it could be reached
-                try:
-                    await kernel.backend.breathe()
-                except kernel.cancelled:  # our own, which is taken back
-                    pass
-        thrown, self._thrown = self._thrown, None  # whose traceback leads here
+                thrown = await _next_cancellation(kernel) or thrown
         if self._task.cancelling() <= self._before:
             return None
+        for _ in range(_TURNS):
+            if thrown is not None and thrown.args != (_OURS,):
+                break
+            thrown = await _next_cancellation(kernel)  # two requests may come as one: a scope's comes again
         return thrown or kernel.cancelled()
+
+
+async def _next_cancellation(kernel: Kernel) -> BaseException | None:
+    """What the loop throws in its next turn, if it does."""
+    try:
+        await kernel.backend.breathe()
+    except kernel.cancelled as error:
+        return error
+    return None
 
 
 class Lender:

@@ -59,8 +59,11 @@ class CellLives(CellTurns, eq=False):
         An error of the constructor leaves here.
         """
         context = self.context.copy()
-        self.instance = context.run(self.actor_class, *self.args, **self.kwargs)
-        return Hook(self.owner, "on_start", context) if self.table.has_start else None
+        if self.table.is_plain:  # nobody would see the context
+            self.instance = self.actor_class(*self.args, **self.kwargs)
+        else:
+            self.instance = context.run(self.actor_class, *self.args, **self.kwargs)
+        return Hook(self.owner, self.kernel, "on_start", context) if self.table.has_start else None
 
     def begin_first_life(self) -> None:
         """Begin the life in which it is spawned, when `on_start` is part of it.
@@ -87,7 +90,7 @@ class CellLives(CellTurns, eq=False):
         if self.leaving is not None:
             self.life = _DRAINING
             self.go_on_ending()
-        if self.lane:
+        if self.lane.queue or self.lane.ranked:
             self.schedule()
 
     def hook_over(self, hook: Hook, error: BaseException | None) -> None:
@@ -176,7 +179,7 @@ class CellLives(CellTurns, eq=False):
             return False
         self.leaving = self.ending = STOPPED
         self.life = _ENDING
-        self.turn = hook = Hook(self.owner, "on_stop", self.context.copy(), (STOPPED,))
+        self.turn = hook = Hook(self.owner, self.kernel, "on_stop", self.context.copy(), (STOPPED,))
         lender.lead(hook, hook.open())
         return self.life is _STOPPED
 
@@ -261,7 +264,7 @@ class CellLives(CellTurns, eq=False):
         if self.life is not _ENDING or self.hook is not None:
             return
         if (self.hosted or self.table.has_stop) and not self.killed and self.instance is not None:
-            self.hook = Hook(self.owner, "on_stop", self.context.copy(), (self.ending,))
+            self.hook = Hook(self.owner, self.kernel, "on_stop", self.context.copy(), (self.ending,))
             self.schedule()
         else:
             self._life_over()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
@@ -109,7 +109,7 @@ class CellState(Waiter, eq=False):
     @property
     def owner(self) -> ActorCell:
         """Whose code runs when the context says that this is running."""
-        return cast("ActorCell", self)
+        return self  # type: ignore[return-value]  # an ActorCell is what is made
 
     @property
     def may_wait(self) -> bool:

@@ -169,7 +169,7 @@ class CellTurns(CellMail, eq=False):
         turn = self.turn
         if isinstance(turn, Reading):
             turn = self.turn = turn.call()
-        return turn or Hook(self.owner, "a task left behind", None)
+        return turn or Hook(self.owner, self.kernel, "a task left behind", None)
 
     def _interrupt_turn(self) -> None:
         """Cancel whatever code has the turn, but not what it has deferred."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from actorsched._core.mailbox import UserLane
 from actorsched._core.supervision import Supervision
+from actorsched._kernel.current import CURRENT
 from actorsched._system.actor_cell import ActorCell, Life
 from actorsched._system.asking import go_on, waiter_of
 from actorsched._system.carrying import BREATHER
@@ -287,8 +288,9 @@ class System:
         Raises:
             BaseException: What kept it from starting.
         """
-        kernel, hook = self.kernel, cast("Hook | None", cell.turn)
-        waiter, begun = waiter_of(cell), None
+        kernel = self.kernel
+        hook: Any = cell.turn  # its `on_start`, if it has the turn
+        waiter, begun = None if CURRENT.get() is None else waiter_of(cell), None
         if waiter is not None:
             begun = kernel.future()
             kernel.post(waiter, Wait(cell, begun))
