@@ -111,6 +111,10 @@ class Fragile(Actor):
         """It works."""
 
 
+class Plain(Actor):
+    """Has nothing to do."""
+
+
 async def test_an_actor_lives_as_the_diagram_on_its_page_says(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -127,9 +131,12 @@ async def test_an_actor_lives_as_the_diagram_on_its_page_says(
     async with Runtime() as rt:
         with pytest.raises(OSError, match="does not start"):
             await rt.spawn(Fragile, kwargs={"broken": True})
+        idle = await rt.spawn(Plain)
+        await idle.stop()
         restarts = await rt.spawn(Fragile)
         restarts.tell(Fragile.fail)
         await restarts.ask.use()
+        restarts.tell(Fragile.use)
         await restarts.stop()
         ends = await rt.spawn(Fragile, restart="temporary")
         ends.tell(Fragile.fail)
