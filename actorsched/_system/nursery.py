@@ -1,9 +1,9 @@
 """The Nursery actor: the tasks and actors of one scope, and of the runtime, which is the outermost.
 
-Every task tells its nursery that it has completed, or how it ended otherwise. A nursery that contains failures, like the runtime's, leaves it
-at that, and sees to it only that no failure stays unseen. Any other cancels the siblings of a failed task,
-and its scope's body, and collects the errors. Its supervisor, if it has actors, tells it when none is left,
-or that they failed too often.
+Every task tells its nursery that it has completed, or how it ended otherwise. A nursery that contains
+failures, like the runtime's, leaves it at that, and sees to it only that no failure stays unseen. Any other
+cancels the siblings of a failed task, and its scope's body, and collects the errors. Its supervisor, if it
+has actors, tells it when none is left, or that they failed too often.
 """
 
 from __future__ import annotations
