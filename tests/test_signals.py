@@ -276,7 +276,7 @@ def test_ctrl_c_at_any_moment_of_a_busy_program_leaves_nothing_and_breaks_nothin
             assert answer.code == -signal.SIGINT
             *_, last = answer.complaints.splitlines()
             assert last == "KeyboardInterrupt"
-            assert answer.complaints.count("Traceback") == 1, answer.complaints
+            assert "please report this" not in answer.complaints
             assert not command.left()
 
 

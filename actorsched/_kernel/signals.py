@@ -20,6 +20,7 @@ import signal
 import sys
 import threading
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
 from anyio import CancelScope
@@ -34,6 +35,10 @@ T = TypeVar("T")
 HURRIED: set[Callable[[], object]] = set()
 """What is called on the loop's thread when somebody is in a hurry: how runtimes there end by force."""
 
+_HURRY = 2
+"""That many signals mean that somebody is in a hurry."""
+_TURNS = 5
+"""How many turns of the loop a cancellation has to get around."""
 _SIGNALS = [signal.SIGINT] if sys.platform == "win32" else [signal.SIGINT, signal.SIGTERM]
 
 
@@ -47,6 +52,7 @@ class Signals:
         self._before: dict[int, Any] = {}
         self._wake: Callable[[Callable[[], object]], object] | None = None
         self._scope: CancelScope | None = None
+        self._failure: Exception | None = None
 
     def __repr__(self) -> str:
         return f"<signals: {self._received}>"
@@ -68,16 +74,20 @@ class Signals:
             What it returned; nothing when a signal has ended it.
 
         Raises:
-            BaseException: What `main` raised.
+            BaseException: What `main` raised, unless it was ended by force.
         """
         result: list[T] = []
-        with CancelScope() as self._scope:
-            self._wake = running_backend().call_soon_threadsafe
-            self._follow()  # some may have come already
-            try:
+        try:
+            with CancelScope() as self._scope:
+                self._wake = running_backend().call_soon_threadsafe
+                self._follow()  # some may have come already
                 result.append(await main(*args))
-            finally:
-                self._wake = None
+        except Exception as error:
+            if self._followed < _HURRY:
+                raise
+            self._failure = error  # of something that was ended by force
+        finally:
+            self._wake = None
         return result
 
     def raise_for(self) -> NoReturn:
@@ -87,7 +97,8 @@ class Signals:
             KeyboardInterrupt: SIGINT has.
             SystemExit: SIGTERM has.
         """
-        raise SystemExit(143) if signal.SIGTERM in self._received else KeyboardInterrupt
+        how = SystemExit(143) if signal.SIGTERM in self._received else KeyboardInterrupt()
+        raise how from self._failure
 
     @property
     def unheard(self) -> bool:
@@ -110,6 +121,13 @@ class Signals:
         if before == self._followed or self._scope is None:
             return
         self._scope.cancel()
-        if self._followed > 1:
-            for hurry in list(HURRIED):
-                hurry()
+        if self._followed >= _HURRY:
+            self._hurry(_TURNS if before == 0 else 0)
+
+    def _hurry(self, turns: int) -> None:
+        """What has just been cancelled hears of that first: it should end by that, and not by an error."""
+        if turns and self._wake is not None:
+            self._wake(partial(self._hurry, turns - 1))
+            return
+        for hurry in list(HURRIED):
+            hurry()
