@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
     from actorsched._core.behaviour import Behaviour
     from actorsched._kernel.kernel import Kernel
-    from actorsched._system.call import Hook
     from actorsched._system.line import Line
     from actorsched._system.nursery import Nursery
     from actorsched._system.waiting import Waiter
