@@ -53,7 +53,11 @@ def memory_file() -> int | None:
         descriptor = os.memfd_create("actorsched", os.MFD_CLOEXEC)
     except (AttributeError, OSError):
         return None
-    os.ftruncate(descriptor, BOARD)
+    try:
+        os.ftruncate(descriptor, BOARD)
+    except OSError:  # files may not be that big here: `ulimit -f` is meant for those in memory, too
+        os.close(descriptor)
+        return None
     return descriptor
 
 
