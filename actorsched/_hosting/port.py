@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 from _thread import RLock
 from contextlib import contextmanager
+from select import POLLIN, poll
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 _READ = 256 * 1024
 _FLOOD = 64
 _SILENCE = 0.01
+_LIVELY = 0.0001
+"""For how many seconds a host stays awake for the next task, while these come so soon."""
 
 
 @contextmanager
@@ -73,6 +76,7 @@ class Port:
         self.urge: Callable[[], object] = self.flush
         self.nudge: Callable[[], object] = self.flush
         self._flushed_at = 0.0
+        self._lively = False  # the parent has spoken again soon after the last end
 
     def __repr__(self) -> str:
         return f"<Port: {len(self._said)} frames not flushed>"
@@ -84,10 +88,22 @@ class Port:
 
     def read(self) -> memoryview:
         """Wait for what the parent says; good until the next call. When the parent has gone, so has this."""
+        then = monotonic()
+        if self._lively:
+            self._watch_for(_LIVELY)
         count = os.readv(self.socket, self._buffers)
         if not count:
             os._exit(0)
+        self._lively = monotonic() - then < _LIVELY
         return self._view[:count]
+
+    def _watch_for(self, seconds: float) -> None:
+        """Wait for the parent without going to sleep: to be woken costs more than a small task."""
+        deadline = monotonic() + seconds
+        watch = poll()
+        watch.register(self.socket, POLLIN)
+        while not watch.poll(0) and monotonic() < deadline:
+            os.sched_yield()
 
     def flush(self) -> None:
         """Write what has been said until now; from any thread."""
