@@ -191,8 +191,8 @@ class Spawner:
     ) -> TaskActor:
         if not options:
             return self._system.new_task(self._nursery, function, args, DEFAULT)
-        after = options.pop("after", ())  # concerns the submission alone, and is most often the only one
-        if type(after) is not list:
+        after: Any = options.pop("after", ())  # concerns the submission alone, and is most often the only one
+        if not isinstance(after, list):
             after = upstream_refs(after)
         checked = task_options(options) if options else DEFAULT
         return self._system.new_task(self._nursery, function, args, checked, after=after)

@@ -1,9 +1,9 @@
 """A plain function that does nothing, in a host process, one at a time.
 
 Floor: a pickle back and forth over a blocking socketpair, between two CPUs if there are two: that is how a
-system with a CPU to spare places two processes. (Left to itself it now and then puts both on one, where a call
-takes a sixth of the time.) Ours: `run(..., host="process")`, placed as the system likes. The cost of a round is
-the median of its calls.
+system with a CPU to spare places two processes. (Left to itself it now and then puts both on one, where a
+call takes a sixth of the time.) Ours: `run(..., host="process")`, placed as the system likes. The cost of a
+round is the median of its calls.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from benchmarks._work import noop_plain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
 
 @asynccontextmanager
 async def floor(size: int) -> AsyncIterator[Round]:
