@@ -19,7 +19,7 @@ from actorsched.submission import submission
 from actorsched.task import Task, TaskChain, TaskRef
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+    from collections.abc import AsyncIterable, Callable, Collection, Iterable, Mapping
     from typing import Unpack
 
     from actorsched._core.routing import Routing
@@ -192,10 +192,9 @@ class Spawner:
         if not options:
             return self._system.new_task(self._nursery, function, args, DEFAULT)
         after: Any = options.pop("after", ())  # concerns the submission alone, and is most often the only one
-        if not isinstance(after, list):
-            after = upstream_refs(after)
+        refs: Collection[object] = after if type(after) is list else upstream_refs(after)
         checked = task_options(options) if options else DEFAULT
-        return self._system.new_task(self._nursery, function, args, checked, after=after)
+        return self._system.new_task(self._nursery, function, args, checked, after=refs)
 
     if TYPE_CHECKING:
         pipeline: MakePipeline
