@@ -191,10 +191,12 @@ class Spawner:
     ) -> TaskActor:
         if not options:
             return self._system.new_task(self._nursery, function, args, DEFAULT)
-        after: Any = options.pop("after", ())  # concerns the submission alone, and is most often the only one
-        refs: Collection[object] = after if type(after) is list else upstream_refs(after)
+        # It concerns the submission alone, and is most often the only one.
+        after: Collection[object] = options.pop("after", ())
+        if type(after) is not list:
+            after = upstream_refs(after)
         checked = task_options(options) if options else DEFAULT
-        return self._system.new_task(self._nursery, function, args, checked, after=refs)
+        return self._system.new_task(self._nursery, function, args, checked, after=after)
 
     if TYPE_CHECKING:
         pipeline: MakePipeline
