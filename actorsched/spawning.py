@@ -196,7 +196,7 @@ class Spawner:
         if type(after) is not list:
             after = upstream_refs(after)
         checked = task_options(options) if options else DEFAULT
-        return self._system.new_task(self._nursery, function, args, checked, after=after)
+        return self._system.new_task(self._nursery, function, args, checked, after=after)  # pyright: ignore[reportUnknownArgumentType] # a list of anything
 
     if TYPE_CHECKING:
         pipeline: MakePipeline
