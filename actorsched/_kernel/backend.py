@@ -84,7 +84,10 @@ class Backend(Protocol):
         ...
 
     def cancel_again(self) -> None:
-        """The present task was cancelled too early: cancel it once more when it waits next."""
+        """The present task was cancelled too early: cancel it once more when it waits next.
+
+        Not offered by trio, which does that by itself.
+        """
         ...
 
     def is_sound(self) -> bool:

@@ -114,10 +114,10 @@ class TrioBackend:
         return trio.lowlevel.current_task()
 
     def run_as(self, task: Any, function: Callable[..., Any], /, *args: Any) -> Any:
-        raise NotImplementedError("a task of trio cannot stand in for another")
+        raise RuntimeError("a task of trio cannot stand in for another")
 
     def cancel_again(self) -> None:
-        raise NotImplementedError("trio cancels by scopes, and again at every wait")
+        raise RuntimeError("trio cancels by scopes, and again at every wait")
 
     def is_sound(self) -> bool:
         return True
