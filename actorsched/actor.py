@@ -255,8 +255,9 @@ class ActorRef(msgspec.Struct, Generic[A], eq=False, weakref=True):
 
         Raises:
             ActorStopped: One of them has ended, so it cannot fail any more.
+            TypeError: The other one is no `ActorRef`.
         """
-        mine, theirs = self._cell, other._cell
+        mine, theirs = self._cell, _cell_of(other)
         mine.kernel.check_thread(f"actor {mine.name!r} was linked")
         for cell in (mine, theirs):
             if cell.life is _STOPPED:
@@ -265,11 +266,21 @@ class ActorRef(msgspec.Struct, Generic[A], eq=False, weakref=True):
         mine.kernel.post(theirs, Link(mine))
 
     def unlink(self, other: ActorRef[Any]) -> None:
-        """Undo `link`."""
-        mine, theirs = self._cell, other._cell
+        """Undo `link`.
+
+        Raises:
+            TypeError: The other one is no `ActorRef`.
+        """
+        mine, theirs = self._cell, _cell_of(other)
         mine.kernel.check_thread(f"actor {mine.name!r} was unlinked")
         mine.kernel.post(mine, Unlink(theirs))
         mine.kernel.post(theirs, Unlink(mine))
+
+
+def _cell_of(other: ActorRef[Any]) -> ActorCell:
+    if not isinstance(other, ActorRef):
+        raise TypeError(f"{other!r} is no ActorRef; give one that spawn or lookup returned")
+    return other._cell
 
 
 class Asking:

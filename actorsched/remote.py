@@ -4,7 +4,8 @@ A ref travels as its number. In the runtime's process the number means the actor
 becomes a remote ref, which does everything by asking the runtime. What it asks for is done by `errands`.
 
 A ref of an actor travels with its class where that can be imported, so that wrong arguments are refused at
-the call. Otherwise the names of its handlers go along, and the runtime refuses what is wrong.
+the call. Otherwise the names of its handlers go along; what is told is held against the function that is
+given, and what is asked is refused by the runtime.
 """
 
 from __future__ import annotations
@@ -211,6 +212,8 @@ class RemoteActorRef:
             raise TypeError(
                 f"{handler!r} is no handler of {self._name!r} that can be told; it has: {told or 'none'}"
             )
+        # The class itself has stayed behind, or come by value; the function is here all the same.
+        Handler(self._name, name, handler, streams=False).check(args, kwargs)
         return str(name)
 
     async def stop(self) -> None:

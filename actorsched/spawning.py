@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from actorsched._system.actor_cell import Life
 from actorsched._system.asking import settled
-from actorsched.actor import Actor, ActorRef
+from actorsched.actor import Actor, ActorRef, is_actor_class
 from actorsched.exceptions import DeadlockError
 from actorsched.flow import Flow, completed, mapped
 from actorsched.groups import ActorPool, check_size
@@ -245,6 +245,8 @@ class Spawner:
             BaseException: What a constructor or `on_start` raised; those that had started are stopped.
         """
         check_size(size)
+        if not is_actor_class(actor):
+            raise TypeError(f"{actor!r} is no class of actors, so no pool can be made of it; give one")
         name = options.pop("name", None)
 
         async def grow(number: int) -> ActorRef[A]:

@@ -34,8 +34,18 @@ def cpu_bound(function: F) -> F:
 
     Returns:
         The same function.
+
+    Raises:
+        TypeError: It is no function, or one that takes no marks, such as a built-in one.
     """
-    setattr(function, _HOST, "process")
+    if not callable(function):
+        raise TypeError(f"function={function!r} cannot be called; mark a plain or async function")
+    try:
+        setattr(function, _HOST, "process")
+    except (AttributeError, TypeError):
+        raise TypeError(
+            f"{function!r} cannot be marked as cpu_bound; give host='process' to whatever spawns it"
+        ) from None
     return function
 
 

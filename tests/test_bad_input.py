@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
-from actorsched import Actor, Hosts, Runtime
+from actorsched import Actor, Hosts, Runtime, cpu_bound
 
 
 async def two(a: int, b: int) -> int:
@@ -163,6 +163,51 @@ async def test_wrong_options_are_refused(given: dict[str, Any], error: type[Exce
             with pytest.raises(error, match=message):
                 await scope.spawn(two, 1, 2, **given)
         check_untouched(rt)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        ({"mailbox": "wait"}, r"Wrong.mailbox='wait' is of type str; give a Mailbox"),
+        ({"mailbox": None}, r"Wrong.mailbox=None is of type NoneType"),
+        ({"fatal": 3}, r"Wrong.fatal=3 is no tuple of exception classes; give one"),
+        ({"fatal": OSError}, r"Wrong.fatal=<class 'OSError'> is no tuple"),
+        ({"fatal": ("OSError",)}, r"Wrong.fatal=\('OSError',\) is no tuple"),
+    ],
+)
+@pytest.mark.parametrize("host", ["loop", "process"])
+async def test_a_class_that_says_wrong_things_of_its_actors_is_refused_when_the_first_is_spawned(
+    attributes: dict[str, Any], message: str, host: str
+) -> None:
+    wrong: Any = type("Wrong", (Idle,), attributes)
+    async with Runtime() as rt:
+        for _ in range(2):
+            with pytest.raises(TypeError, match=message):
+                await rt.spawn(wrong, host=host)
+        check_untouched(rt)
+
+
+async def test_a_pool_is_made_of_actors() -> None:
+    async with Runtime() as rt:
+        for wrong in (two, Idle(), None):
+            with pytest.raises(TypeError, match="is no class of actors, so no pool"):
+                await rt.spawn_pool(wrong)
+
+
+async def test_actors_are_linked_with_actors() -> None:
+    async with Runtime() as rt:
+        idle: Any = await rt.spawn(Idle)
+        for link in (idle.link, idle.unlink):
+            with pytest.raises(TypeError, match="3 is no ActorRef; give one that spawn"):
+                link(3)
+
+
+def test_only_functions_that_take_a_mark_are_marked_as_cpu_bound() -> None:
+    with pytest.raises(TypeError, match="function=3 cannot be called"):
+        cpu_bound(3)
+    for function in (len, "".join, "text".encode):
+        with pytest.raises(TypeError, match="cannot be marked as cpu_bound; give host='process'"):
+            cpu_bound(function)
 
 
 @pytest.mark.parametrize(("arguments", "error", "message"), WRONG_RUNTIMES)

@@ -528,7 +528,7 @@ def test_results_within_the_tree_are_not_read_again(tmp_path: pathlib.Path) -> N
 
 @pytest.mark.process
 @pytest.mark.parametrize(
-    "options", [["/no/such"], ["/etc/passwd/x"], [".", "--out", "/dev/full"], [".", "--out", "/proc"]]
+    "options", [[""], ["/no/such"], ["/etc/passwd/x"], [".", "--out", "/dev/full"], [".", "--out", "/proc"]]
 )
 def test_what_cannot_be_done_as_ordered_is_bad_usage(options: list[str], tmp_path: pathlib.Path) -> None:
     code, lines, complaints = demo(*options, cwd=tmp_path)

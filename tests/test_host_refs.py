@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from actorsched import Actor, Hosts, Mailbox, Runtime, TaskCancelled
+from actorsched import Actor, Hosts, Mailbox, Runtime, TaskCancelled, current
 from actorsched.exceptions import ActorStopped, RuntimeClosed
 from tests import host_work as work
 from tests.host_help import Fifo, adds_up, kill, lines, until
 from tests.host_work import Counter
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
 pytestmark = [pytest.mark.process, pytest.mark.deadline(30)]
@@ -58,6 +58,39 @@ async def test_a_class_that_stays_behind_is_no_obstacle() -> None:
             await rt.run(lambda ref: ref.ask.missing(), local, host="process")
         with pytest.raises(TypeError, match="can be told"):
             await rt.run(lambda ref: ref.tell(len), local, host="process")
+        with pytest.raises(TypeError, match="missing a required argument"):
+            await rt.run(lambda ref: ref.tell(Counter.add), local, host="process")
+
+
+@ONE
+async def test_a_class_that_travels_by_value_is_no_obstacle_to_refusing_wrong_arguments() -> None:
+    class Local(Counter):
+        async def add(self, number: int, *, twice: bool = False) -> int:
+            return await super().add(2 * number if twice else number)
+
+        async def tell_itself_wrong_things(self) -> list[str]:
+            said: list[str] = []
+            here: Any = current()
+            wrong: tuple[Callable[[], object], ...] = (
+                lambda: here.ref.tell(Local.add),
+                lambda: here.ref.tell(Local.add, 1, 2),
+                lambda: here.after(0, Local.add, number="x", thrice=True),
+                lambda: here.every("1h", Local.add),
+            )
+            for send in wrong:
+                try:
+                    send()
+                except TypeError as error:
+                    said.append(str(error))
+            here.ref.tell(Local.add, 1, twice=True)
+            return said
+
+    async with Runtime(hosts=HOSTS) as rt:
+        local: Any = await rt.spawn(Local, host="process")
+        said = await local.ask.tell_itself_wrong_things()
+        assert len(said) == 4
+        assert all("was sent wrong arguments" in text for text in said)
+        assert await local.ask.add(0) == 2
 
 
 async def test_what_is_told_and_asked_in_a_host_arrives_in_order() -> None:

@@ -120,6 +120,7 @@ class HandlerTable:
                 self.handlers[name] = Handler(self.owner, name, function, streams=streams)
         self.has_start: bool = getattr(owner, "on_start", None) is not getattr(base, "on_start", None)
         self.has_stop: bool = getattr(owner, "on_stop", None) is not getattr(base, "on_stop", None)
+        _check_attributes(owner, base)
         self.is_plain: bool = type(owner) is type and all(
             getattr(owner, name) is getattr(object, name) for name in ("__new__", "__init__")
         )
@@ -178,6 +179,35 @@ class HandlerTable:
                 f"{self.owner}{base.__name__}", (base,), {"__slots__": (), **methods}
             )
         return made
+
+
+def _check_attributes(owner: Any, base: Any) -> None:
+    """Refuse what a class says of its mailbox and its fatal errors, if that could only fail later.
+
+    Raises:
+        TypeError: It names the attribute, and what would have been right.
+    """
+    mailbox, fatal = getattr(owner, "mailbox", None), getattr(owner, "fatal", ())
+    if mailbox is not getattr(base, "mailbox", None):
+        from actorsched.options import Mailbox
+
+        if not isinstance(mailbox, Mailbox):
+            raise TypeError(
+                f"{owner.__qualname__}.mailbox={mailbox!r} is of type {type(mailbox).__name__}; "
+                "give a Mailbox, such as Mailbox(capacity=100)"
+            )
+    if not _are_exceptions(fatal):
+        raise TypeError(
+            f"{owner.__qualname__}.fatal={fatal!r} is no tuple of exception classes; "
+            "give one, such as (OSError, ValueError)"
+        )
+
+
+def _are_exceptions(kinds: Any) -> bool:
+    try:
+        return all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in tuple(kinds))
+    except TypeError:  # a single one, for instance
+        return False
 
 
 def table_of(actor: type, base: type) -> HandlerTable:

@@ -88,7 +88,7 @@ def _source(path: str | None) -> str:
         BadUsage: It is not there, or cannot be looked into.
     """
     source = str(Path(__file__).parent.parent) if path is None else path
-    shown = words.name(source)
+    shown = words.name(source) or "PATH ''"
     try:
         if Path(source).is_dir():
             os.scandir(source).close()
