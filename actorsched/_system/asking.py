@@ -129,11 +129,11 @@ async def _carried(call: Call) -> Any:
     if waiter is not None:
         kernel.post(waiter, Wait(owner, slot))
     try:
-        if slot.done():  # refused: it would never be answered
+        if slot.filled:  # refused: it would never be answered
             call.context = None
         else:
             await kernel.lender.carry(call, owner.begin_call(call))
-        if not slot.done():  # what it deferred is still to be called
+        if not slot.filled:  # what it deferred is still to be called
             call.reply = kernel.future()
             slot.set_result(await call.reply)
     except BaseException as error:

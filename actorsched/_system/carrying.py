@@ -48,24 +48,29 @@ BREATHER = 256
 
 
 class Slot:
-    """Where a carried handler puts its answer: a future that nobody has to wait for."""
+    """Where a carried handler puts its answer: a future that nobody has to wait for.
 
-    __slots__ = ("_done", "value")
+    Attributes:
+        filled: Whether there is an answer.
+        value: The answer.
+    """
+
+    __slots__ = ("filled", "value")
 
     def __init__(self) -> None:
-        self._done = False
+        self.filled = False
         self.value: Any = None
 
     def __repr__(self) -> str:
-        return f"<slot {self.value!r}>" if self._done else "<empty slot>"
+        return f"<slot {self.value!r}>" if self.filled else "<empty slot>"
 
     def done(self) -> bool:
         """Whether there is an answer."""
-        return self._done
+        return self.filled
 
     def set_result(self, value: Any, /) -> None:
         """This is the answer."""
-        self._done = True
+        self.filled = True
         self.value = value
 
 
