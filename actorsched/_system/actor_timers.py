@@ -71,7 +71,17 @@ class ActorTimerEntry:
             return
         packed = cell.pack(self._handler, self._args, self._kwargs) if cell.hosted else None
         context = cell.context.copy()
-        call = Call(cell, self._handler, self._args, self._kwargs, context, cell, Priority.NORMAL, packed)
+        call = Call(
+            cell,
+            cell.kernel,
+            self._handler,
+            self._args,
+            self._kwargs,
+            context,
+            cell,
+            Priority.NORMAL,
+            packed,
+        )
         self._last = call
         if cell.offer(call) is not None:
             cell.kernel.office.sent += 1

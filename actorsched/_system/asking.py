@@ -36,12 +36,13 @@ def make_call(
     owner: ActorCell, handler: Handler, args: tuple[Any, ...], kwargs: Mapping[str, Any], priority: int
 ) -> Call:
     """A message from whoever runs now."""
-    if get_ident() != owner.kernel.thread:
-        owner.kernel.check_thread(f"{handler.name} of actor {owner.name!r} was asked for")
+    kernel = owner.kernel
+    if get_ident() != kernel.thread:
+        kernel.check_thread(f"{handler.name} of actor {owner.name!r} was asked for")
     subject = CURRENT.get()
     packed = owner.pack(handler, args, kwargs) if owner.hosted else None
     sender: Waiter | None = None if subject is None else subject.owner
-    return Call(owner, handler, args, kwargs, copy_context(), sender, priority, packed)
+    return Call(owner, kernel, handler, args, kwargs, copy_context(), sender, priority, packed)
 
 
 def waiter_of(target: Waiter) -> Waiter | None:

@@ -70,7 +70,7 @@ class Letter(msgspec.Struct, eq=False):
         subject: Any = self.context.get(CURRENT)
         sender = None if subject is None else subject.owner
         kwargs = self.kwargs or _NOTHING
-        call = Call(owner, self.handler, self.args, kwargs, context, sender, self.priority)
+        call = Call(owner, owner.kernel, self.handler, self.args, kwargs, context, sender, self.priority)
         call.begun = True
         return call
 
@@ -82,6 +82,7 @@ class Call(CodeRun, msgspec.Struct, eq=False):
     role: ClassVar[str] = "actor"
 
     owner: ActorCell
+    kernel: Kernel  # pyright: ignore[reportIncompatibleMethodOverride]  # more than what is asked for
     handler: Handler
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
@@ -118,11 +119,6 @@ class Call(CodeRun, msgspec.Struct, eq=False):
     def title(self) -> str:
         """What the log calls it."""
         return f"{self.handler.name} of actor {self.owner.name!r}"
-
-    @property
-    def kernel(self) -> Kernel:
-        """The kernel that runs it."""
-        return self.owner.kernel
 
     @property
     def cancel_requested(self) -> bool:
