@@ -13,8 +13,10 @@ from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
 import actorsched
+import actorsched.actor
 import actorsched.messages
 import actorsched.task
+from actorsched._system.actor_cell import ActorCell
 from actorsched._system.task import TaskActor
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
@@ -61,6 +63,7 @@ napoleon_use_ivar = True
 default_role = "code"
 
 # Sphinx looks up the types of a Struct's fields, also those that its module imports for type checkers only.
+vars(actorsched.actor)["ActorCell"] = ActorCell
 vars(actorsched.task)["TaskActor"] = TaskActor
 vars(actorsched.messages).update(Mapping=Mapping, TracebackType=TracebackType)
 

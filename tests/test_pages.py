@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import builtins
+import inspect
 import logging
 import pathlib
 import re
+import sys
 import xml.etree.ElementTree as ET
 from typing import Any
 
+import msgspec
 import pytest
 
 import actorsched
@@ -72,6 +76,26 @@ def test_the_reference_describes_every_public_name() -> None:
         name for page in pages for name in re.findall(r"^\.\. auto\w+:: ([\w.]+)", page, flags=re.MULTILINE)
     }
     assert {name.removeprefix("actorsched.") for name in described} >= set(actorsched.__all__)
+
+
+def names_that_a_struct_hides(kind: type) -> set[str]:
+    """The names in its fields' types that its module imports for type checkers only: Sphinx looks them up."""
+    known = {*vars(sys.modules[kind.__module__]), *dir(builtins)}
+    types = " ".join(str(annotation) for annotation in inspect.get_annotations(kind).values())
+    return set(re.findall(r"[A-Za-z_]\w*", types)) - known
+
+
+def test_sphinx_is_given_the_names_that_public_structs_hide() -> None:
+    """Without them the build of the pages ends with warnings, which are errors there."""
+    given = set(
+        re.findall(r"\w+", re.sub(r"^from .*|^import .*", "", text_of("conf.py"), flags=re.MULTILINE))
+    )
+    public = [getattr(actorsched, name) for name in actorsched.__all__]
+    structs = [kind for kind in public if isinstance(kind, type) and issubclass(kind, msgspec.Struct)]
+    assert structs
+    assert {kind.__name__: names_that_a_struct_hides(kind) - given for kind in structs} == {
+        kind.__name__: set() for kind in structs
+    }
 
 
 # ------------------------------------------------------------------------------------------------------ lives
