@@ -7,12 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pathlib
 import signal
 import sys
 
 from actorsched._hosting.wire import Started
 from tests.hosting import work
 from tests.hosting.harness import Host
+
+
+def ignores(pid: int, number: int) -> bool:
+    """Whether a process has said so of a signal."""
+    status = pathlib.Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    mask = int(status.partition("SigIgn:")[2].split()[0], 16)
+    return bool(mask >> (number - 1) & 1)
 
 
 async def put(state: str) -> Host:
@@ -28,6 +36,10 @@ async def put(state: str) -> Host:
     elif state == "holding the GIL":
         host.start(work.spin_in_c)
         while host.link.last_started != 2:  # it cannot tell, it only leaves a note
+            await asyncio.sleep(0)
+    elif state == "deaf":
+        host.start(work.spin_without_listening)
+        while not ignores(host.link.pid, signal.SIGIO):
             await asyncio.sleep(0)
     elif state == "stopped":
         os.kill(host.link.pid, signal.SIGSTOP)

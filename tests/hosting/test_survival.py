@@ -21,7 +21,7 @@ from tests.hosting.harness import Host, hosted
 pytestmark = pytest.mark.process
 
 ROOT = Path(__file__).parents[2]
-STATES = ["idle", "stopped", "spinning", "holding the GIL", "with a child", "actors"]
+STATES = ["idle", "stopped", "spinning", "holding the GIL", "deaf", "with a child", "actors"]
 
 
 def alive(pid: int) -> bool:

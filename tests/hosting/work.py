@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -123,6 +125,14 @@ def spin() -> None:
     """Never return, and never let go of the interpreter for long."""
     while True:
         pass
+
+
+def spin_without_listening() -> int:
+    """The same, deaf to every signal that can be ignored: what is left is the one that cannot."""
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        with contextlib.suppress(OSError):  # what the C library keeps for itself
+            signal.signal(number, signal.SIG_IGN)
+    return spin_in_c()
 
 
 def spin_in_c() -> int:
