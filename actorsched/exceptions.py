@@ -85,12 +85,21 @@ class DependencyFailed(ActorschedError):
     Attributes:
         task: The name of the task that never ran.
         upstream: The name of the task that failed.
+        first: Where a chain of such failures began, and with what.
     """
 
-    def __init__(self, message: str = "", *, task: str | None = None, upstream: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        task: str | None = None,
+        upstream: str | None = None,
+        first: str | None = None,
+    ) -> None:
         super().__init__(message)
         self.task = task
         self.upstream = upstream
+        self.first = first
 
 
 class DeadlineMissed(ActorschedError):

@@ -12,6 +12,7 @@ import pytest
 from actorsched import Actor, Runtime, RuntimeClosed
 from actorsched._core.behaviour import Behaviour, Outbox, handles
 from actorsched._system.actor_cell import ActorCell
+from actorsched._system.call import Call
 from actorsched._system.nursery import Nursery
 from actorsched._system.supervisor import Supervisor
 from actorsched._system.task import TaskActor
@@ -220,3 +221,27 @@ async def test_hosts_whose_end_is_never_noticed_are_gone_all_the_same(
             await NEVER()
     assert pids
     assert not any(alive(pid) for pid in pids)
+
+
+class Asked(Actor):
+    async def at_once(self) -> str:
+        return "hello"
+
+    async def later(self) -> str:
+        await anyio.lowlevel.checkpoint()
+        return "hello"
+
+
+@pytest.mark.deadline(10)
+@pytest.mark.parametrize("handler", ["at_once", "later"])
+async def test_a_bug_where_an_asker_carries_the_handler_ends_the_runtime(
+    handler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        async with Runtime(shutdown_timeout="100ms") as rt:
+            asked = await rt.spawn(Asked)
+            monkeypatch.setattr(Call, "over", fail)
+            await getattr(asked.ask, handler)()

@@ -404,6 +404,23 @@ async def test_a_task_whose_upstream_failed_is_not_run_and_tells_why() -> None:
         assert last.attempt == 0
 
 
+async def test_a_long_chain_of_tasks_that_were_not_run_quotes_the_first_failure_once() -> None:
+    async def fail() -> None:
+        raise ValueError("the very first")
+
+    async def step(before: object) -> object:
+        return before
+
+    async with Runtime() as rt:
+        ref: TaskRef[Any] = await rt.spawn(fail)
+        for _ in range(1000):
+            ref = await rt.spawn(step, ref)
+        with pytest.raises(DependencyFailed, match="ValueError: the very first") as caught:
+            await ref
+        assert len(str(caught.value)) < 1000
+        assert caught.value.first is not None
+
+
 async def test_a_task_may_ask_to_run_although_its_upstream_failed() -> None:
     async def look(error: object) -> object:
         return error

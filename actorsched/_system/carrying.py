@@ -170,6 +170,9 @@ class Lender:
         then = monotonic()
         try:
             suspended = kernel.backend.run_as(carrier.task, run.step, code)
+        except Exception as error:  # not of user code
+            kernel.broken(run.owner, run, error)
+            raise
         finally:
             self._depth -= 1
         if monotonic() - then > BLOCKING:
@@ -196,6 +199,9 @@ class Lender:
         then = monotonic()
         try:
             suspended = run.step(code)
+        except Exception as error:  # not of user code: that has been dealt with
+            self._kernel.broken(run.owner, run, error)
+            raise
         finally:
             self._depth -= 1
         if monotonic() - then > BLOCKING:
@@ -245,11 +251,19 @@ class Lender:
         if cancellation is not None:
             run.forsaken()
         try:
-            self._kernel.activity_over(run.returned(value) if error is None else run.raised(error))
+            self._ended(run, value, error)
             if cancellation is not None:
                 raise cancellation
         finally:
             del error, cancellation, loan  # they refer to this frame, and the loan to what was thrown
+
+    def _ended(self, run: CodeRun, value: object, error: BaseException | None) -> None:
+        try:
+            after = run.returned(value) if error is None else run.raised(error)
+            self._kernel.activity_over(after)
+        except Exception as bug:  # not of user code
+            self._kernel.broken(run, value, bug)
+            raise
 
     @types.coroutine
     def _drive(self, run: CodeRun, yielded: Any, loan: Loan) -> Generator[Any, Any, Any]:

@@ -190,12 +190,17 @@ class TaskActor(Waiter, eq=False):
             return self._settle_cancelled(
                 reason or f"upstream task {_named(message.task)} was cancelled", out
             )
+        upstream = _named(message.task)
+        what = f"failed: {type(error).__name__}: {error}"
+        first = f"{upstream} {what}"
+        if isinstance(error, DependencyFailed) and error.first is not None:  # quoted once, in any chain
+            what, first = f"was not run either: {error.first}", error.first
         failure = DependencyFailed(
-            f"task {self.name!r} was not run, because {_named(message.task)}, which it depends on, failed: "
-            f"{type(error).__name__}: {error}; mend that task, or spawn this one with "
-            "on_upstream_failure='run'",
+            f"task {self.name!r} was not run, because {upstream}, which it depends on, {what}; "
+            "mend that task, or spawn this one with on_upstream_failure='run'",
             task=self.name,
-            upstream=_named(message.task),
+            upstream=upstream,
+            first=first,
         )
         failure.__cause__ = error
         self._fail(failure, out)
