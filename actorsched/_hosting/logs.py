@@ -36,6 +36,27 @@ _STANDARD = frozenset(
 )  # fmt: skip
 
 
+def pass_on(frame: Log, pid: int, host: str, task: str | None, attempt: int) -> None:
+    """Give a record to the logger that it was meant for, if that wants it.
+
+    Args:
+        frame: What arrived.
+        pid: The process id of the host.
+        host: The name of the host.
+        task: The name of the task or actor whose code wrote it; None when that is not known any more.
+        attempt: The number of its attempt.
+    """
+    import logging
+
+    logger = logging.getLogger(frame.logger)
+    if not logger.isEnabledFor(frame.level):
+        return
+    record = record_of(frame, pid, host)
+    if task is not None:
+        record.task, record.attempt = task, attempt
+    logger.handle(record)
+
+
 def record_of(frame: Log, pid: int, host: str) -> logging.LogRecord:
     """The record as it was made in the host: its process is the host's.
 

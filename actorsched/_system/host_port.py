@@ -7,7 +7,6 @@ period is over is killed, and all that it had ends with it.
 
 from __future__ import annotations
 
-import logging
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -205,17 +204,11 @@ class ActorHostPort:
             return Failure(error)
 
     def _log(self, frame: wire.Log) -> None:
-        from actorsched._hosting.logs import record_of
+        from actorsched._hosting.logs import pass_on
 
         assert self.link is not None
-        logger = logging.getLogger(frame.logger)
-        if not logger.isEnabledFor(frame.level):
-            return
-        record = record_of(frame, self.link.pid, self.link.name)
         asker = self._begun.get(frame.origin)
-        if asker is not None:
-            record.task, record.attempt = asker.owner.name, 1
-        logger.handle(record)
+        pass_on(frame, self.link.pid, self.link.name, None if asker is None else asker.owner.name, 1)
 
     def _progress(self, frame: wire.Progress) -> None:
         """Only tasks have a progress."""

@@ -12,7 +12,6 @@ grace period is over loses its host; one that had not begun is taken back instea
 
 from __future__ import annotations
 
-import logging
 from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -305,17 +304,12 @@ class HostWorker(Behaviour, kw_only=True):
             self.kernel.send((run.owner, Report(frame.fraction, frame.message or None)))
 
     def _log(self, frame: wire.Log) -> None:
-        from actorsched._hosting.logs import record_of
+        from actorsched._hosting.logs import pass_on
 
         assert self.link is not None
-        logger = logging.getLogger(frame.logger)
-        if not logger.isEnabledFor(frame.level):
-            return
-        record = record_of(frame, self.link.pid, self.link.name)
         run = self.runs.get(frame.origin)
-        if run is not None:
-            record.task, record.attempt = run.owner.name, run.attempt
-        logger.handle(record)
+        name, attempt = (None, 0) if run is None else (run.owner.name, run.attempt)
+        pass_on(frame, self.link.pid, self.link.name, name, attempt)
 
     def _request(self, frame: wire.Request) -> None:
         self.desk.asked(frame, self.runs.get(frame.origin))
