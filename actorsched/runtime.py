@@ -26,7 +26,7 @@ from actorsched.scope import Scope
 
 if TYPE_CHECKING:
     from actorsched._core.timers import TimerEntry
-    from actorsched._kernel.backend import Future
+    from actorsched._kernel.backend import Backend, Future
     from actorsched.messages import DeadLetter, ExitReason
 
 T = TypeVar("T")
@@ -111,10 +111,10 @@ class Runtime(Scope):
         if self._entered:
             raise RuntimeError("this Runtime was entered before; make a new one")
         backend = running_backend()
-        kernel = Kernel(backend, self._clock or RealClock(backend), self._seed)
+        kernel = _kernel(backend, self._clock, self._seed)
         kernel.facade = self
         kernel.on_panic = self._panic
-        kernel.lender = Lender(kernel, seeded=kernel.seeded)
+        kernel.lender = Lender(kernel)
         system = System(kernel, self._concurrency, self._hosts, self)
         system.patience = self._patience
         system.learn_refs = _learn_refs
@@ -350,6 +350,16 @@ class Runtime(Scope):
         from actorsched.remote import reduce_actor, reduce_task
 
         return reduce_task(owner) if owner.settles else reduce_actor(owner)
+
+
+def _kernel(backend: Backend, clock: Clock | None, seed: int | None) -> Kernel:
+    """The kernel for this kind of time."""
+    if clock is not None and hasattr(clock, "bind"):
+        from actorsched._kernel.virtual import VirtualClock, VirtualKernel
+
+        assert isinstance(clock, VirtualClock)
+        return VirtualKernel(backend, clock, seed)
+    return Kernel(backend, clock or RealClock(backend), seed)
 
 
 def _learn_refs(system: System) -> None:

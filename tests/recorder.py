@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from actorsched._core.timers import TimerEntry, Timers
+from actorsched._core.timers import ORDINARY, TimerEntry, Timers
 
 if TYPE_CHECKING:
     from actorsched._core.behaviour import Behaviour, Envelope, Reply
@@ -35,6 +35,7 @@ class Recorder:
     def __init__(self, fractions: list[float] | None = None) -> None:
         self.now = 0.0
         self.mail: deque[Envelope] = deque()
+        self.resting: deque[Envelope] = deque()
         self.reports: list[tuple[int, str, BaseException | None]] = []
         self.timers = Timers()
         self._fractions = iter(fractions or [])
@@ -42,8 +43,13 @@ class Recorder:
     def send(self, envelope: Envelope, /) -> None:
         self.mail.append(envelope)
 
-    def later(self, delay: float, to: Behaviour, message: object, /) -> TimerEntry:
-        return self.timers.add(self.now + delay, self.send, (to, message))
+    def at_rest(self, envelope: Envelope, /) -> None:
+        self.resting.append(envelope)
+
+    def later(
+        self, delay: float, to: Behaviour, message: object, /, *, phase: int = ORDINARY
+    ) -> TimerEntry:
+        return self.timers.add(self.now + delay, self.send, (to, message), phase=phase)
 
     def reply(self, to: Reply, value: object, /) -> None:
         if not to.done():
@@ -66,8 +72,8 @@ class Recorder:
     def deliver(self, *to: Behaviour) -> list[Envelope]:
         """Deliver what is for these, and what follows from it; answers with what was for others."""
         others: list[Envelope] = []
-        while self.mail:
-            actor, message = self.mail.popleft()
+        while self.mail or self.resting:
+            actor, message = self.mail.popleft() if self.mail else self.resting.popleft()
             if actor in to:
                 actor.receive(message, self)
             else:

@@ -26,6 +26,8 @@ from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
+from actorsched._core.timers import ORDINARY
+
 M = TypeVar("M")
 B = TypeVar("B")
 
@@ -72,8 +74,15 @@ class Outbox(Protocol):
         """
         ...
 
-    def later(self, delay: float, to: Behaviour, message: object, /) -> Timer:
-        """Send a message after a delay in seconds."""
+    def at_rest(self, envelope: Envelope, /) -> None:
+        """Send a message as soon as no other is in transit, and everything of this instant has happened.
+
+        In virtual time that is the end of the instant; otherwise it is when the mail has been delivered.
+        """
+        ...
+
+    def later(self, delay: float, to: Behaviour, message: object, /, *, phase: int = ORDINARY) -> Timer:
+        """Send a message after a delay in seconds; among those due at one instant by their phases."""
         ...
 
     def reply(self, to: Reply, value: object, /) -> None:

@@ -1,15 +1,23 @@
 """What is due when: a heap of deadlines whose members can be cancelled.
 
-Pure: it is told the time. Equal times keep the order in which they were set. A cancelled timer stays in
-the heap until it would be due or until half of the heap is cancelled, whichever comes first, so that
-cancelling costs nothing and memory stays bounded.
+Pure: it is told the time. At one instant, what says that work is done comes before what says that it is too
+late, and both before everything else; within each of these phases timers keep the order in which they were
+set. A cancelled timer stays in the heap until it would be due or until half of the heap is cancelled,
+whichever comes first, so that cancelling costs nothing and memory stays bounded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
-from typing import Any
+from typing import Any, Final
+
+DONE: Final = 0
+"""The phase of what says that work is done."""
+TOO_LATE: Final = 1
+"""The phase of hard deadlines: what is done at the deadline is in time."""
+ORDINARY: Final = 2
+"""The phase of all other timers."""
 
 
 def _nothing() -> None:
@@ -19,19 +27,26 @@ def _nothing() -> None:
 class TimerEntry:
     """One timer: call `action(*args)` at `when`, unless cancelled."""
 
-    __slots__ = ("_heap", "action", "args", "sequence", "when")
+    __slots__ = ("_heap", "action", "args", "phase", "sequence", "when")
 
     def __init__(
-        self, heap: Timers, when: float, sequence: int, action: Callable[..., object], args: tuple[Any, ...]
+        self,
+        heap: Timers,
+        when: float,
+        phase: int,
+        sequence: int,
+        action: Callable[..., object],
+        args: tuple[Any, ...],
     ) -> None:
         self._heap: Timers | None = heap
         self.when: float = when
+        self.phase: int = phase
         self.sequence: int = sequence
         self.action: Callable[..., object] = action
         self.args: tuple[()] = args
 
     def __lt__(self, other: TimerEntry) -> bool:
-        return (self.when, self.sequence) < (other.when, other.sequence)
+        return (self.when, self.phase, self.sequence) < (other.when, other.phase, other.sequence)
 
     def __repr__(self) -> str:
         return f"<timer at {self.when:.6f}{'' if self.active else ', over'}>"
@@ -69,19 +84,26 @@ class Timers:
     def __repr__(self) -> str:
         return f"<{len(self)} timers, next at {self.next_when()}>"
 
-    def add(self, when: float, action: Callable[..., object], *args: Any) -> TimerEntry:
+    def add(
+        self, when: float, action: Callable[..., object], *args: Any, phase: int = ORDINARY
+    ) -> TimerEntry:
         """Set a timer for the time `when`."""
         self._sequence += 1
-        entry = TimerEntry(self, when, self._sequence, action, args)
+        entry = TimerEntry(self, when, phase, self._sequence, action, args)
         heappush(self._entries, entry)
         return entry
 
     def next_when(self) -> float | None:
         """When the earliest timer is due; None when there is none."""
+        first = self.first()
+        return None if first is None else first.when
+
+    def first(self) -> TimerEntry | None:
+        """The earliest timer, which stays; None when there is none."""
         while self._entries and not self._entries[0].active:
             heappop(self._entries)
             self._cancelled -= 1
-        return self._entries[0].when if self._entries else None
+        return self._entries[0] if self._entries else None
 
     def due(self, now: float) -> TimerEntry | None:
         """Take the earliest timer whose time has come; None when there is none."""

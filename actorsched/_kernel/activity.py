@@ -11,6 +11,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from actorsched._kernel.backend import Future
     from actorsched._kernel.carrier import Carrier
     from actorsched._kernel.stepper import Stepper
 
@@ -26,6 +27,8 @@ class Activity(Protocol):
     """Who stays with it since it suspended first; None before."""
     interrupted: bool
     """Whether it was told to stop."""
+    gate: Future | None
+    """Where it waits since it was preempted; None while it may take its steps."""
 
     @property
     def title(self) -> str:

@@ -83,6 +83,10 @@ class Backend(Protocol):
         """
         ...
 
+    def waits_on(self, trap: object) -> Future | None:
+        """What a task waits on that has yielded this to the loop; None if it only lets the loop have a turn."""
+        ...
+
     def cancel_again(self) -> None:
         """The present task was cancelled too early: cancel it once more when it waits next.
 

@@ -10,6 +10,10 @@ cancelled only for the activity that the carrier is staying with; afterwards the
 became of the cancellation, and nothing of it can reach the next activity. It also ends when an activity has
 left a cancellation of its own behind, or when somebody cancels the carrier itself; another takes its place.
 
+An activity may have a gate: it was preempted, and takes no further step until the gate is opened. The carrier
+waits there with it, shielded from the activity's own timeouts; whatever they threw meanwhile reaches it when
+it goes on. Children that it has in task groups go on all the while.
+
 A parked carrier may also be handed an activity whose first step was taken elsewhere in the name of its task
 (`take_over`), and stays with it like with any other.
 """
@@ -38,36 +42,57 @@ BLOCKING = 0.1
 
 
 @types.coroutine
-def _drive(activity: Activity, yielded: Any, kernel: Kernel) -> Generator[Any, Any, Any]:
+def _drive(activity: Activity, yielded: Any, carrier: Carrier, kernel: Kernel) -> Generator[Any, Any, Any]:
     """Step a suspended activity to its end within its own context, passing its traps on to the loop."""
     context, stepper = activity.context, activity.stepper
     assert context is not None
     assert stepper is not None
     step: Callable[[Any], Any]
     value: Any
+    carrier.since = monotonic()
     while True:
+        carrier.trap = yielded
         try:
             sent = yield yielded
         except BaseException as error:
             step, value = stepper.throw, error
         else:
             step, value = stepper.send, sent
+        if activity.gate is not None:
+            thrown = yield from _pause(activity, kernel).__await__()
+            if thrown is not None:
+                step, value = stepper.throw, thrown
+        carrier.trap = None
         then = monotonic()
         try:
             yielded = context.run(step, value)
             if yielded is DONE:
                 return kernel.result_of(stepper)
         finally:
-            value = sent = None  # an error refers to this frame
-            now = monotonic()
+            value = sent = thrown = None  # an error refers to this frame
+            carrier.since = now = monotonic()
             if now - then > BLOCKING:
                 kernel.blocked(now - then, activity.title)
+
+
+async def _pause(activity: Activity, kernel: Kernel) -> BaseException | None:
+    """Wait until the gate is opened. Answers with a cancellation that asyncio has thrown in meanwhile."""
+    thrown: BaseException | None = None
+    with CancelScope(shield=True):
+        while activity.gate is not None:
+            if activity.gate.done():  # asyncio has cancelled it, and it can be waited on no more
+                activity.gate = kernel.future()
+            try:
+                await activity.gate
+            except kernel.cancelled as error:
+                thrown = error
+    return thrown
 
 
 class Carrier:
     """One backend task that runs user code."""
 
-    __slots__ = ("_called", "_kernel", "_yielded", "gate", "scope", "subject", "task")
+    __slots__ = ("_called", "_kernel", "_yielded", "gate", "scope", "since", "subject", "task", "trap")
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
@@ -78,6 +103,10 @@ class Carrier:
         self.task: Any = None
         """The backend's."""
         self._yielded: object = None  # by the subject that was handed over
+        self.trap: object = None
+        """What the subject waits on, as the loop sees it; None while it takes a step."""
+        self.since: float = 0.0
+        """When the subject took its last step, by the loop's clock."""
 
     def __repr__(self) -> str:
         return (
@@ -107,8 +136,12 @@ class Carrier:
                 kernel.missed()
 
     def interrupt(self) -> None:
-        """Cancel the activity that this carrier stays with."""
+        """Cancel the activity that this carrier stays with. A preempted one goes on for that."""
         assert self.scope is not None
+        subject = self.subject
+        if subject is not None and subject.gate is not None:
+            gate, subject.gate = subject.gate, None
+            self._kernel.reply(gate, None)
         self.scope.cancel()
 
     async def _pump(self) -> None:
@@ -137,12 +170,12 @@ class Carrier:
             self.interrupt()
         after: Runnable | None
         try:
-            value = await _drive(activity, yielded, self._kernel)
+            value = await _drive(activity, yielded, self, self._kernel)
         except BaseException as error:
             after = activity.raised(error)
         else:
             after = activity.returned(value)
-        self.subject = None
+        self.subject = self.trap = None
         self._kernel.activity_over(after)
 
     async def _park(self) -> bool:
@@ -150,7 +183,7 @@ class Carrier:
         kernel = self._kernel
         if not kernel.wants_idle_carrier():
             return False
-        self.gate = kernel.backend.create_future()
+        self.gate = kernel.future()
         kernel.idle.append(self)
         try:
             self._called = bool(await self.gate)

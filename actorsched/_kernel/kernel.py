@@ -28,7 +28,7 @@ from anyio import CancelScope, get_cancelled_exc_class
 
 from actorsched._core.post_office import PostOffice
 from actorsched._core.run_queue import RunQueue, ShuffledRunQueue
-from actorsched._core.timers import TimerEntry, Timers
+from actorsched._core.timers import ORDINARY, TimerEntry, Timers
 from actorsched._kernel.carrier import BLOCKING, Carrier
 from actorsched._kernel.stepper import Stepper
 
@@ -56,6 +56,11 @@ _IDLE_CARRIERS = 16
 _log = logging.getLogger("actorsched")
 
 
+def _nothing_outside() -> bool:
+    """There are no threads and no hosts."""
+    return False
+
+
 class Kernel:
     """Run queue, carriers, timers and mail of one runtime. It is the `Outbox` of its actors."""
 
@@ -80,6 +85,10 @@ class Kernel:
         """Lets runs be carried by those who wait for them; set by the layer that knows how."""
         self.facade: Any = None
         """The runtime, as users hold it."""
+        self.virtual: bool = False
+        """Whether time stands still while anything happens."""
+        self.outside: Callable[[], bool] = _nothing_outside
+        """Whether a thread or a host process has work of ours; set by the layer that knows them."""
         self.closed: bool = False
         self.panic: BaseException | None = None
         self.on_panic: Callable[[BaseException], None] | None = None
@@ -90,6 +99,9 @@ class Kernel:
         self.mail: deque[Envelope] = deque()
         """What is in transit between the system's actors, in the order of sending."""
         self.send: Callable[[Envelope], None] = self.mail.append
+        self.resting: deque[Envelope] = deque()
+        """What is sent when nothing is in transit any more."""
+        self.at_rest: Callable[[Envelope], None] = self.resting.append
         self._draining = False
         self._pumped = False  # a carrier holds the pump
         self._called = False  # a carrier was called to the pump and has not come yet
@@ -113,9 +125,11 @@ class Kernel:
         """The present time of the runtime's clock, in seconds."""
         return self.clock.now()
 
-    def later(self, delay: float, to: Behaviour, message: object, /) -> TimerEntry:
+    def later(
+        self, delay: float, to: Behaviour, message: object, /, *, phase: int = ORDINARY
+    ) -> TimerEntry:
         """Send a message after `delay` seconds."""
-        return self.call_later(delay, self.post, to, message)
+        return self.call_later(delay, self.post, to, message, phase=phase)
 
     def reply(self, to: Reply, value: object, /) -> None:
         """Answer somebody who waits, if somebody still does."""
@@ -144,7 +158,7 @@ class Kernel:
             self._failed(to, message, error)
         finally:
             self._draining = False
-        if self.mail:
+        if self.mail or self.resting:
             self.drain()
 
     def post_threadsafe(self, to: Behaviour, message: object) -> None:
@@ -156,15 +170,15 @@ class Kernel:
 
     def drain(self) -> None:
         """Run the system's actors until no message is in transit, or the budget is used up."""
-        mail = self.mail
-        if self._draining or not mail:
+        mail, resting = self.mail, self.resting
+        if self._draining or not (mail or resting):
             return
-        take = mail.popleft
+        take, take_resting = mail.popleft, resting.popleft
         steps, limit = _MESSAGES_PER_LOOK, 0.0
         self._draining = True
         try:
-            while mail:
-                actor, message = take()
+            while mail or resting:
+                actor, message = take() if mail else take_resting()
                 try:
                     actor.reactions[type(message)](actor, message, self)
                 except BaseException as error:
@@ -301,9 +315,11 @@ class Kernel:
 
     # ----------------------------------------------------------------------------------------- timers
 
-    def call_later(self, delay: float, action: Callable[..., object], *args: Any) -> TimerEntry:
+    def call_later(
+        self, delay: float, action: Callable[..., object], *args: Any, phase: int = ORDINARY
+    ) -> TimerEntry:
         """Call after `delay` seconds of the runtime's clock."""
-        entry = self._timers.add(self.clock.now() + delay, action, *args)
+        entry = self._timers.add(self.clock.now() + delay, action, *args, phase=phase)
         if entry.when < self._alarm_when:
             self._set_alarm(entry.when)
         return entry
@@ -324,12 +340,15 @@ class Kernel:
         self._alarm_when = float("inf")
         now = self.clock.now()
         while (entry := self._timers.due(now)) is not None:
-            try:
-                entry.action(*entry.args)
-            except Exception as error:
-                self.broken(entry.action, entry.args, error)
+            self._expire(entry)
         if not self.closed:
             self._set_alarm(self._timers.next_when())
+
+    def _expire(self, entry: TimerEntry) -> None:
+        try:
+            entry.action(*entry.args)
+        except Exception as error:
+            self.broken(entry.action, entry.args, error)
 
     # ---------------------------------------------------------------------------------------- threads
 

@@ -91,6 +91,10 @@ class AsyncioBackend:
             if present is not None:
                 _enter_task(loop, present)
 
+    def waits_on(self, trap: Any) -> Future | None:
+        future: Future | None = trap
+        return future
+
     def cancel_again(self) -> None:
         task = asyncio.current_task(self._loop)
         assert task is not None

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class TrioFuture:
     """One value for one waiting task."""
 
-    __slots__ = ("_done", "_task", "_value")
+    __slots__ = ("__weakref__", "_done", "_task", "_value")
 
     def __init__(self) -> None:
         self._done = False
@@ -49,6 +49,10 @@ class TrioFuture:
         self._done = True
         self._task = None
         return trio.lowlevel.Abort.SUCCEEDED
+
+
+_FOREIGN = TrioFuture()
+"""Stands for whatever else a task of trio may wait on."""
 
 
 class _ScopeHandle:
@@ -115,6 +119,13 @@ class TrioBackend:
 
     def run_as(self, task: Any, function: Callable[..., Any], /, *args: Any) -> Any:
         raise RuntimeError("a task of trio cannot stand in for another")
+
+    def waits_on(self, trap: Any) -> TrioFuture | None:
+        abort = getattr(trap, "abort_func", None)
+        if abort is None:
+            return None
+        waits_on: object = getattr(abort, "__self__", None)
+        return waits_on if isinstance(waits_on, TrioFuture) else _FOREIGN
 
     def cancel_again(self) -> None:
         raise RuntimeError("trio cancels by scopes, and again at every wait")

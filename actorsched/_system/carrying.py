@@ -11,7 +11,8 @@ with it.
 
 All this is done on asyncio only. There a borrowed task can be told to stop by `Task.cancel`, and the request
 be taken back with `uncancel`, at no cost for the many that never suspend; trio would need a cancel scope
-around each. With a seed it is not done either, because the run queue has to decide. Asks within asks are
+around each. With a seed it is not done either, because the run queue has to decide; nor in virtual time, which
+has to know who waits for what. Asks within asks are
 carried a few levels deep only, for the stack's sake, and now and then the loop gets its turn.
 
 One thing is different from a carrier of the kernel when a run is carried: what is to stop is told so once,
@@ -136,9 +137,9 @@ class Lender:
 
     __slots__ = ("_depth", "_kernel", "_willing", "taken")
 
-    def __init__(self, kernel: Kernel, *, seeded: bool) -> None:
+    def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
-        self._willing = kernel.backend.name == "asyncio" and not seeded
+        self._willing = kernel.backend.name == "asyncio" and not (kernel.seeded or kernel.virtual)
         self._depth = 0
         self.taken: int = 0
         """How many runs have begun since the loop had its turn."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from contextvars import Context
 
     from actorsched._kernel.activity import Activity, Runnable
+    from actorsched._kernel.backend import Future
     from actorsched._kernel.carrier import Carrier
     from actorsched._kernel.kernel import Kernel
 
@@ -35,6 +36,8 @@ class CodeRun:
     """
 
     __slots__ = _NO_SLOTS
+
+    gate: Future | None = None
 
     if TYPE_CHECKING:
         context: Context | None

@@ -1,0 +1,192 @@
+"""Virtual time: it stands still while anything happens, and jumps to the next timer when nothing does.
+
+The law of this module: everything else is as it is under a real clock, the same kernel, actors and messages.
+Only three things differ. Timers expire when nothing is left to do at the present instant; those of one instant
+by their phases, each with all that follows from it before the next. What waits for rest (`Outbox.at_rest`)
+waits for the end of the instant, so that a choice knows all that belongs to it. And time never passes while
+something is outstanding that takes real time: a thread, a host process, or a wait of user code for something
+that is none of ours.
+
+How it works: while there is a timer or a choice to come, the kernel looks around once in each turn of the
+loop. It acts when for some turns in a row there was no mail, nobody ready, and every carrier waiting with its
+activity for a future of ours. The turns in between are for code that is not ours, such as the body of the
+runtime: it takes one turn to wake up, and a few to get out of its task groups. While something is outstanding,
+the kernel looks every millisecond instead.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakSet
+
+from actorsched._kernel.kernel import Kernel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actorsched._core.behaviour import Behaviour, Envelope, Reply
+    from actorsched._core.timers import TimerEntry
+    from actorsched._kernel.backend import Backend, Future
+    from actorsched._kernel.carrier import Carrier
+
+_CALM: Final = 4
+"""So many turns of the loop without anything of ours happening end a phase of an instant."""
+_LOOK: Final = 0.001
+"""Seconds between two looks while something is outstanding that takes real time."""
+
+
+class VirtualClock:
+    """Time that jumps: `Runtime(clock=VirtualClock())`. It starts at 0, in seconds.
+
+    The runtime's own time is virtual then: timers, deadlines, timeouts, `compute` and `actorsched.sleep`. The
+    sleeps of asyncio, trio and anyio still take real time, and virtual time waits for them.
+    """
+
+    __slots__ = ("_kernel", "_now")
+
+    def __init__(self) -> None:
+        self._now = 0.0
+        self._kernel: VirtualKernel | None = None
+
+    def __repr__(self) -> str:
+        return f"<VirtualClock at {self._now:g}>"
+
+    def now(self) -> float:
+        """The present time."""
+        return self._now
+
+    def call_at(self, when: float, function: Callable[[], object], /) -> TimerEntry:
+        """Call `function` when the time has come.
+
+        Raises:
+            RuntimeError: No runtime has this clock now.
+        """
+        if self._kernel is None:
+            raise RuntimeError(f"{self!r} moves with a Runtime only; enter Runtime(clock=...) with it")
+        return self._kernel.call_later(max(0.0, when - self._now), function)
+
+    def bind(self, kernel: VirtualKernel) -> None:
+        """A runtime is entered with this clock, which goes on from where it stands.
+
+        Raises:
+            RuntimeError: Another runtime has it now.
+        """
+        if self._kernel is not None and not self._kernel.closed:
+            raise RuntimeError(f"{self!r} belongs to another Runtime, which is still open; make a second clock")
+        self._kernel = kernel
+
+    def jump(self, when: float) -> None:
+        """Nothing happens before this time."""
+        self._now = when
+
+
+class VirtualKernel(Kernel):
+    """The kernel of a runtime whose time is virtual."""
+
+    def __init__(self, backend: Backend, clock: VirtualClock, seed: int | None) -> None:
+        super().__init__(backend, clock, seed)
+        self.virtual = True
+        clock.bind(self)
+        self._time = clock
+        self._choices: deque[Envelope] = deque()
+        self.at_rest = self._at_rest
+        self._ours: WeakSet[Any] = WeakSet()
+        self._beating = False
+        self._calm = 0
+
+    # ------------------------------------------------------------------------- whatever happens is noticed
+
+    def post(self, to: Behaviour, message: object) -> None:
+        """The same; and the instant is not over yet."""
+        self._calm = 0
+        super().post(to, message)
+
+    def reply(self, to: Reply, value: object, /) -> None:
+        """The same; and whoever waited has yet to go on."""
+        self._calm = 0
+        super().reply(to, value)
+
+    def future(self) -> Future:
+        """The same; and whoever waits on it waits for something of ours."""
+        future = super().future()
+        self._ours.add(future)
+        return future
+
+    def _at_rest(self, envelope: Envelope) -> None:
+        self._choices.append(envelope)
+        self._beat_soon()
+
+    def _set_alarm(self, when: float | None) -> None:
+        """Timers expire when it is calm, and need no alarm."""
+        if when is not None:
+            self._beat_soon()
+
+    def _beat_soon(self) -> None:
+        if not self._beating:
+            self._beating = True
+            self.backend.call_soon(self._beat)
+
+    # ---------------------------------------------------------------------------------- looking around
+
+    def _beat(self) -> None:
+        if self.closed or not (self._choices or len(self._timers)):
+            self._beating = False
+        elif self._busy():
+            self._calm = 0
+            self.backend.call_soon(self._beat)
+        elif self._outstanding():
+            self._calm = 0
+            self.backend.call_at(self.backend.monotonic() + _LOOK, self._beat)
+        else:
+            self._calm += 1
+            if self._calm > _CALM:
+                self._calm = 0
+                self._go_on()
+            self.backend.call_soon(self._beat)
+
+    def _busy(self) -> bool:
+        """Whether something of ours happens in this turn of the loop or the next."""
+        return (
+            bool(self.mail or self.ready or self.resting or self._thread_calls)
+            or self._called
+            or any(self._about_to_step(carrier) for carrier in self.carriers)
+        )
+
+    def _about_to_step(self, carrier: Carrier) -> bool:
+        if carrier.subject is None or carrier.subject.gate is not None:
+            return False
+        waits_on = self.backend.waits_on(carrier.trap)
+        return waits_on is None or waits_on.done()
+
+    def _outstanding(self) -> bool:
+        """Whether something takes real time."""
+        return self.outside() or any(
+            carrier.subject is not None
+            and carrier.subject.gate is None
+            and self.backend.waits_on(carrier.trap) not in self._ours
+            for carrier in self.carriers
+        )
+
+    # ------------------------------------------------------------------------------- the course of time
+
+    def _go_on(self) -> None:
+        """The next phase of this instant, the choice at its end, or the next instant."""
+        first, now = self._timers.first(), self._time.now()
+        if first is not None and first.when <= now:
+            return self._expire_phase(first.phase)
+        if self._choices:
+            self.resting.extend(self._choices)
+            self._choices.clear()
+            return self.drain()
+        if first is not None:
+            self._time.jump(first.when)
+            self._expire_phase(first.phase)
+        return None
+
+    def _expire_phase(self, phase: int) -> None:
+        now = self._time.now()
+        while (first := self._timers.first()) is not None and first.when <= now and first.phase == phase:
+            entry = self._timers.due(now)
+            assert entry is not None
+            self._expire(entry)
