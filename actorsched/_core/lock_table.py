@@ -27,13 +27,13 @@ waits that are not in its book (a holder awaits another task). Therefore a reque
 who waits already can come to stand in the way of others; and `waive` makes it stop. A circle that
 leads through a request that keeps is to be opened so, and is nobody's error.
 
-How it works: those who wait for a resource are in a sorted list of places: (urgency, arrival number, request).
-A request for several resources is in the list of each. Serving walks along the lists of what became free, in
+How it works: those who wait for a resource are in a sorted list of places (urgency, arrival number, request);
+a request for several resources is in the list of each. Serving walks along the lists of what became free, in
 their common order, for as long as somebody there could have a unit. With requests for one resource, that is
-the head of one list: a search in O(log n), and the closing of a gap in memory, which takes about a microsecond
-among 10,000. A lazy heap would save the gap, but cannot be walked along past those who lack something. To
-count who was passed over, the walk goes back from who was served to the next who keeps; so no request is met
-more than 16 times.
+the head of one list: a search in O(log n), and the closing of a gap in memory, which takes a microsecond or
+two among 10,000. A lazy heap would save the gap, but cannot be walked along past those who lack something.
+To count who was passed over, the walk goes back from who was served to the next who keeps; so no request is
+met more than 16 times.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class _Resource(Generic[T]):
         return self.free > bisect_left(self.keepers, place)
 
     def reaches(self, index: int) -> bool:
-        """Whether there is somebody at this index of the queue who could have a unit; nobody after it if not."""
+        """Whether somebody is at this index of the queue who could have a unit. If not, nobody after is."""
         return self.free > 0 and index < len(self.queue) and self.within_reach(self.queue[index])
 
     def passed_over(self, place: _Place) -> Iterable[Request[T]]:
@@ -375,24 +375,22 @@ class LockTable(Generic[T]):
 
     def check(self) -> None:
         """Assert what always holds between two operations."""
+        requests = {request: None for owner in self._requests for request in self.requests_of(owner)}
         for name, resource in self._resources.items():
             assert 0 <= resource.free == resource.capacity - len(resource.holders), name
-            assert all(name in r.names and r._holds and r._place is None for r in resource.holders), name
             assert resource.queue == sorted(resource.queue), name
             assert resource.keepers == [place for place in resource.queue if place[2].keeps], name
-            for place in resource.queue:
-                request = place[2]
-                assert request._place is place, request
+            assert all(request._holds for request in resource.holders), name
+            assert all(place[2]._place is place for place in resource.queue), name
+            for request in (*resource.holders, *(place[2] for place in resource.queue)):
+                assert request in requests, request
                 assert name in request.names, request
-                assert not request._holds, request
-                assert not self._served_at(place), f"{request!r} waits for what it could have"
-        requests = [request for owner in self._requests for request in self.requests_of(owner)]
-        assert all(r._holds != (r._place is not None) for r in requests)
-        assert all(
-            r in (q := self._resources[n]).holders or r._place in q.queue for r in requests for n in r.names
-        )
-        units = sum(len(r.holders) + len(r.queue) for r in self._resources.values())
-        assert units == sum(len(r.names) for r in requests)
+        units = sum(len(resource.holders) + len(resource.queue) for resource in self._resources.values())
+        assert units == sum(len(request.names) for request in requests)
+        for request in requests:
+            assert request._holds != request.waits, request
+            assert request._passed_over <= (_BYPASSES if request.waits else 0), request
+            assert request._holds or not self._served_at(_place_of(request)), f"{request!r} could have it"
         assert not self._news
 
     # ------------------------------------------------------------------------------------------ the inside
