@@ -1,32 +1,61 @@
-"""What users may choose: priorities, specifications, and the options of tasks and actors.
+"""What users may choose for a task, an actor, a pool or a resource: priorities, options, sizes.
 
 The law of this module: every choice is checked here, when it is made, and the error names the field, what was
 given and what would have been right. Nothing here acts on a choice, and no option is accepted that nothing
 carries out.
 
-How it works: a specification (`Retry`, `Mailbox`, ...) is a frozen, slotted value that checks itself when it
-is created, including fields that contradict each other. Durations may be given in any form and are kept as
-seconds. The options of `spawn` and its relatives arrive as a mapping, the caller's `**options`;
-`task_options` and `actor_options` run each through its entry in a table of checks and build a frozen struct.
-With no options they return the defaults themselves, which costs nothing: that is how most tasks are spawned.
+How it works: the options of `spawn` and its relatives arrive as a mapping, the caller's `**options`;
+`task_options` and `actor_options` run each through its entry in a table of checks and build a frozen struct;
+then options that contradict each other are refused. With no options they return the defaults themselves,
+which costs nothing: that is how most tasks are spawned. Durations may be given in any form and are kept as
+seconds. A deadline by the calendar is kept as it is: what it means on the runtime's own clock is known when
+the task is submitted, and `seconds_until` helps with that.
+
+Choices of several fields, such as `Retry`, are in `specifications`, and may be imported from here too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
-from typing import Any, ClassVar, Final, Literal, NoReturn, Self, TypeAlias, TypeVar, cast
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, cast
 
 import msgspec
 
-from actorsched.durations import Duration, describe, seconds
+from actorsched.checks import (
+    Check,
+    check_choice,
+    check_flag,
+    check_label,
+    check_span,
+    check_text,
+    check_whole,
+    wrong_type,
+    wrong_value,
+)
+from actorsched.durations import describe, seconds
 from actorsched.exceptions import shown
+from actorsched.specifications import (
+    Backoff,
+    Hosts,
+    Mailbox,
+    Overflow,
+    Retry,
+    Strategy,
+    Supervise,
+    usable_cpus,
+)
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 __all__ = [
     "ActorOptions",
     "Backoff",
     "Hosts",
     "Mailbox",
+    "Overflow",
     "Priority",
     "Restart",
     "Retry",
@@ -34,15 +63,19 @@ __all__ = [
     "Supervise",
     "TaskOptions",
     "actor_options",
+    "capacity",
+    "pool_name",
+    "pool_sizes",
+    "resource_name",
+    "seconds_until",
     "task_options",
     "usable_cpus",
+    "workers",
 ]
 
 TaskHost: TypeAlias = Literal["loop", "thread", "process"]
 ActorHost: TypeAlias = Literal["loop", "process"]
 Restart: TypeAlias = Literal["permanent", "transient", "temporary"]
-Strategy: TypeAlias = Literal["one_for_one", "one_for_all", "rest_for_one"]
-Overflow: TypeAlias = Literal["wait", "raise", "drop_oldest", "drop_newest"]
 UpstreamFailure: TypeAlias = Literal["fail", "run"]
 
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
@@ -60,369 +93,24 @@ class Priority(IntEnum):
     REALTIME = 6
 
 
-def _most_hosts(least: int) -> int:
-    return max(least, usable_cpus())
-
-
-def usable_cpus() -> int:
-    """Return how many processors this process may use: at least 1."""
-    import os
-    import sys
-
-    if sys.version_info >= (3, 13):
-        return os.process_cpu_count() or 1
-    if sys.platform != "win32" and hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0)) or 1
-    return os.cpu_count() or 1
-
-
-# --------------------------------------------------------------------------------------------- specifications
-
-
-class _Specification:
-    """A frozen value with named fields, its `__slots__`; equal, hashed, shown and pickled by them."""
-
-    __slots__ = ()
-    _fields: ClassVar[tuple[str, ...]] = ()
-
-    def _fill(self, **values: object) -> None:
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
-
-    def _values(self) -> tuple[object, ...]:
-        return tuple(getattr(self, name) for name in self._fields)
-
-    def replace(self, **changes: Any) -> Self:
-        """Return a copy with some fields changed, checked like a new one."""
-        return type(self)(**{**dict(zip(self._fields, self._values(), strict=True)), **changes})
-
-    def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise AttributeError(f"{type(self).__name__} is frozen; make another with .replace({name}=...)")
-
-    def __delattr__(self, name: str) -> NoReturn:
-        raise AttributeError(f"{type(self).__name__} is frozen; its fields cannot be deleted")
-
-    def __eq__(self, other: object) -> bool:
-        if type(other) is not type(self):
-            return NotImplemented
-        return self._values() == other._values()
-
-    def __hash__(self) -> int:
-        return hash((type(self), *self._values()))
-
-    def __repr__(self) -> str:
-        fields = ", ".join(
-            f"{name}={value!r}" for name, value in zip(self._fields, self._values(), strict=True)
-        )
-        return f"{type(self).__name__}({fields})"
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return _rebuilt, (type(self), self._values())
-
-
-def _rebuilt(kind: type[_Specification], values: tuple[object, ...]) -> _Specification:
-    spec = kind.__new__(kind)
-    spec._fill(**dict(zip(kind._fields, values, strict=True)))
-    return spec
-
-
-class Retry(_Specification):
-    """How often a task is tried, and how long to wait in between.
-
-    The wait before attempt n + 1 is `delay * backoff ** (n - 1)`, at most `max_delay`; with jitter it is
-    drawn evenly between zero and that.
-
-    Args:
-        attempts: How many attempts in all, 1 or more; they are numbered from 1.
-        delay: The wait after the first failure, as a duration.
-        backoff: The factor by which each wait is longer than the one before; 1 or more.
-        max_delay: The longest wait, as a duration; None for no limit.
-        jitter: Whether waits are random, so that tasks that failed together do not come back together.
-        on: The exceptions that are worth another attempt; a timeout is a `TimeoutError`.
-        crashes: How many deaths of the host process the task survives, counted apart from `attempts`.
-            By default none: a task that had started is never run twice unasked.
-
-    Raises:
-        TypeError: A field has the wrong type.
-        ValueError: A field has a wrong value, or `delay` is longer than `max_delay`.
-    """
-
-    __slots__ = _fields = ("attempts", "delay", "backoff", "max_delay", "jitter", "on", "crashes")
-
-    attempts: int
-    delay: float
-    backoff: float
-    max_delay: float | None
-    jitter: bool
-    on: tuple[type[Exception], ...]
-    crashes: int
-
-    def __init__(
-        self,
-        attempts: int = 1,
-        delay: Duration = 0,
-        backoff: float = 2.0,
-        max_delay: Duration | None = None,
-        jitter: bool = True,
-        on: type[Exception] | Iterable[type[Exception]] = (Exception,),
-        crashes: int = 0,
-    ) -> None:
-        self._fill(
-            attempts=_whole(attempts, "Retry.attempts", least=1),
-            delay=seconds(delay, field="Retry.delay"),
-            backoff=_factor(backoff, "Retry.backoff"),
-            max_delay=None if max_delay is None else seconds(max_delay, field="Retry.max_delay"),
-            jitter=_flag(jitter, "Retry.jitter"),
-            on=_exceptions(on, "Retry.on"),
-            crashes=_whole(crashes, "Retry.crashes", least=0),
-        )
-        _ordered(self.delay, self.max_delay, "Retry.delay", "Retry.max_delay")
-
-
-class Mailbox(_Specification):
-    """How many user messages may wait for an actor, and what happens to one too many.
-
-    Control, stop and supervision messages have lanes of their own, which no capacity binds.
-
-    Args:
-        capacity: How many messages, 1 or more; None for no bound.
-        overflow: "wait" (asks and `telling` wait for room, `tell` raises `MailboxFull`), "raise" (all raise
-            it), "drop_oldest" or "drop_newest" (the dropped message goes to the dead letters).
-
-    Raises:
-        TypeError: A field has the wrong type.
-        ValueError: A field has a wrong value.
-    """
-
-    __slots__ = _fields = ("capacity", "overflow")
-
-    capacity: int | None
-    overflow: Overflow
-
-    def __init__(self, capacity: int | None = 1000, overflow: Overflow = "wait") -> None:
-        self._fill(
-            capacity=None if capacity is None else _whole(capacity, "Mailbox.capacity", least=1),
-            overflow=_one_of(overflow, "Mailbox.overflow", ("wait", "raise", "drop_oldest", "drop_newest")),
-        )
-
-
-class Hosts(_Specification):
-    """The limits of the pool of host processes.
-
-    Args:
-        min: How many task hosts are kept, 0 or more.
-        max: How many task hosts there may be, 1 or more; None for as many as there are usable processors (or
-            `min`, if that is more).
-        start_timeout: How long a host may take to start, as a duration above zero.
-
-    Raises:
-        TypeError: A field has the wrong type.
-        ValueError: A field has a wrong value, or `min` is more than `max`.
-    """
-
-    __slots__ = _fields = ("min", "max", "start_timeout")
-
-    min: int
-    max: int
-    start_timeout: float
-
-    def __init__(
-        self,
-        min: int = 0,  # noqa: A002  # the word that users know
-        max: int | None = None,  # noqa: A002
-        start_timeout: Duration = "30s",
-    ) -> None:
-        self._fill(
-            min=_whole(min, "Hosts.min", least=0),
-            max=_most_hosts(min) if max is None else _whole(max, "Hosts.max", least=1),
-            start_timeout=_span(start_timeout, "Hosts.start_timeout"),
-        )
-        if self.min > self.max:
-            raise ValueError(
-                f"Hosts.min={self.min} is more than Hosts.max={self.max}; raise max, or lower min"
-            )
-
-
-class Backoff(_Specification):
-    """How long a supervisor waits before it restarts children that keep failing.
-
-    The n-th restart of the same child within the supervisor's period waits `delay * factor ** (n - 1)`
-    seconds, at most `max`; where a strategy restarts several children together, n counts all restarts. The
-    period is time in which the child runs: waiting does not use it up, so a child that always fails is given
-    up even if the waits are long.
-
-    Args:
-        delay: The first wait, as a duration; 0 for none.
-        factor: The factor by which each wait is longer than the one before; 1 or more.
-        max: The longest wait, as a duration; None for no limit.
-
-    Raises:
-        TypeError: A field has the wrong type.
-        ValueError: A field has a wrong value, or `delay` is longer than `max`.
-    """
-
-    __slots__ = _fields = ("delay", "factor", "max")
-
-    delay: float
-    factor: float
-    max: float | None
-
-    def __init__(
-        self,
-        delay: Duration = 0,
-        factor: float = 2.0,
-        max: Duration | None = None,  # noqa: A002  # as in Hosts
-    ) -> None:
-        self._fill(
-            delay=seconds(delay, field="Backoff.delay"),
-            factor=_factor(factor, "Backoff.factor"),
-            max=None if max is None else seconds(max, field="Backoff.max"),
-        )
-        _ordered(self.delay, self.max, "Backoff.delay", "Backoff.max")
-
-
-class Supervise(_Specification):
-    """How a supervisor answers the failure of a child.
-
-    Args:
-        strategy: "one_for_one" (the child restarts), "one_for_all" (all children do), or "rest_for_one" (the
-            child and those started after it do).
-        max_restarts: How many restarts within `period` are borne, 0 or more; one more escalates.
-        period: How long a restart counts (a sliding window), as a duration above zero.
-        backoff: How long to wait before a restart: a `Backoff`, or a duration for `Backoff(delay)`.
-
-    Raises:
-        TypeError: A field has the wrong type.
-        ValueError: A field has a wrong value.
-    """
-
-    __slots__ = _fields = ("strategy", "max_restarts", "period", "backoff")
-
-    strategy: Strategy
-    max_restarts: int
-    period: float
-    backoff: Backoff
-
-    def __init__(
-        self,
-        strategy: Strategy = "one_for_one",
-        max_restarts: int = 3,
-        period: Duration = "5s",
-        backoff: Backoff | Duration = 0,
-    ) -> None:
-        self._fill(
-            strategy=_one_of(strategy, "Supervise.strategy", ("one_for_one", "one_for_all", "rest_for_one")),
-            max_restarts=_whole(max_restarts, "Supervise.max_restarts", least=0),
-            period=_span(period, "Supervise.period"),
-            backoff=backoff
-            if isinstance(backoff, Backoff)
-            else Backoff(seconds(backoff, field="Supervise.backoff")),
-        )
-
-
-# ----------------------------------------------------------------------------------------------------- checks
-
-_Check: TypeAlias = Callable[[object, str], object]
-
-
-def _wrong_type(field: str, value: object, remedy: str) -> TypeError:
-    return TypeError(f"{field}={shown(value)} is of type {type(value).__name__}; {remedy}")
-
-
-def _wrong_value(field: str, value: object, fault: str, remedy: str) -> ValueError:
-    return ValueError(f"{field}={shown(value)} {fault}; {remedy}")
-
-
-def _whole(value: object, field: str, *, least: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise _wrong_type(field, value, f"give an int of {least} or more")
-    if value < least:
-        raise _wrong_value(field, value, f"is less than {least}", f"give an int of {least} or more")
-    return value
-
-
-def _factor(value: object, field: str) -> float:
-    remedy = "give a number of 1 or more, such as 2.0"
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        raise _wrong_type(field, value, remedy)
-    if not 1 <= value < float("inf"):
-        raise _wrong_value(field, value, "is not a finite number of 1 or more", remedy)
-    return float(value)
-
-
-def _span(value: object, field: str) -> float:
-    result = seconds(value, field=field)
-    if not result:
-        raise _wrong_value(field, value, "is no time at all", 'give a duration above zero, such as "5s"')
-    return result
-
-
-def _ordered(delay: float, limit: float | None, delay_field: str, limit_field: str) -> None:
-    if limit is not None and delay > limit:
-        raise ValueError(
-            f"{delay_field}={describe(delay)} is longer than {limit_field}={describe(limit)}, "
-            f"so it could never apply; shorten {delay_field}, or lengthen {limit_field}"
-        )
-
-
-def _flag(value: object, field: str) -> bool:
-    if not isinstance(value, bool):
-        raise _wrong_type(field, value, "give True or False")
-    return value
-
-
-def _one_of(value: object, field: str, choices: tuple[str, ...]) -> str:
-    if not (isinstance(value, str) and value in choices):
-        raise _wrong_value(field, value, "is not a choice", f"choose from {', '.join(map(repr, choices))}")
-    return value
-
-
-def _exceptions(value: object, field: str) -> tuple[type[Exception], ...]:
-    remedy = "give exception classes, such as (OSError, TimeoutError)"
-    kinds = (value,) if isinstance(value, type) else value
-    if not isinstance(kinds, Iterable) or isinstance(kinds, (str, bytes)):
-        raise _wrong_type(field, value, remedy)
-    found = tuple(cast("Iterable[object]", kinds))
-    for kind in found:
-        if not _is_exception(kind):
-            raise _wrong_type(field, kind, f"{remedy}; a BaseException is never retried")
-    if not found:
-        raise _wrong_value(field, value, "names no exception, so nothing would be retried", remedy)
-    return cast("tuple[type[Exception], ...]", found)
-
-
-def _is_exception(value: object) -> bool:
-    return isinstance(value, type) and issubclass(value, Exception)
-
-
-def _text(value: object, field: str) -> str | None:
-    if value is not None and not isinstance(value, str):
-        raise _wrong_type(field, value, "give a str, or None")
-    return value
-
-
-def _name(value: object, field: str) -> str | None:
-    text = _text(value, field)
-    if text is not None and not text.strip():
-        raise _wrong_value(field, value, "is empty", "give a str that says something, or leave it out")
-    return text
+# ----------------------------------------------------------------------------------- checks of single options
 
 
 def _tags(value: object, field: str) -> tuple[str, ...]:
     remedy = f'give an iterable of str, such as {field}=("nightly",)'
     if isinstance(value, str) or not isinstance(value, Iterable):
-        raise _wrong_type(field, value, remedy)
+        raise wrong_type(field, value, remedy)
     tags = tuple(cast("Iterable[object]", value))
     for tag in tags:
         if not isinstance(tag, str):
-            raise _wrong_type(field, tag, remedy)
+            raise wrong_type(field, tag, remedy)
     return cast("tuple[str, ...]", tags)
 
 
 def _named_values(value: object, field: str) -> dict[str, object]:
     remedy = f'give a mapping whose keys are str, such as {field}={{"level": 9}}'
     if not isinstance(value, Mapping):
-        raise _wrong_type(field, value, remedy)
+        raise wrong_type(field, value, remedy)
     values = dict(cast("Mapping[object, object]", value))
     for key in values:
         if not isinstance(key, str):
@@ -433,47 +121,103 @@ def _named_values(value: object, field: str) -> dict[str, object]:
 def _priority(value: object, field: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         names = ", ".join(priority.name for priority in Priority)
-        raise _wrong_type(field, value, f"give any int, or a Priority: {names}")
+        raise wrong_type(field, value, f"give any int, or a Priority: {names}")
     return value
 
 
 def _after(value: object, field: str) -> tuple[object, ...]:
     if not isinstance(value, Iterable) or isinstance(value, (str, bytes)):
-        raise _wrong_type(field, value, "give an iterable of TaskRefs, such as after=[ref]")
+        raise wrong_type(field, value, "give an iterable of TaskRefs, such as after=[ref]")
     return tuple(cast("Iterable[object]", value))
 
 
 def _task_host(value: object, field: str) -> str | None:
-    return None if value is None else _one_of(value, field, ("loop", "thread", "process"))
+    return None if value is None else check_choice(value, field, ("loop", "thread", "process"))
 
 
 def _actor_host(value: object, field: str) -> str | None:
-    return None if value is None else _one_of(value, field, ("loop", "process"))
+    return None if value is None else check_choice(value, field, ("loop", "process"))
 
 
 def _timeout(value: object, field: str) -> float | None:
     return None if value is None else seconds(value, field=field)
 
 
+def _span(value: object, field: str) -> float | None:
+    return None if value is None else check_span(value, field)
+
+
+def _deadline(value: object, field: str) -> float | datetime | None:
+    if value is None:
+        return None
+    if not isinstance(value, (int, float, str)):
+        from datetime import datetime
+
+        if isinstance(value, datetime):
+            seconds_until(value, field)
+            return value
+    try:
+        return check_span(value, field)
+    except ValueError as error:
+        raise ValueError(f"{error}, or an aware datetime") from None
+
+
+def seconds_until(deadline: datetime, field: str = "deadline") -> float:
+    """Return how far away a time is, by the computer's clock: seconds, above zero.
+
+    Args:
+        deadline: An aware datetime.
+        field: What it is for; errors name it.
+
+    Raises:
+        ValueError: It is naive, or already past.
+    """
+    from datetime import UTC, datetime
+
+    if deadline.utcoffset() is None:
+        raise ValueError(
+            f"{field}={deadline.isoformat()} is a naive datetime, which may mean any time zone; "
+            "give it a tzinfo, such as datetime.now(timezone.utc) + timedelta(seconds=5)"
+        )
+    left = (deadline - datetime.now(UTC)).total_seconds()
+    if not left > 0:
+        raise ValueError(
+            f"{field}={deadline.isoformat()} is already past, by {describe(-left)}; give a time to come, "
+            'or a duration from the submission on, such as "5s"'
+        )
+    return left
+
+
+def _resources(value: object, field: str) -> tuple[str, ...]:
+    given: object = value
+    if not isinstance(value, Iterable) or isinstance(value, (str, bytes, Mapping)):
+        raise wrong_type(field, given, f'give a set of names, such as {field}={{"db"}}')
+    names = sorted(resource_name(name, field) for name in cast("Iterable[object]", value))
+    for name, following in pairwise(names):
+        if name == following:
+            raise ValueError(f"{field}={names!r} names {name!r} twice; a task holds it once, so name it once")
+    return tuple(names)
+
+
 def _retry(value: object, field: str) -> Retry:
     if isinstance(value, Retry):
         return value
     if isinstance(value, int) and not isinstance(value, bool):
-        return Retry(attempts=_whole(value, field, least=1))
-    raise _wrong_type(field, value, 'give the number of attempts, or Retry(attempts=3, delay="1s")')
+        return Retry(attempts=check_whole(value, field, least=1))
+    raise wrong_type(field, value, 'give the number of attempts, or Retry(attempts=3, delay="1s")')
 
 
 def _upstream_failure(value: object, field: str) -> str:
-    return _one_of(value, field, ("fail", "run"))
+    return check_choice(value, field, ("fail", "run"))
 
 
 def _restart(value: object, field: str) -> str:
-    return _one_of(value, field, ("permanent", "transient", "temporary"))
+    return check_choice(value, field, ("permanent", "transient", "temporary"))
 
 
 def _mailbox(value: object, field: str) -> Mailbox | None:
     if value is not None and not isinstance(value, Mailbox):
-        raise _wrong_type(field, value, "give a Mailbox, such as Mailbox(capacity=100)")
+        raise wrong_type(field, value, "give a Mailbox, such as Mailbox(capacity=100)")
     return value
 
 
@@ -493,8 +237,23 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Where it runs; None for the function's own default."""
     timeout: float | None = None
     """Seconds that one attempt may take."""
+    deadline: float | datetime | None = None
+    """When the whole task is to be done: seconds after its submission, or an aware datetime."""
+    hard: bool = False
+    """Whether it is stopped at its deadline."""
+    cost: float | None = None
+    """Seconds of a processor that it is expected to take."""
+    period: float | None = None
+    """Seconds from one of its kind to the next."""
     retry: Retry = Retry()
+    resources: tuple[str, ...] = ()
+    """The names of what it holds while it runs, sorted."""
+    preemptible: bool = True
+    tag: str | None = None
+    """The name of its pool; None for that of its host."""
     abandon_on_cancel: bool = False
+    max_latency: float | None = None
+    """Seconds from submission to start beyond which somebody is told."""
     on_upstream_failure: UpstreamFailure = "fail"
     kwargs: Mapping[str, object] = {}
 
@@ -521,22 +280,30 @@ _HOSTS: Final[tuple[TaskHost, ...]] = ("loop", "thread", "process")
 _ONLY_HOST: Final[Mapping[str, TaskOptions]] = {host: TaskOptions(host=host) for host in _HOSTS}
 """What many tasks have for their options; frozen, so one of each serves all."""
 
-_TASK_CHECKS: Final[Mapping[str, _Check]] = {
-    "name": _name,
-    "description": _text,
+_TASK_CHECKS: Final[Mapping[str, Check]] = {
+    "name": check_label,
+    "description": check_text,
     "tags": _tags,
     "metadata": _named_values,
     "priority": _priority,
     "after": _after,
     "host": _task_host,
     "timeout": _timeout,
+    "deadline": _deadline,
+    "hard": check_flag,
+    "cost": _span,
+    "period": _span,
     "retry": _retry,
-    "abandon_on_cancel": _flag,
+    "resources": _resources,
+    "preemptible": check_flag,
+    "tag": check_label,
+    "abandon_on_cancel": check_flag,
+    "max_latency": _span,
     "on_upstream_failure": _upstream_failure,
     "kwargs": _named_values,
 }
-_ACTOR_CHECKS: Final[Mapping[str, _Check]] = {
-    "name": _name,
+_ACTOR_CHECKS: Final[Mapping[str, Check]] = {
+    "name": check_label,
     "restart": _restart,
     "host": _actor_host,
     "mailbox": _mailbox,
@@ -558,12 +325,33 @@ def task_options(mapping: Mapping[str, object]) -> TaskOptions:
         if type(host) is str and host in _ONLY_HOST:
             return _ONLY_HOST[host]
     options = _built(TaskOptions, _TASK_CHECKS, mapping)
+    _refuse_contradictions(options)
+    return options
+
+
+def _refuse_contradictions(options: TaskOptions) -> None:
     if options.abandon_on_cancel and options.host not in (None, "thread"):
         raise ValueError(
             f"abandon_on_cancel=True contradicts host={options.host!r}: only a thread can be abandoned; "
             'use host="thread", or leave abandon_on_cancel out'
         )
-    return options
+    if options.hard and options.deadline is None:
+        raise ValueError(
+            "hard=True contradicts deadline=None: it says what happens at a deadline, and there is none; "
+            'give one, such as deadline="5s", or leave hard out'
+        )
+    if options.cost is not None:
+        _refuse_too_long(options.cost, "period", options.period, "the next is due before it could be done")
+        if isinstance(options.deadline, float):
+            _refuse_too_long(options.cost, "deadline", options.deadline, "it could never be done in time")
+
+
+def _refuse_too_long(cost: float, field: str, limit: float | None, why: str) -> None:
+    if limit is not None and cost > limit:
+        raise ValueError(
+            f"cost={describe(cost)} is longer than {field}={describe(limit)}: {why}; "
+            f"give the processor time of one task as cost, or lengthen {field}"
+        )
 
 
 def upstream_refs(after: object) -> tuple[object, ...]:
@@ -587,7 +375,7 @@ def actor_options(mapping: Mapping[str, object]) -> ActorOptions:
     return _built(ActorOptions, _ACTOR_CHECKS, mapping)
 
 
-def _built(kind: type[_Struct], checks: Mapping[str, _Check], mapping: Mapping[str, object]) -> _Struct:
+def _built(kind: type[_Struct], checks: Mapping[str, Check], mapping: Mapping[str, object]) -> _Struct:
     values: dict[str, Any] = {}
     for name, value in mapping.items():
         check = checks.get(name)
@@ -597,12 +385,91 @@ def _built(kind: type[_Struct], checks: Mapping[str, _Check], mapping: Mapping[s
     return kind(**values)
 
 
-def _unknown(name: str, checks: Mapping[str, _Check]) -> TypeError:
+def _unknown(name: str, checks: Mapping[str, Check]) -> TypeError:
     from difflib import get_close_matches
 
-    near = " or ".join(repr(match) for match in get_close_matches(str(name), checks, n=3))
+    near = " or ".join(repr(match) for match in get_close_matches(str(name), checks, n=3, cutoff=0.65))
     hint = f"; did you mean {near}?" if near else ";"
     return TypeError(
         f"unknown option {shown(name)}{hint} The options are: {', '.join(checks)}."
         " Keyword arguments of the function go into kwargs={...}."
     )
+
+
+# ---------------------------------------------------------------------------------------- pools and resources
+
+_HOST_POOLS: Final[Mapping[str, str]] = {
+    "loop": "Runtime(concurrency=...) limits it",
+    "thread": "every runtime has it",
+    "process": "Runtime(hosts=Hosts(max=...)) limits it",
+}
+
+
+def pool_sizes(value: object, field: str = "pools") -> dict[str, int | None]:
+    """Return the pools of a runtime, checked: each name with its number of workers.
+
+    Raises:
+        TypeError: It is no mapping, or a name or number has the wrong type.
+        ValueError: A name is empty or taken, or a number is less than 1.
+    """
+    if not isinstance(value, Mapping):
+        remedy = f'give a mapping of names to numbers of workers, such as {field}={{"io": 2}}'
+        raise wrong_type(field, value, remedy)
+    given = cast("Mapping[object, object]", value)
+    return {pool_name(name, field): workers(size, f"{field}[{shown(name)}]") for name, size in given.items()}
+
+
+def pool_name(value: object, field: str = "name") -> str:
+    """Return the name of a pool that may be created.
+
+    Raises:
+        TypeError: It is no str.
+        ValueError: It is empty, or that of a pool that every runtime has.
+    """
+    name = _given_name(value, field, "io")
+    if name in _HOST_POOLS:
+        fault = f"names a pool that exists already ({_HOST_POOLS[name]})"
+        raise wrong_value(field, value, fault, "choose another name")
+    return name
+
+
+def workers(value: object, field: str = "workers") -> int | None:
+    """Return how many tasks of a pool may run at once; None for no limit.
+
+    Raises:
+        TypeError: It is no int.
+        ValueError: It is less than 1.
+    """
+    if value is None:
+        return None
+    remedy = "give how many of its tasks may run at once, an int of 1 or more, or None for no limit"
+    return check_whole(value, field, least=1, remedy=remedy)
+
+
+def resource_name(value: object, field: str = "name") -> str:
+    """Return the name of a resource.
+
+    Raises:
+        TypeError: It is no str.
+        ValueError: It is empty.
+    """
+    return _given_name(value, field, "db")
+
+
+def capacity(value: object, field: str = "capacity") -> int:
+    """Return how many tasks may hold a resource at once.
+
+    Raises:
+        TypeError: It is no int.
+        ValueError: It is less than 1.
+    """
+    remedy = "give how many tasks may hold it at once, an int of 1 or more"
+    return check_whole(value, field, least=1, remedy=remedy)
+
+
+def _given_name(value: object, field: str, example: str) -> str:
+    if not isinstance(value, str):
+        raise wrong_type(field, value, f'give names as str, such as "{example}"')
+    if not value.strip():
+        raise wrong_value(field, value, "is empty", f'give a name that says something, such as "{example}"')
+    return value

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         Iterator,
         Mapping,
     )
+    from datetime import datetime
     from typing import TypeAlias, Unpack
 
     from actorsched.actor import Actor, ActorRef
@@ -66,11 +67,21 @@ if TYPE_CHECKING:
     OnError: TypeAlias = Literal["fail", "skip"] | Retry
     """What becomes of an item that fails in a stage of a pipeline."""
 
+    Names: TypeAlias = "NamesThatAreNoText | Iterator[str]"
+    """Names in a set, list, tuple or any other collection, or an iterator; one text is not several names."""
+
     AnyStage: TypeAlias = Stage[Any, Any] | Callable[[Any], Any]
     """What a pipeline is made of."""
 
 
 # ---------------------------------------------------------------------------------------------------- options
+
+
+class NamesThatAreNoText(Protocol):
+    """A collection of str that is no str itself: one may ask it for anything, and text only for text."""
+
+    def __contains__(self, name: object, /) -> bool: ...
+    def __iter__(self) -> Iterator[str]: ...
 
 
 class PreparedKeywords(TypedDict, total=False):
@@ -83,8 +94,16 @@ class PreparedKeywords(TypedDict, total=False):
     after: Iterable[TaskRef[Any] | Task[Any]]
     host: TaskHost | None
     timeout: Duration | None
+    deadline: Duration | datetime | None
+    hard: bool
+    cost: Duration | None
+    period: Duration | None
     retry: Retry | int
+    resources: Names
+    preemptible: bool
+    tag: str | None
     abandon_on_cancel: bool
+    max_latency: Duration | None
     on_upstream_failure: UpstreamFailure
 
 

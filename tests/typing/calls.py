@@ -7,7 +7,7 @@ compares. A right line that returns something also says, with `assert_type`, wha
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import assert_type
 
@@ -123,6 +123,14 @@ async def right_tasks(rt: Runtime) -> None:
     await rt.spawn(nothing, after=[page], on_upstream_failure="run")
     await rt.run(count_words, "words", host="thread", abandon_on_cancel=True)
     await rt.run(count_words, "words", host="process")
+    await rt.spawn(fetch, "u", deadline="5s", hard=True, cost=0.5, period=timedelta(seconds=10))
+    await rt.spawn(fetch, "u", deadline=datetime.now(UTC) + timedelta(hours=1), max_latency="100ms")
+    await rt.run(count_words, "words", tag="cpu", preemptible=False, resources={"db"})
+    await rt.run(count_words, "words", resources=["db", "net"], deadline=None, cost=None, tag=None)
+    await rt.run(fetch_part, "u", 0, 10, resources=("db", "net"), period="1m", max_latency=0.5)
+    await rt.run(fetch_part, "u", kwargs={"start": 1, "stop": 3}, resources=frozenset({"db"}), deadline=3)
+    await rt.spawn(nothing, resources={"db": 1}.keys(), cost="5ms")
+    await rt.spawn(nothing, resources=(name for name in ("db", "net")))
 
     # keyword arguments
     assert_type(await rt.run(partial(fetch_part, "u", start=1, stop=3)), str)
@@ -134,6 +142,7 @@ async def right_tasks(rt: Runtime) -> None:
 
     # prepared tasks
     await rt.submit(Task("fetch", fetch, args=("u",), priority=Priority.LOW))
+    await rt.submit(Task("fetch", fetch, args=("u",), deadline="5s", hard=True, resources={"db"}, tag="io"))
     await rt.submit(TaskChain(Task("fetch", fetch, args=("u",)), Task("count", count_words)))
 
     # the lifetime of a ref
@@ -152,6 +161,20 @@ async def wrong_tasks(rt: Runtime, page: TaskRef[str], size: TaskRef[int]) -> No
     await rt.spawn(fetch, "u", priority="high")  # wrong
     await rt.spawn(fetch, "u", host="moon")  # wrong
     await rt.spawn(fetch, "u", retry="often")  # wrong
+    await rt.spawn(fetch, "u", deadline=[5])  # wrong
+    await rt.spawn(fetch, "u", hard="yes")  # wrong
+    await rt.spawn(fetch, "u", cost=datetime.now(UTC))  # wrong
+    await rt.spawn(fetch, "u", period=b"1s")  # wrong
+    await rt.spawn(fetch, "u", resources="db")  # wrong
+    await rt.spawn(fetch, "u", resources={1, 2})  # wrong
+    await rt.spawn(fetch, "u", preemptible=None)  # wrong
+    await rt.run(count_words, "words", tag=3)  # wrong
+    await rt.run(count_words, "words", max_latency=datetime.now(UTC))  # wrong
+    await rt.run(count_words, "words", resources=None)  # wrong
+    rt.map(count_words, ["words"], deadline=None, hard=None)  # wrong
+    rt.map(count_words, ["words"], resources="db")  # wrong
+    Task("fetch", fetch, args=("u",), cost=[1])  # wrong
+    Task("fetch", fetch, args=("u",), resources="db")  # wrong
     number: int = await page  # wrong
     text: str = await rt.run(count_words, "words")  # wrong
     await rt.spawn("fetch", "u")  # wrong
@@ -267,6 +290,8 @@ async def right_runtimes() -> None:
         assert_type(squeezing, Stage[bytes, bytes])
         async for size in pipe(["a", "b"]):
             assert_type(size, int)
+        async for words in rt.map(count_words, ["a b"], deadline="1m", tag="cpu", resources={"db"}):
+            assert_type(words, int)
         async for page in rt.map(fetch, [await rt.spawn(fetch, "v")], retry=2):
             assert_type(page, str)
         async for letter in rt.dead_letters():
