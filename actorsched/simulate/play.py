@@ -1,0 +1,153 @@
+"""Playing a task set: every job is a task, its steps are its code, and the runtime's own scheduler decides.
+
+The law of this module: it uses what any user of actorsched has, and a clock whose time is virtual. It decides
+nothing about who runs; it submits the jobs when they arrive, listens to the events, and has them taken down.
+
+How it works: a tick is a second of the virtual clock. The processors are the slots of the event loop. A job
+that has to give way in a deadlock fails, and lets go of what it holds. At the horizon the play is broken off.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from actorsched.context import current
+from actorsched.policies import Edf, Fair, FixedPriority, Realtime
+from actorsched.runtime import Runtime, run
+from actorsched.simulate.played import Played, Recorder
+from actorsched.simulate.taskset import Acquire, Job, Params, Release, Run, TaskSet
+from actorsched.testing import VirtualClock, compute
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actorsched.events import Event
+    from actorsched.policies import SchedulingPolicy
+    from actorsched.task import TaskRef
+
+__all__ = ["play", "played", "policy_for"]
+
+
+def play(taskset: TaskSet, policy: SchedulingPolicy[Any] | None = None) -> Played:
+    """Play a task set, in an event loop of its own.
+
+    Args:
+        taskset: What to play.
+        policy: What decides; None for the policy that the task set names.
+    """
+    return run(played, taskset, policy)
+
+
+async def played(taskset: TaskSet, policy: SchedulingPolicy[Any] | None = None) -> Played:
+    """The same in the present event loop."""
+    clock, recorder = VirtualClock(), Recorder(taskset)
+    async with Runtime(
+        policy=policy or policy_for(taskset), concurrency=taskset.processors, clock=clock
+    ) as rt:
+        for resource in taskset.resources:
+            rt.resource(resource.name, resource.capacity, inherit=taskset.inherits)
+        stop_listening = rt.subscribe(tuple(_NOTES), lambda event: _NOTES[event.kind](recorder, event))
+        refs = await _submitted(rt, taskset)
+        if taskset.params.until is None:
+            for ref in refs:
+                await ref.outcome()
+        elif taskset.params.until > rt.now:
+            await rt.sleep(taskset.params.until - rt.now)
+        end = rt.now
+        stop_listening()
+        await rt.shutdown(drain=False)
+        for ref in refs:
+            await ref.outcome()
+    return recorder.played(end)
+
+
+async def _submitted(rt: Runtime, taskset: TaskSet) -> list[TaskRef[None]]:
+    """Submit every job as it arrives, those of one instant in their order."""
+    refs: list[TaskRef[None]] = []
+    for arrival, jobs in groupby(sorted(taskset.jobs(), key=_arrival), key=_arrival):
+        if arrival > rt.now:
+            await rt.sleep(arrival - rt.now)
+        for job in jobs:
+            refs.append(await rt.spawn(_do, job, **_options(job, taskset.params, rt.now)))
+    return refs
+
+
+def _arrival(job: Job) -> float:
+    return job.arrival
+
+
+def _options(job: Job, params: Params, now: float) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "name": job.name,
+        "priority": job.priority,
+        "preemptible": params.preemptive,
+    }
+    if job.deadline is not None:
+        options |= {"deadline": job.deadline - now, "hard": params.on_miss == "abort"}
+    return options
+
+
+async def _do(job: Job) -> None:
+    """The life of a job."""
+    held: dict[str, Any] = {}
+    for step in job.steps:
+        match step:
+            case Run(ticks=ticks):
+                await compute(ticks)
+            case Acquire(resource=name):
+                held[name] = current().acquire(name)
+                await held[name].__aenter__()
+            case Release(resource=name):
+                await held.pop(name).__aexit__(None, None, None)
+
+
+def policy_for(taskset: TaskSet) -> SchedulingPolicy[Any]:
+    """The policy that a task set names, with its parameters."""
+    params = taskset.params
+    match taskset.policy:
+        case "EDF":
+            return Edf()
+        case "REALTIME":
+            return Realtime()
+        case "FAIR":
+            return Fair(
+                **_given(levels=params.levels, quanta=params.quanta),
+                boost=params.boost,
+                preempted_to=params.preempted_to,
+            )
+        case _:
+            return FixedPriority(
+                aging=params.aging_interval,
+                step=params.aging_step,
+                quantum=params.quantum,
+                preempted_to=params.preempted_to,
+                aging_preempts=params.aging_preempts,
+            )
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _on(recorder: Recorder, event: Event) -> None:
+    recorder.on(event.time, event.name)
+
+
+def _off(recorder: Recorder, event: Event) -> None:
+    recorder.off(event.time, event.name)
+
+
+_NOTES: dict[Any, Callable[[Recorder, Event], None]] = {
+    "started": _on,
+    "resumed": _on,
+    "preempted": _off,
+    "waiting": _off,
+    "completed": lambda recorder, event: recorder.finished(event.time, event.name),
+    "acquired": lambda recorder, event: recorder.acquire(event.time, event.name, event.details["resource"]),
+    "handed_over": lambda recorder, event: recorder.handoff(
+        event.time, event.name, event.details["resource"]
+    ),
+    "released": lambda recorder, event: recorder.release(event.time, event.name, event.details["resource"]),
+}
+"""What is taken down of each kind of event."""
