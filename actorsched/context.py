@@ -7,12 +7,14 @@ place of `Context`, with the same members.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from actorsched._kernel.current import CURRENT
 
 if TYPE_CHECKING:
     import logging
+    from contextlib import AbstractAsyncContextManager as AsyncContextManager
 
     from actorsched.actor import ActorRef
     from actorsched.durations import Duration
@@ -52,6 +54,36 @@ class Context:
         """Whether it has been told to stop: cancelled, timed out, or its runtime closes."""
         requested: bool = self._run.cancel_requested
         return requested
+
+    @property
+    def preempt_requested(self) -> bool:
+        """Whether a more urgent task wants its place. It may save what it has, and return; it need not."""
+        return self._run.owner.settles and self._run.preempt_requested
+
+    @property
+    def deadline(self) -> float | None:
+        """When the task has to be done, in seconds of its runtime's clock (`runtime.now`); None for no limit.
+
+        Its own deadline, or an earlier one that it inherits from those who wait for it.
+        """
+        due: float = getattr(self._run.owner, "due", inf)
+        return None if due == inf else due
+
+    def acquire(self, *names: str) -> AsyncContextManager[None]:
+        """Hold one unit of each of these resources: `async with current().acquire("db"): ...`.
+
+        While it is held, the task inherits the priority and the deadline of whoever waits for it. In an async
+        task.
+
+        Raises:
+            RuntimeError: It is no async task that runs in the event loop.
+            TypeError: A name is no str.
+            ValueError: A resource was never declared.
+            DeadlockError: On entering: this task and others wait for each other, and it has to give way.
+        """
+        from actorsched._system.acquiring import acquisition
+
+        return acquisition(self._run, names)
 
     @property
     def runtime(self) -> Runtime:

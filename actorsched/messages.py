@@ -17,9 +17,12 @@ import msgspec
 from actorsched.status import TaskStatus  # noqa: TC001  # whoever asks for the signature of Outcome needs it
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from actorsched._core.behaviour import Behaviour, Reply
+    from actorsched._core.lock_table import Request
+    from actorsched._core.policies import SchedulingPolicy
+    from actorsched._system.pools import Pool
     from actorsched._system.waiting import Step, Waiter
 
 T = TypeVar("T")
@@ -35,12 +38,15 @@ class Outcome(msgspec.Struct, Generic[T], frozen=True, eq=False):
         value: What the task returned; None unless it completed.
         error: Why there is no value; None when it completed.
         origin: Where the error comes from: its traceback before anybody raised it again.
+        tardiness: By how many seconds the task ended after its deadline, 0 when it was in time; None if it
+            had none.
     """
 
     status: TaskStatus
     value: T | None = None
     error: BaseException | None = None
     origin: TracebackType | None = None
+    tardiness: float | None = None
 
     @property
     def ok(self) -> bool:
@@ -222,7 +228,59 @@ class Reclaim(msgspec.Struct, frozen=True, eq=False):
 
 
 class Resume(msgspec.Struct, frozen=True, eq=False):
-    """Scheduler to task: you have your slot back."""
+    """Scheduler to task, and task to worker: you have your slot back."""
+
+
+class Preempt(msgspec.Struct, frozen=True, eq=False):
+    """Scheduler to worker: stop this task where it is, for a while; `Preempted` says that it has stopped."""
+
+    task: Behaviour
+
+
+class Preempted(msgspec.Struct, frozen=True, eq=False):
+    """Worker to task, and task to scheduler: the task has stopped, and keeps its place in its code."""
+
+    task: Behaviour
+
+
+class Wish(msgspec.Struct, frozen=True, eq=False):
+    """Task to scheduler: before I take something, tell me that I am still to run when this instant is over."""
+
+    task: Behaviour
+
+
+class Chosen(msgspec.Struct, frozen=True, eq=False):
+    """Scheduler to task: you are."""
+
+
+class SetPolicy(msgspec.Struct, frozen=True, eq=False):
+    """Anyone to scheduler: from now on tasks are ordered by a policy like this one.
+
+    Attributes:
+        policy: Each pool gets a fresh one with the same parameters.
+        pool: The pool that it is for; None for all that have none of their own.
+    """
+
+    policy: SchedulingPolicy[Any]
+    pool: Pool | None = None
+
+
+class SetLimit(msgspec.Struct, frozen=True, eq=False):
+    """Anyone to scheduler: from now on so many tasks of a pool may run at once. Nobody has to stop for that."""
+
+    pool: Pool
+    limit: int
+
+
+class Compute(msgspec.Struct, frozen=True, eq=False):
+    """User code to its worker: I use up so many seconds of a processor; answer when I have."""
+
+    seconds: float
+    answer: Reply
+
+
+class Computed(msgspec.Struct, frozen=True, eq=False):
+    """Worker to itself: the code has used up what it wanted to."""
 
 
 class PriorityChanged(msgspec.Struct, frozen=True, eq=False):
@@ -235,6 +293,66 @@ class SetPriority(msgspec.Struct, frozen=True, eq=False):
     """Anyone to task: your base priority is this."""
 
     priority: int
+
+
+class Inherit(msgspec.Struct, frozen=True, eq=False):
+    """Whoever is waited for learns how urgent the waiting is: a task from a task, a holder from a resource.
+
+    Attributes:
+        lender: Who waits, or the resource that is waited for.
+        rank: The priority that is lent.
+        due: The absolute deadline that is lent, in seconds; infinity for none.
+    """
+
+    lender: Behaviour
+    rank: int
+    due: float
+
+
+class Disinherit(msgspec.Struct, frozen=True, eq=False):
+    """The same lender no longer lends anything."""
+
+    lender: Behaviour
+
+
+# ------------------------------------------------------------------------------------------ deadlines
+
+
+class DeadlinePassed(msgspec.Struct, frozen=True, eq=False):
+    """Task to itself: my deadline has come."""
+
+
+class LatencyPassed(msgspec.Struct, frozen=True, eq=False):
+    """Task to itself: I should have been started by now."""
+
+
+# ------------------------------------------------------------------------------------------ resources
+
+
+class Acquire(msgspec.Struct, frozen=True, eq=False):
+    """User code to its task, and task to the resources: I want one unit of each; `Granted` says that I have.
+
+    Attributes:
+        request: Who wants what.
+        answer: Where the code waits.
+        where: In which line of the code that is.
+    """
+
+    request: Request[Any]
+    answer: Reply
+    where: str | None = None
+
+
+class Release(msgspec.Struct, frozen=True, eq=False):
+    """Anyone to the resources: what this request holds is free again; if it still waits, it does no longer."""
+
+    request: Request[Any]
+
+
+class Granted(msgspec.Struct, frozen=True, eq=False):
+    """Resources to task: you hold what you have been waiting for."""
+
+    request: Request[Any]
 
 
 # -------------------------------------------------------------------------------------- cancellation
@@ -330,7 +448,7 @@ class Probe(msgspec.Struct, frozen=True, eq=False):
     Attributes:
         initiator: Who started to wait.
         target: For whom.
-        answer: On what, so that exactly that wait can be refused.
+        answer: On what, so that exactly that wait can be refused; None for one that is no code's.
         certain: Whether that wait cannot be refused.
         way: Who passed the probe on, the initiator first.
         seen: Whom it has visited, or is on its way to, along whatever edges: all its copies share this.
@@ -338,18 +456,26 @@ class Probe(msgspec.Struct, frozen=True, eq=False):
 
     initiator: Waiter
     target: Waiter
-    answer: Reply
+    answer: Reply | None
     certain: bool
     way: Step
     seen: set[Waiter]
 
 
 class Refused(msgspec.Struct, frozen=True, eq=False):
-    """Whoever closed a circle with a wait learns it: the wait would never end, and ends now, in an error."""
+    """Whoever has to break a circle of waiting learns it: this wait would never end, and ends now, in an error.
+
+    Attributes:
+        target: For whom it waits.
+        answer: On what; None for all its waits for this one.
+        error: What it raises.
+        circle: Who waits for whom, where another wait may have been given up before this is read.
+    """
 
     target: Waiter
-    answer: Reply
+    answer: Reply | None
     error: BaseException
+    circle: Sequence[Waiter] = ()
 
 
 # --------------------------------------------------------------------------------------- supervision

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from threading import get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, TypeVarTuple
 
 from anyio import CancelScope
 
+from actorsched._core.policies.named import policy_of
 from actorsched._kernel.choose import running_backend
 from actorsched._kernel.clock import Clock, RealClock
 from actorsched._kernel.current import CURRENT
@@ -20,11 +21,16 @@ from actorsched._system.collapse import Collapse
 from actorsched._system.system import System
 from actorsched.actor import ActorRef
 from actorsched.durations import Duration, seconds
+from actorsched.events import Event, EventKind, checked_handler, checked_kinds
 from actorsched.flow import Flow, dead_letters
-from actorsched.options import Hosts, Supervise
+from actorsched.messages import SetPolicy
+from actorsched.options import Hosts, Supervise, pool_name, pool_sizes, resource_name
+from actorsched.options import capacity as capacity_of
+from actorsched.options import workers as workers_of
 from actorsched.scope import Scope
 
 if TYPE_CHECKING:
+    from actorsched._core.policies import SchedulingPolicy
     from actorsched._core.timers import TimerEntry
     from actorsched._kernel.backend import Backend, Future
     from actorsched.messages import DeadLetter, ExitReason
@@ -41,9 +47,12 @@ class Runtime(Scope):
     stopped; only when something else failed too is it an `ExceptionGroup`.
 
     Args:
-        policy: How ready tasks are ordered: "priority".
+        policy: Which ready task runs next, and who makes room for it: "priority", "edf", "fair", "realtime", or
+            a policy object (`actorsched.policies`).
         concurrency: How many tasks may run at once in the event loop; None for no limit.
         hosts: The limits of the pool of host processes.
+        pools: Names of pools, and how many tasks may run in each at once, whatever their hosts: a task with
+            `tag=` counts there, and not towards `concurrency`.
         clock: Where its time comes from; None for the event loop's.
         seed: Take ready actors of equal rank in a random order that this seed repeats.
         name: Its name, for people.
@@ -58,16 +67,17 @@ class Runtime(Scope):
     def __init__(
         self,
         *,
-        policy: str = "priority",
+        policy: str | SchedulingPolicy[Any] = "priority",
         concurrency: int | None = None,
         hosts: Hosts | None = None,
+        pools: Mapping[str, int | None] | None = None,
         clock: Clock | None = None,
         seed: int | None = None,
         name: str | None = None,
         shutdown_timeout: Duration = "30s",
     ) -> None:
-        if policy != "priority":
-            raise ValueError(f"policy={policy!r} is not known; choose 'priority'")
+        self._policy = policy_of(policy)
+        self._pools = {} if pools is None else pool_sizes(pools)
         if concurrency is not None and (not isinstance(concurrency, int) or isinstance(concurrency, bool)):
             raise TypeError(
                 f"concurrency={concurrency!r} is no int; give how many tasks may run at once, or None"
@@ -115,7 +125,9 @@ class Runtime(Scope):
         kernel.facade = self
         kernel.on_panic = self._panic
         kernel.lender = Lender(kernel)
-        system = System(kernel, self._concurrency, self._hosts, self)
+        system = System(kernel, self._policy, self._concurrency, self._hosts, self)
+        for name, workers in self._pools.items():
+            system.tag_pool(name, workers, None)
         system.patience = self._patience
         system.learn_refs = _learn_refs
         super().__init__(system, Supervise(), contains=True)
@@ -318,6 +330,88 @@ class Runtime(Scope):
         if not isinstance(ref, ActorRef):
             raise TypeError(f"{ref!r} is no ActorRef; give one that spawn or lookup returned")
         return await ended(ref._cell)
+
+    # ------------------------------------------------------------------------------------- scheduling
+
+    @property
+    def now(self) -> float:
+        """The present time of the runtime's clock, in seconds; only differences mean anything."""
+        return self._system.kernel.now
+
+    async def set_policy(self, policy: str | SchedulingPolicy[Any]) -> None:
+        """From now on order tasks by another policy, in all pools that were given none of their own.
+
+        No task is lost: those that wait are handed over in their present order, and those that run go on
+        until the new policy decides otherwise.
+
+        Args:
+            policy: As for `Runtime`.
+
+        Raises:
+            ValueError: There is no policy of this name.
+            TypeError: It is no policy.
+        """
+        chosen = policy_of(policy)
+        self._system.kernel.check_thread("the policy was to be changed")
+        self._system.policy = chosen
+        self._system.kernel.post(self._system.scheduler, SetPolicy(chosen))
+
+    def pool(
+        self, name: str, workers: int | None = None, policy: str | SchedulingPolicy[Any] | None = None
+    ) -> None:
+        """Make a pool, or change one: tasks with `tag=name` run in it, whatever their kind of host.
+
+        The pools "loop", "thread" and "process" exist: each is for the tasks of that kind without a tag.
+
+        Args:
+            name: Its name.
+            workers: How many of its tasks may run at once; None for no limit, or for the one it has.
+            policy: A policy of its own; None for that of the runtime, or for the one it has.
+
+        Raises:
+            TypeError: An argument has the wrong type.
+            ValueError: An argument has a wrong value.
+        """
+        self._system.kernel.check_thread(f"pool {name!r} was to be changed")
+        chosen = None if policy is None else policy_of(policy)
+        self._system.tag_pool(pool_name(name), None if workers is None else workers_of(workers), chosen)
+
+    def resource(self, name: str, capacity: int = 1, inherit: bool = True) -> None:
+        """Declare a resource that tasks may hold: with `resources={name}`, or `current().acquire(name)`.
+
+        Declaring it again in the same way does nothing.
+
+        Args:
+            name: Its name.
+            capacity: How many may hold it at once, 1 or more.
+            inherit: Whether its holders inherit the priority and the deadline of those who wait for it.
+
+        Raises:
+            TypeError: An argument has the wrong type.
+            ValueError: An argument has a wrong value, or it was declared otherwise before.
+        """
+        self._system.kernel.check_thread(f"resource {name!r} was to be declared")
+        if not isinstance(inherit, bool):
+            raise TypeError(f"inherit={inherit!r} is of type {type(inherit).__name__}; give True or False")
+        self._system.locks.declare(resource_name(name), capacity_of(capacity), inherit=inherit)
+
+    def subscribe(
+        self, kinds: EventKind | Iterable[EventKind] | None, handler: Callable[[Event], object]
+    ) -> Callable[[], None]:
+        """Have a function called with each event of some kinds, as it happens; it must be quick.
+
+        Args:
+            kinds: The kinds, or one of them; None for all.
+            handler: What is called. An error in it is logged, and the runtime goes on.
+
+        Returns:
+            A function that ends the subscription.
+
+        Raises:
+            ValueError: There is no such kind.
+            TypeError: The handler cannot be called.
+        """
+        return self._system.kernel.listen(checked_kinds(kinds), checked_handler(handler))
 
     def dead_letters(self) -> Flow[DeadLetter]:
         """Iterate over what could not be delivered, from now on until the runtime is left.

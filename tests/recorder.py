@@ -39,9 +39,14 @@ class Recorder:
         self.reports: list[tuple[int, str, BaseException | None]] = []
         self.timers = Timers()
         self._fractions = iter(fractions or [])
+        self.watched = True
+        self.told: list[tuple[str, str, dict[str, Any]]] = []
 
     def send(self, envelope: Envelope, /) -> None:
         self.mail.append(envelope)
+
+    def tell(self, kind: str, task: Any, /, **details: Any) -> None:
+        self.told.append((kind, task.name, details))
 
     def at_rest(self, envelope: Envelope, /) -> None:
         self.resting.append(envelope)

@@ -22,11 +22,14 @@ in a third of the time.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
 from actorsched._core.timers import ORDINARY
+
+if TYPE_CHECKING:
+    from actorsched.events import EventKind
 
 M = TypeVar("M")
 B = TypeVar("B")
@@ -64,6 +67,15 @@ class Outbox(Protocol):
     @property
     def now(self) -> float:
         """The present time in seconds, by the runtime's clock."""
+        ...
+
+    @property
+    def watched(self) -> bool:
+        """Whether anybody listens to events; otherwise nobody needs to tell any."""
+        ...
+
+    def tell(self, kind: EventKind, task: Any, /, **details: Any) -> None:
+        """Tell those who listen what has just happened to a task."""
         ...
 
     def send(self, envelope: Envelope, /) -> None:

@@ -31,12 +31,14 @@ from actorsched._core.run_queue import RunQueue, ShuffledRunQueue
 from actorsched._core.timers import ORDINARY, TimerEntry, Timers
 from actorsched._kernel.carrier import BLOCKING, Carrier
 from actorsched._kernel.stepper import Stepper
+from actorsched.events import Event
 
 if TYPE_CHECKING:
     from actorsched._core.behaviour import Behaviour, Envelope, Reply
     from actorsched._kernel.activity import Activity, Runnable
     from actorsched._kernel.backend import Backend, Future, Handle
     from actorsched._kernel.clock import Clock
+    from actorsched.events import EventKind
 
 _MESSAGES_PER_LOOK = 256
 """How many messages of the system are handled between two looks at the clock."""
@@ -94,6 +96,9 @@ class Kernel:
         self.on_panic: Callable[[BaseException], None] | None = None
         self.collapsed: bool = False
         """Whether what is left after a panic is being torn down: nothing is certain to happen any more."""
+        self.listeners: list[tuple[frozenset[str] | None, Callable[[Event], object]]] = []
+        self.watched: bool = False
+        """Whether anybody listens to events."""
         self.shields: set[CancelScope] = set()
         """Waits that nothing else may cut short."""
         self.mail: deque[Envelope] = deque()
@@ -130,6 +135,29 @@ class Kernel:
     ) -> TimerEntry:
         """Send a message after `delay` seconds."""
         return self.call_later(delay, self.post, to, message, phase=phase)
+
+    def tell(self, kind: EventKind, task: Any, /, **details: Any) -> None:
+        """Tell those who listen what has just happened to a task."""
+        event = Event(kind, self.clock.now(), task.name, task.id, details)
+        for kinds, handler in list(self.listeners):
+            if kinds is None or kind in kinds:
+                try:
+                    handler(event)
+                except Exception:  # of a user: the runtime goes on
+                    _log.exception("a listener to events failed at %r", event)
+
+    def listen(self, kinds: frozenset[str] | None, handler: Callable[[Event], object]) -> Callable[[], None]:
+        """Have a function called with each event of these kinds. Answers with what ends that."""
+        entry = (kinds, handler)
+        self.listeners.append(entry)
+        self.watched = True
+
+        def end() -> None:
+            if entry in self.listeners:
+                self.listeners.remove(entry)
+                self.watched = bool(self.listeners)
+
+        return end
 
     def reply(self, to: Reply, value: object, /) -> None:
         """Answer somebody who waits, if somebody still does."""

@@ -11,7 +11,6 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from actorsched._core.behaviour import Behaviour, Outbox, handles
-from actorsched._system.scheduler import Choose
 from actorsched.exceptions import HostDied
 from actorsched.messages import Finished, Idle, Interrupt
 
@@ -80,6 +79,11 @@ class HostStaff:
         workers = [worker.link for worker in self._workers if worker.link is not None]
         return [*workers, *(port.link for port in self._ports if port.link is not None)]
 
+    @property
+    def at_work(self) -> bool:
+        """Whether any host has work."""
+        return any(worker.runs and not worker.suspended for worker in self._workers) or any(map(len, self._ports))
+
     # ------------------------------------------------------------------------------------ task hosts
 
     def pack(self, task: TaskActor) -> Any:
@@ -131,10 +135,9 @@ class HostStaff:
         best: HostWorker | None = None
         idle: HostWorker | None = None
         fewest, busy = _MANY, 0
-        lent = self._system.scheduler.lent
         for worker in self._workers:
             load = len(worker.runs)
-            if worker.retiring or (load and lent and worker.lends):
+            if worker.retiring or (load and (worker.suspended or worker.lends)):
                 continue
             if not load:
                 idle = idle or worker
@@ -167,7 +170,8 @@ class HostStaff:
     def _lose_patience(self) -> None:
         self._patience = None
         self._patience_over = True
-        self.kernel.post(self._system.scheduler, Choose(self._system.pools["process"], last=True))
+        self._system.scheduler.look_again(self.kernel)
+        self.kernel.drain()
         self._patience_over = False
 
     def idle(self, worker: Behaviour) -> None:

@@ -118,6 +118,8 @@ class HostWorker(Behaviour, kw_only=True):
     """Whether it is kept from beginning tasks until it has answered them."""
     repaced: bool = False
     """Whether the window is to be computed anew."""
+    suspended: bool = False
+    """Whether its host was stopped by the operating system, so that a more urgent task can run elsewhere."""
     retiring: bool = False
 
     def __repr__(self) -> str:

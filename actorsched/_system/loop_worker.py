@@ -1,8 +1,9 @@
 """The Worker actor of the event loop: runs one attempt of one task, in a carrier.
 
 It is made with its task, and put into the kernel's run queue; a carrier steps the function. `Interrupt`
-cancels it where it waits. When it is over it tells the task `Finished`, and the scheduler `Idle` if anybody
-may be waiting for its slot.
+cancels it where it waits. `Preempt` closes a gate, at which it stays when its next await is over, until `Resume`
+opens it; so does being interrupted, because then it has to clean up. When it is over it tells the task
+`Finished`, and the scheduler `Idle` if anybody may be waiting for its slot.
 
 A worker of the loop costs as much as an object, so each attempt has one of its own. That is also what
 `current()` finds: whatever the code leaves running behind its back still finds the right attempt.
@@ -18,12 +19,24 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from actorsched._core.behaviour import Behaviour, Outbox, handles
 from actorsched._kernel.current import CURRENT
 from actorsched._system.code_run import CodeRun, Deferred, without_cancellation
+from actorsched._system.processor import Processor
 from actorsched.exceptions import TaskCancelled
-from actorsched.messages import Finished, Idle, Interrupt, Underway
+from actorsched.messages import (
+    Compute,
+    Computed,
+    Finished,
+    Idle,
+    Interrupt,
+    Preempt,
+    Preempted,
+    Resume,
+    Underway,
+)
 from actorsched.options import DEFAULT
 
 if TYPE_CHECKING:
     from actorsched._kernel.activity import Activity
+    from actorsched._kernel.backend import Future
     from actorsched._kernel.carrier import Carrier
     from actorsched._kernel.kernel import Kernel
     from actorsched._kernel.stepper import Stepper
@@ -53,6 +66,11 @@ class LoopWorker(CodeRun, Behaviour):
     begun: bool = False
     deferred: Deferred | None = None
     ended: tuple[Any, BaseException | None] | None = None
+    gate: Future | None = None
+    shelved: bool = False
+    """Whether it had its turn to begin while it was preempted."""
+    processor: Processor | None = None
+    """What its code uses up by `compute`."""
 
     def __repr__(self) -> str:
         return f"<loop worker with {self.owner!r}>"
@@ -67,6 +85,11 @@ class LoopWorker(CodeRun, Behaviour):
         """Whether it was told to stop."""
         return self.interrupted
 
+    @property
+    def preempt_requested(self) -> bool:
+        """Whether it will be stopped at its next await."""
+        return self.gate is not None
+
     def checkpoint(self) -> None:
         """Every await is a checkpoint already."""
 
@@ -77,9 +100,53 @@ class LoopWorker(CodeRun, Behaviour):
         if self.owner is not message.task or self.context is None or self.ended is not None:
             return
         if self.begun:
+            if self.gate is not None and self.carrier is None:
+                self._open_gate(out)
             return self.kernel.interrupt(self)
         self.context = None
         self._tell(Finished(error=message.reason, stopped=True))
+
+    @handles(Preempt)
+    def _preempt(self, message: Preempt, out: Outbox) -> None:
+        if self.context is None or self.ended is not None or self.interrupted:
+            return  # it will be over soon: its slot is free then
+        self.gate = self.kernel.future()
+        if self.processor is not None:
+            self.processor.pause(out.now)
+        out.send((self.owner, Preempted(self.owner)))
+
+    @handles(Resume)
+    def _resume(self, message: Resume, out: Outbox) -> None:
+        if self.gate is not None:
+            self._open_gate(out)
+
+    def _open_gate(self, out: Outbox) -> None:
+        gate, self.gate = self.gate, None
+        assert gate is not None
+        out.reply(gate, None)
+        if self.processor is not None:
+            self.processor.go_on(self, out)
+        if self.shelved:
+            self.shelved = False
+            self.kernel.make_ready(self)
+
+    @handles(Compute)
+    def _compute(self, message: Compute, out: Outbox) -> None:
+        if self.processor is None:
+            self.processor = Processor()
+        self.processor.take(message)
+        if self.gate is None:
+            self.processor.go_on(self, out)
+
+    @handles(Computed)
+    def _computed(self, message: Computed, out: Outbox) -> None:
+        assert self.processor is not None
+        self.processor.done(self, out)
+
+    def gives_up_computing(self) -> None:
+        """Somebody in its code was cancelled as it computed."""
+        if self.processor is not None:
+            self.processor.given_up(self, self.kernel)
 
     # --------------------------------------------------------------------------------- in a carrier
 
@@ -87,6 +154,9 @@ class LoopWorker(CodeRun, Behaviour):
         """Take the first step of the function, or of its deferred calls."""
         context = self.context
         if context is None:  # told to stop before it began
+            return None
+        if self.gate is not None:
+            self.shelved = True
             return None
         if self.ended is not None:
             return self.step_deferred()
@@ -156,10 +226,10 @@ class LoopStaff:
 
     Args:
         kernel: Where they run.
-        scheduler: Who gives their slots away; None when there is a slot for everybody.
+        scheduler: Who gives their slots away.
     """
 
-    def __init__(self, kernel: Kernel, scheduler: Behaviour | None) -> None:
+    def __init__(self, kernel: Kernel, scheduler: Behaviour) -> None:
         self._kernel = kernel
         self._scheduler = scheduler
 
@@ -168,7 +238,8 @@ class LoopStaff:
         kernel, context = self._kernel, task.context
         if task.options is not DEFAULT and task.options.retry.attempts > 1 and context is not None:
             context = context.copy()  # the next attempt begins where this one did
-        worker = LoopWorker(kernel, self._scheduler, task, task.attempt + 1, task.rank, context)
+        scheduler = None if task.pool.boundless else self._scheduler
+        worker = LoopWorker(kernel, scheduler, task, task.attempt + 1, task.rank, context)
         task.begun_by(worker, out)
         kernel.ready.push(worker, worker.rank)
         return True

@@ -1,105 +1,73 @@
-"""The Scheduler actor: which ready task gets a worker, and when.
+"""The Scheduler actor: which ready task gets a slot, who has to make room for it, and when.
 
-A task that is `Ready` goes to the pool of its host. A pool hands out slots: when one is free the task is
-assigned to a worker at once, otherwise it waits in the queue of the pool's policy. A worker that is
-`Idle` again takes the next. The queue lives here, so that the most urgent task is always the next, no
-matter which worker becomes free.
+A task that is `Ready` joins the queue of its pool. Who has the slots is decided (`Choose`) when nothing is in
+transit any more: then all that belongs to this instant is known, who has ended and who has come because of it.
+The decision is the policy's. What it means is carried out here:
 
-A running task that waits for something of ours lends its slot. It gets one back through the same queue,
-by its priority.
+* Whoever is taken from the queue while there is a slot gets it: a new task goes to a worker (`Assign`), one
+  that has begun goes on (`Resume`).
+* Whoever has to make room, or has had its turn, is in the queue again at once, and its worker is told to
+  `Preempt` it. The slot is passed on when the worker says `Preempted`: at once for a task in the loop or in a
+  host process, at its next checkpoint for one in a thread. If it is chosen again before that, it stays.
+* A worker that has ended a task says `Idle`.
 
-A pool that is `boundless` has room for every task. There is nothing to choose in it, so nobody reports to the
-scheduler when a task has ended there, and nothing is lent.
+A running task that waits for something of ours lends its slot (`Lend`). It gets one back through the same
+queue (`Reclaim`). A pool that is `boundless` has a slot for everybody, and takes no part in any of this.
+
+A task that needs resources asks for them when it is chosen; if it has to wait for them it leaves the queue,
+and comes back when it holds them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from actorsched._core.behaviour import Behaviour, Outbox, handles
-from actorsched._core.policies.priority import FixedPriority
+from actorsched._system.pools import Alarm, Choose, Place
 from actorsched.messages import (
-    Assign,
+    Chosen,
     Idle,
     Lend,
+    Preempt,
+    Preempted,
     PriorityChanged,
     Ready,
     Reclaim,
     Resume,
+    SetLimit,
+    SetPolicy,
     Submit,
+    Wish,
     Withdraw,
     Withdrawn,
 )
 
 if TYPE_CHECKING:
+    from actorsched._core.policies import SchedulingPolicy
+    from actorsched._system.locks import Locks
+    from actorsched._system.pools import Pool, Staff
     from actorsched._system.task import TaskActor
-
-
-class Choose(msgspec.Struct, frozen=True, eq=False):
-    """Scheduler to itself: somebody has to get the free slots of this pool."""
-
-    pool: Pool
-    last: bool
-
 
 _RESUME = Resume()
 _WITHDRAWN = Withdrawn()
-
-
-class Staff(Protocol):
-    """The workers of one pool: acting, behind two verbs."""
-
-    def assign(self, task: TaskActor, out: Outbox) -> bool:
-        """Have a worker run a task; False when none has room and none may be added."""
-        ...
-
-    def idle(self, worker: Behaviour) -> None:
-        """A worker has room again."""
-
-
-class Pool:
-    """The slots of one kind of host, and the tasks that wait for one.
-
-    Args:
-        name: The kind of host.
-        limit: How many tasks may run at once; None when only the workers limit it.
-        staff: Who runs them.
-        boundless: Whether there is room for every task.
-    """
-
-    def __init__(self, name: str, limit: int | None, staff: Staff, *, boundless: bool = False) -> None:
-        self.name = name
-        self.limit = limit
-        self.staff = staff
-        self.boundless = boundless
-        self.queue: FixedPriority[TaskActor] = FixedPriority()
-        self.running = 0
-        self.full = False
-        """Whether no worker was to be had, and none has become idle since."""
-        self.choosing = False
-        """Whether a slot has become free, and who gets it is to be decided in a moment."""
-
-    def __repr__(self) -> str:
-        return f"<pool {self.name!r}: {self.running} running, {len(self.queue)} ready>"
-
-    @property
-    def free(self) -> bool:
-        """Whether one more task may run, as far as the limit goes."""
-        return self.limit is None or self.running < self.limit
+_CHOSEN = Chosen()
+_QUEUED, _NEXT, _ON, _LEAVING, _LENT = Place.QUEUED, Place.NEXT, Place.ON, Place.LEAVING, Place.LENT
 
 
 class Scheduler(Behaviour):
     """The one scheduler of a runtime."""
 
     pools: dict[str, Pool]
-    lent: set[Behaviour] = set()
-    """Tasks that run, or want to go on running, without a slot."""
+    """By kind of host, and by tag."""
+    staffs: dict[str, Staff]
+    """The workers, by kind of host."""
+    locks: Locks | None = None
+    """Who holds which resource."""
 
     def __repr__(self) -> str:
         return f"<scheduler {list(self.pools.values())}>"
+
+    # --------------------------------------------------------------------------------- into the queue
 
     @handles(Submit)
     def _submit(self, message: Submit, out: Outbox) -> None:
@@ -114,127 +82,273 @@ class Scheduler(Behaviour):
 
     def ready(self, task: TaskActor, out: Outbox) -> None:
         """A task may run: the same as `Ready`, said at once where nothing else can be on the way."""
-        pool = self.pools[task.host]
-        if pool.boundless:
-            pool.staff.assign(task, out)
-        else:
-            task.admitted()
-            self._enlist(pool, task, out)
+        pool = task.pool
+        if not pool.boundless:
+            task.admitted(out)
+            return self._enlist(pool, task, out)
+        if not task.options.resources or self._holds_all(task, out):
+            self.staffs[task.host].assign(task, out)
+        return None
 
     def _enlist(self, pool: Pool, task: TaskActor, out: Outbox) -> None:
-        if pool.full or pool.queue or not pool.free or not self._assign(pool, task, out):
-            pool.queue.push(task, out.now)
-            if not pool.full and not pool.choosing:
-                self._dispatch(pool, out)
-
-    def _assign(self, pool: Pool, task: TaskActor, out: Outbox) -> bool:
-        if not pool.staff.assign(task, out):
-            pool.full = True
-            return False
-        pool.running += 1
-        return True
-
-    def _dispatch(self, pool: Pool, out: Outbox) -> None:
-        """Fill free slots from the queue."""
-        queue = pool.queue
-        while queue and pool.free:
-            task = queue.peek(out.now)
-            assert task is not None
-            if self.lent and task in self.lent:
-                self.lent.discard(task)
-                pool.running += 1
-                out.send((task, _RESUME))
-            elif not self._assign(pool, task, out):
-                return
-            queue.remove(task)
-
-    @handles(Idle)
-    def _idle(self, message: Idle, out: Outbox) -> None:
-        task: TaskActor = message.task  # type: ignore[assignment]
-        pool = self.pools[task.host]
-        if self.lent and task in self.lent:
-            self.lent.discard(task)
-            pool.queue.remove(task)
-        else:
-            pool.running -= 1
-        pool.staff.idle(message.worker)
-        pool.full = False
+        task.place = _QUEUED
+        pool.policy.push(task, out.now)
         self._choose_soon(pool, out)
 
-    def _choose_soon(self, pool: Pool, out: Outbox) -> None:
-        """Give the free slot away when all that follows from the end of a task is known.
-
-        Whoever waited for the task hears of it first, and is in the queue a message later: hence two steps.
-        """
-        if pool.queue and not pool.choosing:
-            pool.choosing = True
-            out.send((self, Choose(pool, last=False)))
-
-    @handles(Choose)
-    def _choose(self, message: Choose, out: Outbox) -> None:
-        pool = message.pool
-        if not message.last:
-            return out.send((self, Choose(pool, last=True)))
-        pool.choosing = False
-        self._dispatch(pool, out)
-
-    @handles(Withdraw)
-    def _withdraw(self, message: Withdraw, out: Outbox) -> None:
-        task: TaskActor = message.task  # type: ignore[assignment]
-        if self.pools[task.host].queue.remove(task):
-            out.send((task, _WITHDRAWN))
+    def _holds_all(self, task: TaskActor, out: Outbox) -> bool:
+        """Whether a task has the resources that it needs. One that has to wait for them will be ready again."""
+        assert self.locks is not None
+        return self.locks.hold_all(task, out)
 
     @handles(PriorityChanged)
     def _priority_changed(self, message: PriorityChanged, out: Outbox) -> None:
         task: TaskActor = message.task  # type: ignore[assignment]
-        if task.host in self.pools:
-            self.pools[task.host].queue.reprioritise(task, out.now)
+        if task.place is not None and task.place is not _LENT:
+            task.pool.policy.changed(task, out.now)
+            self._choose_soon(task.pool, out)
+
+    @handles(Withdraw)
+    def _withdraw(self, message: Withdraw, out: Outbox) -> None:
+        task: TaskActor = message.task  # type: ignore[assignment]
+        if task.worker is None and task.place is not None:
+            self._leave(task, out)
+            out.send((task, _WITHDRAWN))
+
+    # -------------------------------------------------------------------------------------- the choice
+
+    def _choose_soon(self, pool: Pool, out: Outbox) -> None:
+        if not pool.choosing:
+            pool.choosing = True
+            out.at_rest((self, pool.choose))
+
+    @handles(Choose)
+    def _choose(self, message: Choose, out: Outbox) -> None:
+        pool = message.pool
+        pool.choosing = False
+        self._pass_on_slots(pool, out)
+        self._decide(pool, out)
+        for task, asked in list(pool.leaving.items()):
+            if not asked:
+                pool.leaving[task] = True
+                assert task.worker is not None
+                out.send((task.worker, Preempt(task)))
+        if pool.wishing:
+            self._grant_wishes(pool, out)
+        self._set_alarm(pool, out)
+
+    def _decide(self, pool: Pool, out: Outbox) -> None:
+        """Ask the policy until it has nothing more to change."""
+        policy, now = pool.policy, out.now
+        for task in policy.expired(now):
+            policy.stopped(task, now)
+            policy.push(task, now)
+            self._begins_to_leave(pool, task)
+        while len(policy):
+            if pool.has_room:
+                task = policy.pop(now)  # type: ignore[assignment]  # it is not empty
+                self._place(pool, task, out)
+                continue
+            victim = policy.victim(now)
+            if victim is None:
+                return
+            policy.stopped(victim, now)
+            policy.put_back(victim, now)
+            self._begins_to_leave(pool, victim)
+
+    def _begins_to_leave(self, pool: Pool, task: TaskActor) -> None:
+        if task.place is _ON:
+            del pool.on[task]
+            pool.leaving[task] = False
+            task.place = _LEAVING
+        else:  # it has not come to its slot yet
+            pool.next.remove(task)
+            task.place = _QUEUED
+
+    def _place(self, pool: Pool, task: TaskActor, out: Outbox) -> None:
+        """A task was taken from the queue: it has a slot, or is next."""
+        if task.place is _LEAVING:
+            if pool.leaving.pop(task):
+                out.send((task, _RESUME))
+            pool.on[task] = None
+            task.place = _ON
+        elif not pool.has_slot:
+            pool.next.append(task)
+            task.place = _NEXT
+        elif not self._let_on(pool, task, out):
+            return
+        pool.policy.started(task, out.now)
+
+    def _let_on(self, pool: Pool, task: TaskActor, out: Outbox) -> bool:
+        """Give a task a slot that is free. Answers whether it has it; if not, it knows what to wait for."""
+        if task.worker is not None:
+            out.send((task, _RESUME))
+        elif task.options.resources and not self._holds_all(task, out):
+            task.place = None
+            return False
+        elif not self.staffs[task.host].assign(task, out):
+            pool.full = True
+            pool.policy.put_back(task, out.now)
+            task.place = _QUEUED
+            return False
+        pool.on[task] = None
+        task.place = _ON
+        return True
+
+    def _pass_on_slots(self, pool: Pool, out: Outbox) -> None:
+        """Those who were next get the slots that have been left."""
+        while pool.next and pool.has_slot:
+            task = pool.next.popleft()
+            if task.worker is None:
+                pool.policy.stopped(task, out.now)  # in case it does not get it after all
+                if self._let_on(pool, task, out):
+                    pool.policy.started(task, out.now)
+            else:
+                self._let_on(pool, task, out)
+
+    def _set_alarm(self, pool: Pool, out: Outbox) -> None:
+        """Choose again when the policy says so, whatever happens until then."""
+        when = pool.policy.alarm(out.now)
+        if when == pool.alarm_when:
+            return
+        if pool.alarm is not None:
+            pool.alarm.cancel()
+        pool.alarm_when = when
+        pool.alarm = None if when is None else out.later(max(0.0, when - out.now), self, Alarm(pool))
+
+    @handles(Alarm)
+    def _alarm(self, message: Alarm, out: Outbox) -> None:
+        pool = message.pool
+        pool.alarm = pool.alarm_when = None
+        self._choose_soon(pool, out)
+
+    # --------------------------------------------------------------------------- what the chosen wish
+
+    @handles(Wish)
+    def _wish(self, message: Wish, out: Outbox) -> None:
+        """A running task wants to hear whether it still is to run when this instant is over."""
+        task: TaskActor = message.task  # type: ignore[assignment]
+        pool = task.pool
+        if pool.boundless or task.place is _LENT:
+            return out.send((task, _CHOSEN))
+        pool.wishing[task] = None
+        self._choose_soon(pool, out)
+
+    def _grant_wishes(self, pool: Pool, out: Outbox) -> None:
+        chosen = [task for task in pool.wishing if task.place not in (_LEAVING, _QUEUED, _NEXT)]
+        for task in sorted(chosen, key=pool.policy.urgency):
+            del pool.wishing[task]
+            out.send((task, _CHOSEN))
+
+    # ------------------------------------------------------------------------------- out of their slots
+
+    @handles(Preempted)
+    def _preempted(self, message: Preempted, out: Outbox) -> None:
+        task: TaskActor = message.task  # type: ignore[assignment]
+        pool = task.pool
+        if task.place is _LEAVING:  # otherwise it was chosen again meanwhile, and has been told so
+            del pool.leaving[task]
+            task.place = _QUEUED
+            self._freed(pool, out)
+
+    @handles(Idle)
+    def _idle(self, message: Idle, out: Outbox) -> None:
+        task: TaskActor = message.task  # type: ignore[assignment]
+        self.staffs[task.host].idle(message.worker)
+        self._leave(task, out)
+
+    def _leave(self, task: TaskActor, out: Outbox) -> None:
+        """A task has ended, or one attempt of it, or it was withdrawn."""
+        pool = task.pool
+        self._out_of_place(pool, task, out)
+        task.place = None
+        pool.wishing.pop(task, None)
+        if pool.remembers and task.outcome is not None:
+            pool.policy.forget(task, out.now)
+        self._freed(pool, out)
+
+    def _out_of_place(self, pool: Pool, task: TaskActor, out: Outbox) -> None:
+        """Whatever slot, or place in the queue, a task has, it has it no more."""
+        place, policy = task.place, pool.policy
+        if place is _ON:
+            del pool.on[task]
+            policy.stopped(task, out.now)
+        elif place is _LEAVING:
+            del pool.leaving[task]
+            policy.remove(task)
+        elif place is _NEXT:
+            pool.next.remove(task)
+            policy.stopped(task, out.now)
+        elif place is _QUEUED:
+            policy.remove(task)
+
+    def _freed(self, pool: Pool, out: Outbox) -> None:
+        """A slot, or a worker, may be free."""
+        pool.full = False
+        if pool.next or len(pool.policy) or pool.alarm_when is not None:
+            self._choose_soon(pool, out)
+        for other in self.pools.values():
+            if other.full:
+                other.full = False
+                self._choose_soon(other, out)
+
+    def look_again(self, out: Outbox) -> None:
+        """There may be workers for those pools that found none."""
+        for pool in self.pools.values():
+            if pool.full:
+                pool.full = False
+                self._choose_soon(pool, out)
 
     # ---------------------------------------------------------------------------------- lending slots
 
     @handles(Lend)
     def _lend(self, message: Lend, out: Outbox) -> None:
         task: TaskActor = message.task  # type: ignore[assignment]
-        if task.worker is None:  # its attempt has ended meanwhile, and the slot is free
+        pool = task.pool
+        if task.worker is None or pool.boundless:  # its attempt has ended meanwhile, and the slot is free
             return
-        pool = self.pools[task.host]
-        if pool.boundless:
-            return
-        self.lent.add(task)
-        pool.running -= 1
-        if pool.queue and not pool.choosing:
-            self._dispatch(pool, out)
+        self._out_of_place(pool, task, out)
+        task.place = _LENT
+        self._freed(pool, out)
 
     @handles(Reclaim)
     def _reclaim(self, message: Reclaim, out: Outbox) -> None:
         task: TaskActor = message.task  # type: ignore[assignment]
-        pool = self.pools[task.host]
+        pool = task.pool
         if pool.boundless:
             return out.send((task, _RESUME))
-        if task not in self.lent:
+        if task.place is not _LENT:
             return
         if pool.limit is None:  # it has its worker; and those before it may be waiting for one
-            self.lent.discard(task)
-            pool.running += 1
-            return out.send((task, _RESUME))
-        pool.queue.push(task, out.now)
-        if not pool.choosing:
-            self._dispatch(pool, out)
+            pool.policy.started(task, out.now)
+            self._let_on(pool, task, out)
+        else:
+            self._enlist(pool, task, out)
 
+    # ------------------------------------------------------------------------------ another policy
 
-class ReusedWorkers:
-    """A staff without limits of its own: idle workers are used again, and made when there is none."""
+    @handles(SetPolicy)
+    def _set_policy(self, message: SetPolicy, out: Outbox) -> None:
+        for pool in self.pools.values():
+            if pool is message.pool or (message.pool is None and not pool.own_policy):
+                self._hand_over(pool, message.policy.fresh(), out)
+        if self.locks is not None and message.pool is None:
+            self.locks.order_by(message.policy, out)
 
-    def __init__(self, make: Callable[[], Behaviour]) -> None:
-        self._make = make
-        self._idle: list[Behaviour] = []
+    @handles(SetLimit)
+    def _set_limit(self, message: SetLimit, out: Outbox) -> None:
+        pool = message.pool
+        pool.limit = pool.processors = message.limit
+        self._choose_soon(pool, out)
 
-    def assign(self, task: TaskActor, out: Outbox) -> bool:
-        """Have an idle worker run a task, or a new one."""
-        out.send((self._idle.pop() if self._idle else self._make(), Assign(task)))
-        return True
-
-    def idle(self, worker: Behaviour) -> None:
-        """Keep it for the next task."""
-        if len(self._idle) < 64:
-            self._idle.append(worker)
+    def _hand_over(self, pool: Pool, policy: SchedulingPolicy[TaskActor], out: Outbox) -> None:
+        """The tasks of a pool get another policy. Who runs goes on, until that decides otherwise."""
+        waiting, now = pool.policy.drain(), out.now
+        pool.take_policy(policy)
+        for task in (*pool.on, *pool.next):
+            policy.started(task, now)
+        for task in waiting:
+            policy.push(task, now)
+        if pool.admits:
+            for task in (*pool.on, *pool.next, *waiting):
+                policy.admit(task, now, pool.processors)
+        self._choose_soon(pool, out)

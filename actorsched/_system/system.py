@@ -6,6 +6,7 @@ the function takes the arguments, whether the refs among them are of this runtim
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextvars import copy_context
@@ -13,6 +14,7 @@ from itertools import count
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, cast
 
+from actorsched._core.lock_table import LockTable
 from actorsched._core.mailbox import UserLane
 from actorsched._core.supervision import Supervision
 from actorsched._kernel.current import CURRENT
@@ -23,18 +25,22 @@ from actorsched._system.handlers import table_of
 from actorsched._system.host_staff import HostStaff
 from actorsched._system.loop_worker import LoopStaff
 from actorsched._system.placing import Habit, check_arguments, host_of
-from actorsched._system.scheduler import Pool, ReusedWorkers, Scheduler
+from actorsched._system.locks import Locks
+from actorsched._system.pools import Pool, ReusedWorkers
+from actorsched._system.scheduler import Scheduler
 from actorsched._system.supervisor import Supervisor
 from actorsched._system.task import REFS, TaskActor, function_name
 from actorsched._system.thread_worker import ThreadWorker
-from actorsched.exceptions import RuntimeClosed, shown
-from actorsched.messages import Cancel, ExitReason, Kill, Submit, Wait, Watch
-from actorsched.options import DEFAULT, Hosts, Mailbox, Priority, Supervise
+from actorsched._system.deadlines import times_of
+from actorsched.exceptions import NotAdmitted, RuntimeClosed, shown
+from actorsched.messages import Cancel, ExitReason, Kill, SetLimit, SetPolicy, Submit, Wait, Watch
+from actorsched.options import DEFAULT, Hosts, Mailbox, Priority, Supervise, usable_cpus
 
 if TYPE_CHECKING:
     from contextvars import Context
 
     from actorsched._core.behaviour import Behaviour
+    from actorsched._core.policies import SchedulingPolicy
     from actorsched._kernel.kernel import Kernel
     from actorsched._system.line import Line
     from actorsched._system.nursery import Nursery
@@ -44,6 +50,8 @@ if TYPE_CHECKING:
 _STARTING = Life.STARTING
 _RUNNING = Life.RUNNING
 _NORMAL = int(Priority.NORMAL)
+KINDS = ("loop", "thread", "process")
+"""The kinds of hosts, each with a pool of its own."""
 THREADS = 40
 """How many plain functions may run in threads at once: the same as anyio's default."""
 
@@ -54,8 +62,18 @@ _actor_numbers = count(1)
 class System:
     """The kernel of a runtime, its scheduler with the pools, and its registry of names."""
 
-    def __init__(self, kernel: Kernel, concurrency: int | None, hosts: Hosts, facade: Any) -> None:
+    def __init__(
+        self,
+        kernel: Kernel,
+        policy: SchedulingPolicy[TaskActor],
+        concurrency: int | None,
+        hosts: Hosts,
+        facade: Any,
+    ) -> None:
         self.kernel = kernel
+        kernel.outside = self._works_outside
+        self.policy: SchedulingPolicy[TaskActor] = policy
+        """What the pools have that have no policy of their own; each has its copy."""
         self.hosts = hosts
         self.facade = facade
         self.names: dict[str, ActorCell] = {}
@@ -65,14 +83,14 @@ class System:
         self.scopes: dict[Any, None] = {}
         """The scopes that are entered and not yet left, the runtime first."""
         self.threads: list[ThreadWorker] = []
-        self.pools: dict[str, Pool] = {}
-        self.scheduler: Scheduler = Scheduler(pools=self.pools)
         self.staff: HostStaff = HostStaff(self)
-        boundless = concurrency is None
-        in_loop = LoopStaff(kernel, None if boundless else self.scheduler)
-        self.pools["loop"] = Pool("loop", concurrency, in_loop, boundless=boundless)
-        self.pools["thread"] = Pool("thread", THREADS, ReusedWorkers(self._thread_worker))
-        self.pools["process"] = Pool("process", None, self.staff)
+        self.pools: dict[str, Pool] = self._own_pools(concurrency)
+        self.scheduler: Scheduler = Scheduler(pools=self.pools, staffs={})
+        self.scheduler.staffs["loop"] = LoopStaff(kernel, self.scheduler)
+        self.scheduler.staffs["thread"] = ReusedWorkers(self._thread_worker)
+        self.scheduler.staffs["process"] = self.staff
+        self.locks: Locks = Locks(kernel=kernel, table=LockTable(policy.urgency))
+        self.scheduler.locks = self.locks
         self.learn_refs: Callable[[System], None] = _learn_nothing
         """Called before the first host starts: sets `verbs` and `ref_of`, from the layer that knows refs."""
         self.verbs: Mapping[str, Callable[..., Any]] = {}
@@ -85,6 +103,53 @@ class System:
 
     def __repr__(self) -> str:
         return f"<system: {self.kernel!r}, {self.scheduler!r}>"
+
+    def _own_pools(self, concurrency: int | None) -> dict[str, Pool]:
+        """One pool for each kind of host."""
+        fresh = self.policy.fresh
+        return {
+            "loop": Pool("loop", concurrency, fresh(), boundless=concurrency is None),
+            "thread": Pool("thread", THREADS, fresh(), processors=usable_cpus()),
+            "process": Pool("process", None, fresh(), processors=self.hosts.max),
+        }
+
+    def tag_pool(
+        self, name: str, workers: int | None, policy: SchedulingPolicy[TaskActor] | None
+    ) -> None:
+        """Make a pool for the tasks of one tag, or change the limit or the policy of a pool that exists."""
+        pool = self.pools.get(name)
+        if pool is None:
+            pool = self.pools[name] = Pool(
+                name, workers, (policy or self.policy).fresh(), processors=workers or usable_cpus()
+            )
+            pool.own_policy = policy is not None
+            return
+        if workers is not None:
+            self.kernel.post(self.scheduler, SetLimit(pool, workers))
+        if policy is not None:
+            pool.own_policy = True
+            self.kernel.post(self.scheduler, SetPolicy(policy, pool))
+
+    def pool_of(self, host: str, options: TaskOptions) -> Pool:
+        """Whose slots a task needs.
+
+        Raises:
+            ValueError: There is no such pool.
+        """
+        if options.tag is None:
+            return self.pools[host]
+        pool = self.pools.get(options.tag)
+        if pool is None or options.tag in KINDS:
+            known = ", ".join(repr(name) for name in self.pools if name not in KINDS) or "none"
+            raise ValueError(
+                f"tag={options.tag!r} is the name of no pool; there are: {known}; "
+                f"make one with Runtime(pools={{{options.tag!r}: 2}}) or rt.pool({options.tag!r}, workers=2)"
+            )
+        return pool
+
+    def _works_outside(self) -> bool:
+        """Whether a thread or a host process has work of ours."""
+        return any(worker.at_work for worker in self.threads) or self.staff.at_work
 
     def _thread_worker(self) -> ThreadWorker:
         worker = ThreadWorker(kernel=self.kernel, scheduler=self.scheduler, number=len(self.threads) + 1)
@@ -150,6 +215,7 @@ class System:
         if host is None:
             host = host_of(function, options)
             check_arguments(function, args, kwargs)
+        pool = self.pools[host] if options is DEFAULT else self._checked(function, host, options)
         refs = [value for value in args if type(value) in REFS] if args else []
         if kwargs:
             refs += [value for value in kwargs.values() if type(value) in REFS]
@@ -166,12 +232,15 @@ class System:
             options,
             copy_context() if context is None else context.copy(),
             host,
+            pool,
             options.priority,
             upstream,
             bool(refs),
             kernel=self.kernel,
             scheduler=self.scheduler,
         )
+        if options is not DEFAULT:
+            self._admit(task, pool)
         if host == "process" and upstream is None:
             task.packed = self.staff.pack(task)
         nursery.live[task] = None
@@ -179,6 +248,49 @@ class System:
         if nursery.cancelling:
             self.kernel.post(task, Cancel("everything in its scope is cancelled"))
         return task
+
+    def _checked(self, function: Callable[..., Any], host: str, options: TaskOptions) -> Pool:
+        """The pool of a task, if all that it asks for exists.
+
+        Raises:
+            ValueError: A pool or a resource does not exist.
+        """
+        for name in options.resources:
+            if name not in self.locks.resources:
+                known = ", ".join(map(repr, self.locks.resources)) or "none"
+                raise ValueError(
+                    f"resources={shown(set(options.resources))} of task "
+                    f"{options.name or function_name(function)!r} names {name!r}, which was never declared; "
+                    f"there are: {known}; declare it with rt.resource({name!r})"
+                )
+        return self.pools[host] if options.tag is None else self.pool_of(host, options)
+
+    def _admit(self, task: TaskActor, pool: Pool) -> None:
+        """Note when a new task has to be started and done, and whether that is possible.
+
+        Raises:
+            ValueError: Its deadline is past.
+            NotAdmitted: With it, not everything that was admitted could be done in time.
+        """
+        options, now = task.options, self.kernel.now
+        if options.deadline is not None or options.max_latency is not None:
+            task.times = times_of(options, now)
+            task.due = task.times.due
+            task.times.watch(task, self.kernel)
+        if not pool.admits:
+            return
+        why = pool.policy.admit(task, now, pool.processors)
+        if why is None:
+            return
+        if getattr(pool.policy, "admission", "off") == "warn":
+            return self.kernel.report(logging.WARNING, f"task {task.name!r} may be late: {why}")
+        if task.times is not None:
+            task.times.forget()
+        raise NotAdmitted(
+            f"task {task.name!r} was not admitted to pool {pool.name!r}: {why}; give it less to do, a later "
+            'deadline or a higher priority, or use admission="warn"',
+            task=task.name,
+        )
 
     def check_task(
         self, nursery: Nursery, function: Callable[..., Any], args: tuple[Any, ...], options: TaskOptions
@@ -188,7 +300,7 @@ class System:
         Prepared tasks among the arguments may not have been submitted yet.
         """
         self.check_open(f"task {options.name or function_name(function)!r}", nursery)
-        host_of(function, options)
+        self._checked(function, host_of(function, options), options)
         check_arguments(function, args, options.kwargs)
         needs: tuple[Any, ...] = (*args, *options.kwargs.values(), *options.after)
         for value in needs:

@@ -17,26 +17,37 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import Context
+from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from actorsched._core.behaviour import Behaviour, Outbox, Reply, Timer, handles
 from actorsched._core.retrying import Again, after_crash, after_failure
-from actorsched._system.waiting import Waiter, pass_probe
-from actorsched.exceptions import DependencyFailed, TaskCancelled, TaskTimeout
+from actorsched._system.urgent import Urgent
+from actorsched._system.waiting import Waiter, is_closed, pass_probe, tell_of_deadlock
+from actorsched._system.whereabouts import line_of
+from actorsched.exceptions import DeadlineMissed, DependencyFailed, TaskCancelled, TaskTimeout
 from actorsched.messages import (
+    Acquire,
     AttemptExpired,
     Await,
     Cancel,
+    Chosen,
+    DeadlinePassed,
     Finished,
     Forget,
     GivenBack,
+    Granted,
     Hurry,
     Interrupt,
+    LatencyPassed,
     Outcome,
+    Preempted,
     PriorityChanged,
     Probe,
     Ready,
+    Refused,
     Report,
+    Resume,
     Retry,
     SetPriority,
     Settled,
@@ -44,14 +55,19 @@ from actorsched.messages import (
     Underway,
     Unwatch,
     Watch,
+    Wish,
     Withdraw,
     Withdrawn,
 )
 from actorsched.status import TaskStatus
 
 if TYPE_CHECKING:
+    from actorsched._core.lock_table import Request
+    from actorsched._system.deadlines import Times
     from actorsched._system.line import Line
+    from actorsched._system.locks import Locks
     from actorsched._system.nursery import Nursery
+    from actorsched._system.pools import Place, Pool
     from actorsched.options import TaskOptions
 
 _NOTHING: dict[str, Any] = {}
@@ -68,7 +84,7 @@ _COMPLETED = TaskStatus.COMPLETED
 _RETURNED: Outcome[Any] = Outcome(_COMPLETED)
 
 
-class TaskActor(Waiter, eq=False):
+class TaskActor(Urgent, eq=False):
     """One task."""
 
     settles: ClassVar[bool] = True
@@ -82,6 +98,7 @@ class TaskActor(Waiter, eq=False):
     options: TaskOptions
     context: Context | None
     host: str
+    pool: Pool
     rank: int
     """The effective priority."""
     upstream: list[TaskActor] | None = None
@@ -105,11 +122,25 @@ class TaskActor(Waiter, eq=False):
     answers: dict[Reply, None] | None = None
     label: str | None = None
     """What is left of its function's name when the function is let go of."""
-    stopping: TaskCancelled | TaskTimeout | None = None
+    stopping: TaskCancelled | TaskTimeout | DeadlineMissed | None = None
     """Why the present attempt was told to stop."""
     timer: Timer | None = None
     packed: Any = None
     """Function and arguments in the form in which they travel to a host process, once they are."""
+    place: Place | None = None
+    """Where it stands towards the slots of its pool; the scheduler's."""
+    paused: bool = False
+    """Whether its worker has stopped it in favour of another."""
+    base: int | None = None
+    """Its own priority, where that was changed."""
+    times: Times | None = None
+    """When it has to be started and done."""
+    request: Request[TaskActor] | None = None
+    """The resources that it was submitted with; the locks'."""
+    acquires: list[Acquire] | None = None
+    """What its code wants to take as soon as it is chosen again."""
+    locking: bool = False
+    """Whether it may hold resources, or wait for some."""
 
     @property
     def name(self) -> str:
@@ -120,6 +151,31 @@ class TaskActor(Waiter, eq=False):
     def id(self) -> str:
         """Its name, for programs: unique in the process."""
         return f"task-{self.number}"
+
+    @property
+    def own_rank(self) -> int:
+        """Its priority without what it inherits."""
+        return self.options.priority if self.base is None else self.base
+
+    @property
+    def own_due(self) -> float:
+        """Its deadline without what it inherits."""
+        return inf if self.times is None else self.times.due
+
+    @property
+    def preemptible(self) -> bool:
+        """Whether it may be taken off its worker before it has ended."""
+        return self.options.preemptible
+
+    @property
+    def cost(self) -> float | None:
+        """The processor time that it is expected to take, in seconds."""
+        return self.options.cost
+
+    @property
+    def period(self) -> float | None:
+        """The time between two of its kind, in seconds."""
+        return self.options.period
 
     @property
     def at_work(self) -> bool:
@@ -145,8 +201,12 @@ class TaskActor(Waiter, eq=False):
         """The scheduler admits it: it sees to its dependencies."""
         assert self.upstream is not None
         self.status = _WAITING
+        if out.watched:
+            out.tell("waiting", self)
         missing = 0
         for upstream in self.upstream:
+            if upstream.rank < self.rank or self.due < upstream.due:
+                upstream.urged_by(self, out)
             waiters = upstream.waiters
             if waiters is None or upstream.waits is not None or upstream.outcome is not None:
                 missing += upstream.expected_by(self, out)
@@ -205,15 +265,27 @@ class TaskActor(Waiter, eq=False):
         failure.__cause__ = error
         self._fail(failure, out)
 
-    def admitted(self) -> None:
-        """The scheduler has put it into the queue at once: it has no dependencies."""
+    def admitted(self, out: Outbox) -> None:
+        """The scheduler has put it into the queue."""
         self.status = _READY
+        if out.watched:
+            out.tell("ready", self)
 
     def _become_ready(self, out: Outbox) -> None:
         self.status = _READY
         self.upstream = None
         assert self.scheduler is not None
         out.send((self.scheduler, Ready(self)))
+
+    def blocked(self, out: Outbox) -> None:
+        """It was about to start, and has to wait for the resources that it was submitted with."""
+        self.status = TaskStatus.BLOCKED
+        self.locking = True
+
+    @handles(Granted)
+    def _granted(self, message: Granted, out: Outbox) -> None:
+        if self.status is TaskStatus.BLOCKED and self.outcome is None:
+            self._become_ready(out)
 
     def arguments(self) -> tuple[Sequence[Any], dict[str, Any]]:
         """What to call the function with: results stand where upstream tasks stood."""
@@ -231,6 +303,12 @@ class TaskActor(Waiter, eq=False):
         self.status = _RUNNING
         self.attempt += 1
         self.worker = worker
+        if out.watched:
+            out.tell("started", self)
+        if self.times is not None:
+            self.times.started(out)
+        if self.request is not None:
+            self.locking = True
         if self.stopping is not None:  # cancelled while the worker was being told
             out.send((worker, Interrupt(self, self.stopping)))
 
@@ -267,11 +345,16 @@ class TaskActor(Waiter, eq=False):
         if self.waits is not None:
             self.waits.abandon(self, out)
             self.waits = None
+        self.paused = False
+        if self.locking:
+            self._unlock(out)
         if self.outcome is not None:
             return
         error, stopping = message.error, self.stopping
         if stopping is not None:
             self.stopping = None
+            if isinstance(stopping, DeadlineMissed):
+                return self._settle(self.times.missed(self, error, stopping), out)  # type: ignore[union-attr]
         if error is None:
             value = message.value
             return self._settle(_RETURNED if value is None else Outcome(_COMPLETED, value), out)
@@ -290,9 +373,12 @@ class TaskActor(Waiter, eq=False):
         if self.outcome is not None:
             return
         self.attempt -= 1
+        self.paused = False
+        if self.locking:
+            self._unlock(out)
         stopping, self.stopping = self.stopping, None
-        if isinstance(stopping, TaskCancelled):
-            self._settle(Outcome(TaskStatus.CANCELLED, error=stopping), out)
+        if isinstance(stopping, (TaskCancelled, DeadlineMissed)):
+            self._settle(_stopped(stopping), out)
         else:
             self._become_ready(out)
 
@@ -316,6 +402,8 @@ class TaskActor(Waiter, eq=False):
         if not decision.delay:
             return self._become_ready(out)
         self.status = TaskStatus.RETRYING
+        if out.watched:
+            out.tell("retrying", self)
         self.timer = out.later(decision.delay, self, RETRY)
 
     @handles(Retry)
@@ -329,6 +417,87 @@ class TaskActor(Waiter, eq=False):
         if self.outcome is None:
             self.progress = (message.fraction, message.message)
 
+    @handles(Preempted)
+    def _preempted(self, message: Preempted, out: Outbox) -> None:
+        if self.worker is None:
+            return
+        self.paused = True
+        self.status = TaskStatus.PREEMPTED
+        if out.watched:
+            out.tell("preempted", self)
+        assert self.scheduler is not None
+        out.send((self.scheduler, message))
+
+    @handles(Resume)
+    def _slot_again(self, message: Resume, out: Outbox) -> None:
+        if self.worker is None:
+            return
+        self.paused = False
+        out.send((self.worker, message))
+        if self.waits is not None:
+            self.waits.resumed(self, out)
+        self.waits_changed()
+        if out.watched:
+            out.tell("resumed", self)
+
+    # ------------------------------------------------------------------------------------- resources
+
+    @handles(Acquire)
+    def _acquire(self, message: Acquire, out: Outbox) -> None:
+        """Its code wants some resource. It gets it if it still runs when this instant is over."""
+        self.locking = True
+        assert self.scheduler is not None
+        if self.acquires is None:
+            self.acquires = []
+        self.acquires.append(message)
+        out.send((self.scheduler, Wish(self)))
+
+    @handles(Chosen)
+    def _chosen(self, message: Chosen, out: Outbox) -> None:
+        acquires, self.acquires = self.acquires, None
+        for acquire in acquires or ():
+            out.send((self.locks, acquire))
+
+    @property
+    def locks(self) -> Locks:
+        """The resources of its runtime."""
+        return self.scheduler.locks  # type: ignore[union-attr]
+
+    def _unlock(self, out: Outbox) -> None:
+        """Nothing of it holds any resource, or waits for one."""
+        self.locking = False
+        self.acquires = None
+        self.locks.ended(self, out)
+
+    def tells_of_wait(self, target: Waiter) -> str:
+        """What it holds, what it waits for, and where: one sentence of an error about a deadlock."""
+        held = ", ".join(self.locks.table.held_by(self)) or "nothing"
+        where = getattr(target, "where", None) or line_of(self.worker)
+        at = f" at {where}" if where else " as it starts" if self.worker is None else ""
+        what = f"resource {target.name}" if target.locks_wait else repr(target.name)
+        return f"task {self.name!r} (priority {self.own_rank}) holds {held} and waits for {what}{at}"
+
+    # ------------------------------------------------------------------------------------- deadlines
+
+    @handles(LatencyPassed)
+    def _latency_passed(self, message: LatencyPassed, out: Outbox) -> None:
+        if self.times is not None and self.outcome is None:
+            self.times.alert(self, out)
+
+    @handles(DeadlinePassed)
+    def _deadline_passed(self, message: DeadlinePassed, out: Outbox) -> None:
+        if self.outcome is not None or self.times is None:
+            return
+        if out.watched:
+            out.tell("deadline_missed", self, deadline=self.times.due, final=False)
+        if not self.options.hard or isinstance(self.stopping, TaskCancelled):
+            return
+        missed = self.times.error(self, out.now)
+        if self.worker is None and self.status is not _READY:
+            self._settle(_stopped(missed), out)
+        else:
+            self._stop(missed, out)
+
     # ---------------------------------------------------------------------------------- cancellation
 
     @handles(Cancel)
@@ -339,7 +508,7 @@ class TaskActor(Waiter, eq=False):
             return self._settle_cancelled(message.reason, out)
         self._stop(self._cancellation(message.reason), out)
 
-    def _stop(self, reason: TaskCancelled | TaskTimeout, out: Outbox) -> None:
+    def _stop(self, reason: TaskCancelled | TaskTimeout | DeadlineMissed, out: Outbox) -> None:
         """Have its worker stop it, or take it out of the queue."""
         self.stopping = reason
         if self.worker is None:
@@ -358,8 +527,8 @@ class TaskActor(Waiter, eq=False):
 
     @handles(Withdrawn)
     def _withdrawn(self, message: Withdrawn, out: Outbox) -> None:
-        if self.outcome is None and isinstance(self.stopping, TaskCancelled):
-            self._settle(Outcome(TaskStatus.CANCELLED, error=self.stopping), out)
+        if self.outcome is None and isinstance(self.stopping, (TaskCancelled, DeadlineMissed)):
+            self._settle(_stopped(self.stopping), out)
 
     def _settle_cancelled(self, reason: str | None, out: Outbox) -> None:
         self._settle(Outcome(TaskStatus.CANCELLED, error=self._cancellation(reason)), out)
@@ -374,10 +543,18 @@ class TaskActor(Waiter, eq=False):
         self._settle(Outcome(TaskStatus.FAILED, error=error, origin=error.__traceback__), out)
 
     def _settle(self, outcome: Outcome[Any], out: Outbox) -> None:
+        if self.times is not None:
+            outcome = self.times.over(self, outcome, out)
         self.outcome = outcome
         self.status = outcome.status
         if self.timer is not None:
             self._clear_timer()
+        if self.locking:
+            self._unlock(out)
+        if self.pool.remembers and self.place is None:
+            self.pool.policy.forget(self, out.now)
+        if out.watched:
+            out.tell(outcome.status.value, self, final=True)  # type: ignore[arg-type]  # a final status
         if outcome.error is None:
             self.owner.completed(self, out)
         else:
@@ -405,6 +582,7 @@ class TaskActor(Waiter, eq=False):
             self.kwargs, self.options = _NOTHING, self.options.replace(kwargs=_NOTHING)
         if self.packed is not None:
             self.packed = None
+        self.lenders = None
 
     def _forget_upstream(self, out: Outbox) -> None:
         upstreams, self.upstream, self.missing = self.upstream, None, 0
@@ -470,6 +648,8 @@ class TaskActor(Waiter, eq=False):
     def _forget(self, message: Forget, out: Outbox) -> None:
         if self.waiters is not None:
             self.waiters.pop(message.waiter, None)
+        if self.lenders is not None:
+            self.lost(message.waiter, out)
 
     @handles(Watch)
     def _watch(self, message: Watch, out: Outbox) -> None:
@@ -487,20 +667,49 @@ class TaskActor(Waiter, eq=False):
     # ------------------------------------------------------------------------- waiting of its own code
 
     def waits_changed(self) -> None:
-        """While its code waits it is WAITING, and READY when that only waits for its slot."""
-        waits = self.waits
-        if waits is None or self.worker is None:
+        """While its code waits it is WAITING or BLOCKED, and READY when that only waits for its slot."""
+        waits, before = self.waits, self.status
+        if self.worker is None:
             return
-        if waits and not self.hurried:
-            self.status = TaskStatus.WAITING
+        if waits is not None and waits and not self.hurried:
+            locked = any(target.locks_wait for target in waits.targets())
+            self.status = TaskStatus.BLOCKED if locked else _WAITING
+        elif self.paused:
+            self.status = TaskStatus.PREEMPTED
         else:
-            self.status = _READY if waits.resuming else _RUNNING
+            self.status = _READY if waits is not None and waits.resuming else _RUNNING
+        if self.kernel.watched and self.status is not before and self.status in (_WAITING, _READY):
+            self.kernel.tell(self.status.value, self)  # type: ignore[arg-type]  # one of the two
+
+    def awaits(self) -> Iterable[Waiter]:
+        """What it waits for: upstream tasks, the resources that it needs to start, what its code waits for."""
+        targets = list(super().awaits()) + list(self.upstream or ())
+        if self.request is not None and self.request.waits:
+            targets.append(self.locks.waits[self.request])
+        return targets
+
+    def urgency_changed(self, out: Outbox) -> None:
+        """The scheduler has to know."""
+        if self.outcome is None:
+            assert self.scheduler is not None
+            out.send((self.scheduler, PriorityChanged(self)))
+
+    @handles(Refused)
+    def _must_give_way(self, message: Refused, out: Outbox) -> None:
+        if self.worker is not None:
+            self._refused(message, out)
+        elif self.outcome is None and is_closed(message.circle):
+            if out.watched:
+                tell_of_deadlock(message.circle, self, out)
+            self._fail(message.error, out)
 
     @handles(Probe)
     def _pass_probe(self, message: Probe, out: Outbox) -> None:
         if self.waits is not None:
             self.waits.pass_on(self, message, out)
             self.waits_changed()
+        if self.request is not None and self.request.waits:
+            pass_probe(self, self.locks.waits[self.request], message, out)
         for upstream in self.upstream or ():
             error = pass_probe(self, upstream, message, out)
             if error is not None:  # it could never start
@@ -509,9 +718,14 @@ class TaskActor(Waiter, eq=False):
     @handles(SetPriority)
     def _set_priority(self, message: SetPriority, out: Outbox) -> None:
         if self.outcome is None:
-            self.rank = message.priority
-            assert self.scheduler is not None
-            out.send((self.scheduler, PriorityChanged(self)))
+            self.base = message.priority
+            self.reconsider(out)
+
+
+def _stopped(reason: TaskCancelled | DeadlineMissed) -> Outcome[Any]:
+    """How a task ends that was told to stop for good."""
+    late = isinstance(reason, DeadlineMissed)
+    return Outcome(TaskStatus.DEADLINE_MISSED if late else TaskStatus.CANCELLED, error=reason)
 
 
 def function_name(function: Callable[..., Any] | None) -> str:

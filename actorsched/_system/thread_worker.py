@@ -54,6 +54,8 @@ class ThreadRun(msgspec.Struct, eq=False):
     stop: BaseException | None = None
     """Why it was told to stop. Written by the loop, read by the thread."""
     deferred: Deferred | None = None
+    paused: bool = False
+    """Whether it waits at a checkpoint, being preempted."""
     unwinding: bool = False
     """Whether the function is over, and only what it deferred still runs: no cancellation reaches that."""
 
@@ -130,6 +132,11 @@ class ThreadWorker(Behaviour):
 
     def __repr__(self) -> str:
         return f"<thread worker {self.number} with {self.run!r}>"
+
+    @property
+    def at_work(self) -> bool:
+        """Whether its thread has something to do."""
+        return self.run is not None and not self.run.paused
 
     @handles(Assign)
     def _assign(self, message: Assign, out: Outbox) -> None:

@@ -23,7 +23,7 @@ at its other end, where it leads home.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
@@ -46,9 +46,10 @@ from actorsched.messages import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from actorsched._kernel.kernel import Kernel
+    from actorsched._system.urgent import Urgent
 
 
 class Waiter(Behaviour, eq=False, kw_only=True):
@@ -62,6 +63,10 @@ class Waiter(Behaviour, eq=False, kw_only=True):
 
     settles: ClassVar[bool] = False
     """Whether it tells `Settled` to those who `Await` it."""
+    inherits: ClassVar[bool] = False
+    """Whether it has an urgency that it lends, and inherits."""
+    locks_wait: ClassVar[bool] = False
+    """Whether it stands for a wait for resources."""
 
     @property
     @abstractmethod
@@ -85,6 +90,13 @@ class Waiter(Behaviour, eq=False, kw_only=True):
 
     def waits_changed(self) -> None:
         """It began to wait, or waits no longer."""
+
+    def awaits(self) -> Iterable[Waiter]:
+        """Those that it waits for now."""
+        return () if self.waits is None else self.waits.targets()
+
+    def urged_by(self, waiter: Urgent, out: Outbox) -> None:
+        """Somebody waits for it who may be more urgent than before, or less. Not everybody inherits."""
 
     @handles(Wait)
     def _wait(self, message: Wait, out: Outbox) -> None:
@@ -114,6 +126,10 @@ class Waiter(Behaviour, eq=False, kw_only=True):
 
     @handles(Refused)
     def _refused(self, message: Refused, out: Outbox) -> None:
+        if not is_closed(message.circle):  # it was broken elsewhere meanwhile
+            return
+        if message.circle and out.watched:
+            tell_of_deadlock(message.circle, self, out)
         if self.waits is not None:
             self.waits.refuse(self, message.target, message.answer, message.error, out)
             self.waits_changed()
@@ -145,6 +161,10 @@ class Aside(Waiter, kw_only=True):
 
     def __repr__(self) -> str:
         return f"<{self.title}>"
+
+    def awaits(self) -> Iterable[Waiter]:
+        """All of the others."""
+        return self.others()
 
     @handles(Probe)
     def _probe(self, message: Probe, out: Outbox) -> None:
@@ -180,6 +200,10 @@ class Waits:
         """Whether the code only waits for its slot."""
         return bool(self._resuming)
 
+    def targets(self) -> list[Waiter]:
+        """What is waited for now."""
+        return list(self._open)
+
     # -------------------------------------------------------------------------- their begin and their end
 
     def begin(self, owner: Waiter, wait: Wait, out: Outbox) -> None:
@@ -196,6 +220,8 @@ class Waits:
             self._open[target] = {wait.answer: wait.certain}
             if target.settles:
                 out.send((target, Await(owner, probed)))
+            if owner.inherits:
+                target.urged_by(owner, out)  # type: ignore[arg-type]  # who inherits, lends
         else:
             answers[wait.answer] = wait.certain
         if probed:
@@ -220,10 +246,20 @@ class Waits:
             self._go_on(owner, answer, out)
         return answers is not None
 
-    def refuse(self, owner: Waiter, target: Waiter, answer: Reply, error: BaseException, out: Outbox) -> None:
-        """This wait closes a circle: it ends with an error, and what is told next is that it has ended."""
-        if self._close(owner, target, answer, out):
-            out.reply(answer, Failure(error))
+    def refuse(
+        self, owner: Waiter, target: Waiter, answer: Reply | None, error: BaseException, out: Outbox
+    ) -> None:
+        """A wait in a circle ends with an error, and what is told next is that it has ended.
+
+        Without an answer given, all waits for this target end.
+        """
+        for refused in list(self._open.get(target, ())) if answer is None else [answer]:
+            if self._close(owner, target, refused, out):
+                out.reply(refused, Failure(error))
+
+    def must(self, target: Waiter) -> bool:
+        """Whether a wait for this target cannot be given up."""
+        return any(self._open.get(target, {}).values())
 
     def _close(self, owner: Waiter, target: Waiter, answer: Reply, out: Outbox) -> bool:
         answers = self._open.get(target)
@@ -310,7 +346,10 @@ def pass_probe(owner: Waiter, target: Waiter, probe: Probe, out: Outbox) -> Dead
     """Send a probe on along one edge. Answers with the error, where it is this edge that has to give way."""
     way = Step(owner, probe.way)
     if target is probe.initiator:
-        error = _circle(_members(way))
+        members = _members(way)
+        if any(member.locks_wait for member in members):
+            return _break_somewhere(members, out)
+        error = _circle(members)
         if probe.certain:
             return error
         out.send((target, Refused(probe.target, probe.answer, error)))
@@ -318,6 +357,39 @@ def pass_probe(owner: Waiter, target: Waiter, probe: Probe, out: Outbox) -> Dead
         probe.seen.add(target)
         out.send((target, Probe(probe.initiator, probe.target, probe.answer, probe.certain, way, probe.seen)))
     return None
+
+
+def is_closed(circle: Sequence[Waiter]) -> bool:
+    """Whether everybody in a circle still waits for the next one."""
+    return all(after in list(one.awaits()) for one, after in _pairs(circle))
+
+
+def tell_of_deadlock(circle: Sequence[Waiter], victim: Waiter, out: Outbox) -> None:
+    """Tell those who listen: who closed the circle, the others along what they wait for, and who gives way."""
+    out.tell("deadlock", circle[0], circle=_tasks(circle), victim=victim.name)
+
+
+def _pairs(circle: Sequence[Waiter]) -> list[tuple[Waiter, Waiter]]:
+    return [(one, circle[(index + 1) % len(circle)]) for index, one in enumerate(circle)]
+
+
+def _tasks(circle: Sequence[Waiter]) -> list[str]:
+    return [member.name for member in circle if not member.locks_wait]
+
+
+def _break_somewhere(circle: list[Waiter], out: Outbox) -> None:
+    """A circle leads through resources: the task of the lowest own priority gives way, then the youngest."""
+    waits: list[tuple[Any, Waiter]] = [pair for pair in _pairs(circle) if pair[0].settles]
+    able = [(one, after) for one, after in waits if one.waits is None or not one.waits.must(after)]
+    victim, target = min(able or waits, key=lambda wait: (wait[0].own_rank, -wait[0].number))
+    told = "; ".join(one.tells_of_wait(after) for one, after in waits)
+    error = DeadlockError(
+        f"waiting would never end: {told}; task {victim.name!r} has to give way, having the lowest priority "
+        "or being the youngest: let go of what it holds, and try again; always acquiring resources in the "
+        "same order, or all together, avoids this",
+        circle=_tasks(circle),
+    )
+    out.send((victim, Refused(target, None, error, circle)))
 
 
 def _members(way: Step | None) -> list[Waiter]:

@@ -20,8 +20,6 @@ from actorsched.simulate.taskset import Acquire, Job, Params, Release, Run, Task
 from actorsched.testing import VirtualClock, compute
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from actorsched.events import Event
     from actorsched.policies import SchedulingPolicy
     from actorsched.task import TaskRef
@@ -47,7 +45,7 @@ async def played(taskset: TaskSet, policy: SchedulingPolicy[Any] | None = None) 
     ) as rt:
         for resource in taskset.resources:
             rt.resource(resource.name, resource.capacity, inherit=taskset.inherits)
-        stop_listening = rt.subscribe(tuple(_NOTES), lambda event: _NOTES[event.kind](recorder, event))
+        stop_listening = rt.subscribe(None, Listener(recorder).hear)
         refs = await _submitted(rt, taskset)
         if taskset.params.until is None:
             for ref in refs:
@@ -130,24 +128,42 @@ def _given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _on(recorder: Recorder, event: Event) -> None:
-    recorder.on(event.time, event.name)
+class Listener:
+    """Takes down what the runtime tells."""
 
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._running: set[str] = set()
 
-def _off(recorder: Recorder, event: Event) -> None:
-    recorder.off(event.time, event.name)
+    def hear(self, event: Event) -> None:
+        """Something has happened."""
+        recorder, time, job, details = self._recorder, event.time, event.name, event.details
+        match event.kind:
+            case "started" | "resumed":
+                self._running.add(job)
+                recorder.on(time, job)
+            case "completed":
+                self._running.discard(job)
+                recorder.finished(time, job)
+            case "acquired":
+                recorder.acquire(time, job, details["resource"])
+            case "handed_over":
+                recorder.handoff(time, job, details["resource"])
+            case "released":
+                recorder.release(time, job, details["resource"])
+            case "deadlock":
+                recorder.deadlock(time, details["circle"], details["victim"])
+            case "blocked":
+                recorder.block(time, job, details["resource"], details["holder"])
+                self._off(time, job)
+            case "preempted" | "waiting" | "failed" | "cancelled":
+                self._off(time, job)
+            case "deadline_missed" if details["final"]:
+                self._off(time, job)
+            case _:
+                pass
 
-
-_NOTES: dict[Any, Callable[[Recorder, Event], None]] = {
-    "started": _on,
-    "resumed": _on,
-    "preempted": _off,
-    "waiting": _off,
-    "completed": lambda recorder, event: recorder.finished(event.time, event.name),
-    "acquired": lambda recorder, event: recorder.acquire(event.time, event.name, event.details["resource"]),
-    "handed_over": lambda recorder, event: recorder.handoff(
-        event.time, event.name, event.details["resource"]
-    ),
-    "released": lambda recorder, event: recorder.release(event.time, event.name, event.details["resource"]),
-}
-"""What is taken down of each kind of event."""
+    def _off(self, time: float, job: str) -> None:
+        if job in self._running:
+            self._running.discard(job)
+            self._recorder.off(time, job)

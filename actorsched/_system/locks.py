@@ -1,0 +1,278 @@
+"""The resources actor: who holds which resource, who waits for it, and what the holders inherit from that.
+
+Who gets what is decided by the table (`_core.lock_table`); here it becomes messages. A task asks (`Acquire`),
+and is answered, or begins to wait: for a `LockWait`, which stands for its request in the wait-for graph. A
+probe that comes to it goes on to those who hold what it lacks, so a circle of waiting is found on the request
+that closes it, whatever it leads through (`_system.waiting`). What is given back (`Release`) is handed over at
+once. The holders of a resource inherit from it (`Inherit`) the highest priority and the earliest deadline of
+those who wait for it, as long as they do and it holds.
+
+A task that names its resources at its submission asks for them when it is chosen, all together; while it waits
+for them it has no worker, and holds none of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from actorsched._core.behaviour import Behaviour, Outbox, handles
+from actorsched._core.deadlock import is_stuck
+from actorsched._core.lenders import Lenders
+from actorsched._core.lock_table import LockTable, Request
+from actorsched._system.waiting import Step, Waiter, pass_probe
+from actorsched.messages import (
+    Acquire,
+    Disinherit,
+    Granted,
+    Inherit,
+    Outcome,
+    Probe,
+    Release,
+    Settled,
+    Wait,
+)
+from actorsched.status import TaskStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from actorsched._core.policies import SchedulingPolicy
+    from actorsched._system.task import TaskActor
+    from actorsched._system.urgent import Urgent
+
+_SERVED: Outcome[Any] = Outcome(TaskStatus.COMPLETED)
+
+
+class Resource(Behaviour, eq=False):
+    """One resource, as the lender of its waiters' urgency to its holders."""
+
+    name: str
+    capacity: int
+    inherit: bool
+    """Whether its holders inherit from those who wait for it."""
+    lenders: Lenders[Request[TaskActor]]
+    """The requests that wait for it."""
+
+    def __repr__(self) -> str:
+        return f"<resource {self.name!r} of capacity {self.capacity}>"
+
+
+class LockWait(Waiter, kw_only=True, eq=False):
+    """A request that waits, in the wait-for graph."""
+
+    locks_wait: ClassVar[bool] = True
+
+    request: Request[TaskActor]
+    locks: Locks
+    where: str | None = None
+    """The line of code that waits."""
+
+    @property
+    def name(self) -> str:
+        """What is waited for."""
+        return ", ".join(self.request.names)
+
+    def __repr__(self) -> str:
+        return f"<wait of {self.request.owner.name!r} for {self.name}>"
+
+    def urged_by(self, waiter: Urgent, out: Outbox) -> None:
+        """Whoever waits is more urgent than before, or less."""
+        self.locks.reorder(self.request, out)
+
+    def blockers(self) -> list[list[TaskActor]]:
+        """Groups of tasks; one of each group has to let go."""
+        return [holders for _, holders in self.locks.table.blockers(self.request)]
+
+    def awaits(self) -> Iterable[Waiter]:
+        """All that may have to let go."""
+        return [holder for holders in self.blockers() for holder in holders]
+
+    @handles(Probe)
+    def _probe(self, message: Probe, out: Outbox) -> None:
+        for holders in self.blockers():
+            if len(holders) == 1 or is_stuck(holders[0], whom_it_waits_for):
+                for holder in holders:
+                    pass_probe(self, holder, message, out)
+
+
+def whom_it_waits_for(waiter: Waiter) -> Iterable[Iterable[Waiter]]:
+    """Groups of those for whom somebody waits; one of each group has to go on before it can."""
+    if isinstance(waiter, LockWait):
+        return waiter.blockers()
+    return [[target] for target in waiter.awaits()]
+
+
+class Locks(Behaviour, kw_only=True):
+    """All resources of one runtime."""
+
+    kernel: Any
+    table: LockTable[TaskActor]
+    resources: dict[str, Resource] = {}
+    waits: dict[Request[TaskActor], LockWait] = {}
+    """The requests that wait."""
+
+    def __repr__(self) -> str:
+        return f"<locks {self.table!r}>"
+
+    def declare(self, name: str, capacity: int, *, inherit: bool) -> Resource:
+        """Make a resource known.
+
+        Raises:
+            ValueError: It is, with another capacity or another rule of inheritance.
+        """
+        known = self.resources.get(name)
+        if known is not None and known.inherit is not inherit:
+            raise ValueError(
+                f"inherit={inherit} contradicts the resource {name!r}, which was declared with "
+                f"inherit={known.inherit}; declare it once, or everywhere alike"
+            )
+        self.table.declare(name, capacity)
+        if known is None:
+            known = self.resources[name] = Resource(name, capacity, inherit, Lenders())
+        return known
+
+    # --------------------------------------------------------------------------------- asking for them
+
+    def take(self, request: Request[TaskActor], out: Outbox) -> bool:
+        """Take what a running task asks for if all of it is free; otherwise nothing happens but the answer."""
+        table = self.table
+        if len(request.names) == 1 and not self.kernel.virtual and table.take(request):
+            if out.watched:
+                out.tell("acquired", request.owner, resource=request.names[0])
+            return True
+        return False
+
+    @handles(Acquire)
+    def _acquire(self, message: Acquire, out: Outbox) -> None:
+        request, answer = message.request, message.answer
+        if answer.done():  # whoever asked has gone
+            return
+        if self.table.acquire(request):
+            self._holds(request, "acquired", out)
+            return out.reply(answer, None)
+        wait = self._waits(request, out)
+        wait.where = message.where
+        out.send((request.owner, Wait(wait, answer)))
+
+    def hold_all(self, task: TaskActor, out: Outbox) -> bool:
+        """Whether a task that is about to start has what it needs. If not, it is told when it has."""
+        request = task.request
+        if request is None:
+            request = task.request = Request(task, tuple(task.options.resources))
+        if request.holds:
+            return True
+        if self.table.acquire(request):
+            self._holds(request, "acquired", out)
+            return True
+        wait = self._waits(request, out)
+        task.blocked(out)
+        if task.awaited:
+            out.send((wait, Probe(task, wait, None, False, Step(task), {wait})))
+        return False
+
+    def _waits(self, request: Request[TaskActor], out: Outbox) -> LockWait:
+        """A request has begun to wait."""
+        wait = self.waits[request] = LockWait(kernel=self.kernel, request=request, locks=self)
+        task = request.owner
+        if out.watched:
+            for name, holders in self.table.blockers(request):
+                names = [holder.name for holder in holders]
+                out.tell("blocked", task, resource=name, holder=names[0], holders=names)
+        self._lend(request, out)
+        return wait
+
+    # ------------------------------------------------------------------------------ giving them back
+
+    @handles(Release)
+    def _release(self, message: Release, out: Outbox) -> None:
+        self.give_back(message.request, out)
+
+    def give_back(self, request: Request[TaskActor], out: Outbox) -> None:
+        """What a request holds is free again; one that waits does no longer."""
+        if request.holds:
+            if out.watched:
+                for name in request.names:
+                    out.tell("released", request.owner, resource=name)
+            served = self.table.release(request)
+            self._lost(request, out)
+        elif request.waits:
+            self.waits.pop(request, None)
+            served = self.table.withdraw(request)
+            self._lend_no_more(request, out)
+        else:
+            return
+        self._serve(served, out)
+
+    def ended(self, task: TaskActor, out: Outbox) -> None:
+        """A task, or one attempt of it, is over: nothing of it holds anything, or waits."""
+        task.request = None
+        for request in self.table.requests_of(task):
+            self.give_back(request, out)
+
+    def _serve(self, served: list[Request[TaskActor]], out: Outbox) -> None:
+        for request in served:
+            wait = self.waits.pop(request, None)
+            self._lend_no_more(request, out)
+            self._holds(request, "handed_over", out)
+            if wait is not None:
+                task = request.owner
+                own = request is task.request
+                out.send((task, Granted(request) if own else Settled(wait, _SERVED)))
+
+    # ------------------------------------------------------------------------------------- inheritance
+
+    def _holds(self, request: Request[TaskActor], how: Any, out: Outbox) -> None:
+        """A request has what it is for: from now on its owner inherits from those who wait for that."""
+        for name in request.names:
+            if out.watched:
+                out.tell(how, request.owner, resource=name)
+            resource = self.resources[name]
+            if resource.inherit and len(resource.lenders):
+                self._inherit(resource, request.owner, out)
+
+    def _lost(self, request: Request[TaskActor], out: Outbox) -> None:
+        """A request has given back what it held."""
+        for name in request.names:
+            resource = self.resources[name]
+            if len(resource.lenders) and name not in self.table.held_by(request.owner):
+                out.send((request.owner, Disinherit(resource)))
+
+    def _lend(self, request: Request[TaskActor], out: Outbox) -> None:
+        """Whoever waits lends its urgency to what it waits for."""
+        task = request.owner
+        for name in request.names:
+            resource = self.resources[name]
+            if resource.inherit and resource.lenders.lend(request, task.rank, task.due):
+                self._lenders_changed(resource, out)
+
+    def _lend_no_more(self, request: Request[TaskActor], out: Outbox) -> None:
+        for name in request.names:
+            resource = self.resources[name]
+            if resource.lenders.withdraw(request):
+                self._lenders_changed(resource, out)
+
+    def _lenders_changed(self, resource: Resource, out: Outbox) -> None:
+        for holder in self.table.holders(resource.name):
+            if len(resource.lenders):
+                self._inherit(resource, holder, out)
+            else:
+                out.send((holder, Disinherit(resource)))
+
+    def _inherit(self, resource: Resource, holder: TaskActor, out: Outbox) -> None:
+        lenders = resource.lenders
+        assert lenders.rank is not None
+        out.send((holder, Inherit(resource, lenders.rank, lenders.due)))
+
+    # ----------------------------------------------------------------------------------------- order
+
+    def reorder(self, request: Request[TaskActor], out: Outbox) -> None:
+        """Whoever waits on a request is more urgent than before, or less."""
+        if request.waits:
+            served = self.table.changed(request.owner)
+            self._lend(request, out)
+            self._serve(served, out)
+
+    def order_by(self, policy: SchedulingPolicy[TaskActor], out: Outbox) -> None:
+        """Those who wait are ordered by another policy."""
+        self.table.urgency = policy.urgency
+        self._serve(self.table.reorder(), out)

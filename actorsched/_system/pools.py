@@ -1,0 +1,150 @@
+"""Pools: the slots of one kind of host, or of one tag, and where each task stands towards them.
+
+A pool knows how many tasks may run at once, which do, and the policy that orders those that wait. It decides
+nothing; the scheduler does (`_system.scheduler`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from actorsched._core.policies import Policy
+from actorsched.messages import Assign
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actorsched._core.behaviour import Behaviour, Outbox, Timer
+    from actorsched._core.policies import SchedulingPolicy
+    from actorsched._system.task import TaskActor
+
+
+class Place(Enum):
+    """Where a task stands towards the slots of its pool. One that is not `Ready` yet has no place."""
+
+    QUEUED = "queued"
+    """In the policy's queue; it has no slot, be it new, preempted or back from waiting."""
+    NEXT = "next"
+    """Chosen; it gets the slot of somebody who was asked to leave, and has not yet."""
+    ON = "on"
+    """It has a slot."""
+    LEAVING = "leaving"
+    """It has a slot, and is in the queue again: it was asked to leave, or its turn is over."""
+    LENT = "lent"
+    """It waits for something of ours, and has lent its slot."""
+
+
+class Staff(Protocol):
+    """The workers of one kind of host: acting, behind two verbs."""
+
+    def assign(self, task: TaskActor, out: Outbox) -> bool:
+        """Have a worker run a task; False when none has room and none may be added."""
+        ...
+
+    def idle(self, worker: Behaviour) -> None:
+        """A worker has room again."""
+
+
+class Choose(msgspec.Struct, frozen=True, eq=False):
+    """Scheduler to itself: decide who has the slots of this pool."""
+
+    pool: Pool
+
+
+class Alarm(msgspec.Struct, frozen=True, eq=False):
+    """Scheduler to itself: the policy of this pool wanted to be asked now."""
+
+    pool: Pool
+
+
+class Pool:
+    """Slots, and the tasks that have them or want them.
+
+    Args:
+        name: The kind of host, or the tag.
+        limit: How many tasks may run at once; None when only the workers limit it.
+        policy: Who gets the slots; nobody else has this object.
+        boundless: Whether there is room for every task. Then there is nothing to choose, nobody reports to
+            the scheduler when a task has ended, nothing is lent, and nobody is preempted.
+        processors: For how many processors a policy may admit tasks.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        limit: int | None,
+        policy: SchedulingPolicy[TaskActor],
+        *,
+        boundless: bool = False,
+        processors: int = 1,
+    ) -> None:
+        self.name = name
+        self.limit = limit
+        self.boundless = boundless
+        self.processors = processors
+        self.own_policy = False
+        """Whether its policy was asked for by itself, and does not change with that of the runtime."""
+        self.on: dict[TaskActor, None] = {}
+        """Who has a slot, in the order of getting it."""
+        self.leaving: dict[TaskActor, bool] = {}
+        """Who is to leave its slot, and whether its worker was asked to."""
+        self.next: deque[TaskActor] = deque()
+        """Who gets the slots that are left."""
+        self.wishing: dict[TaskActor, None] = {}
+        """Who wants to hear that it was chosen."""
+        self.full = False
+        """Whether no worker was to be had, and none has become idle since."""
+        self.choosing = False
+        """Whether who gets the slots is to be decided as soon as this instant is over."""
+        self.choose = Choose(self)
+        self.alarm: Timer | None = None
+        self.alarm_when: float | None = None
+        self.take_policy(policy)
+
+    def __repr__(self) -> str:
+        return f"<pool {self.name!r}: {self.running} running, {len(self.policy)} ready, {self.policy!r}>"
+
+    def take_policy(self, policy: SchedulingPolicy[TaskActor]) -> None:
+        """From now on this policy decides."""
+        self.policy: SchedulingPolicy[TaskActor] = policy
+        self.remembers: bool = getattr(type(policy), "forget", None) is not Policy.forget
+        """Whether the policy has to be told that a task has ended."""
+        self.admits: bool = getattr(policy, "admission", "off") != "off"
+        """Whether the policy may refuse a task, or warn of it."""
+
+    @property
+    def running(self) -> int:
+        """How many tasks have a slot."""
+        return len(self.on) + len(self.leaving)
+
+    @property
+    def has_slot(self) -> bool:
+        """Whether one more task may have a slot now."""
+        return not self.full and (self.limit is None or self.running < self.limit)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether there is, or will be, a slot for one more task than those that have been chosen."""
+        return len(self.next) < len(self.leaving) or self.has_slot
+
+
+class ReusedWorkers:
+    """A staff without limits of its own: idle workers are used again, and made when there is none."""
+
+    def __init__(self, make: Callable[[], Behaviour]) -> None:
+        self._make = make
+        self._idle: list[Behaviour] = []
+
+    def assign(self, task: TaskActor, out: Outbox) -> bool:
+        """Have an idle worker run a task, or a new one."""
+        out.send((self._idle.pop() if self._idle else self._make(), Assign(task)))
+        return True
+
+    def idle(self, worker: Behaviour) -> None:
+        """Keep it for the next task."""
+        if len(self._idle) < 64:
+            self._idle.append(worker)

@@ -1,0 +1,89 @@
+"""How urgent a task is: its own priority and deadline, or better ones that it inherits.
+
+Whoever waits for a task lends it its urgency for as long as it waits, and so does a resource that others wait
+for, to its holders. What is effective is always the best of its own and of what it is lent now; nothing is
+saved, so nothing has to be restored, in whatever order the lenders go (Sha, Rajkumar and Lehoczky, "Priority
+inheritance protocols", 1990, without their mistake of restoring). A change is passed on to whatever the task
+waits for itself, through chains of any length, and to the scheduler.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from math import inf
+from typing import TYPE_CHECKING, ClassVar
+
+from actorsched._core.behaviour import Behaviour, Outbox, handles
+from actorsched._core.lenders import Lenders
+from actorsched._system.waiting import Waiter
+from actorsched.messages import Disinherit, Inherit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Urgent(Waiter, kw_only=True):
+    """Somebody who inherits from those who wait for it, and lends to those that it waits for."""
+
+    inherits: ClassVar[bool] = True
+
+    if TYPE_CHECKING:
+        rank: int
+        """The effective priority; a field of the classes that extend this one."""
+
+    due: float = inf
+    """The effective absolute deadline, by the runtime's clock."""
+    lenders: Lenders[Behaviour] | None = None
+
+    @property
+    @abstractmethod
+    def own_rank(self) -> int:
+        """Its priority without what it inherits."""
+
+    @property
+    @abstractmethod
+    def own_due(self) -> float:
+        """Its deadline without what it inherits."""
+
+    @abstractmethod
+    def awaits(self) -> Iterable[Waiter]:
+        """Those that it waits for now."""
+
+    def urgency_changed(self, out: Outbox) -> None:
+        """Its effective priority or deadline is another one."""
+
+    def urged_by(self, waiter: Urgent, out: Outbox) -> None:
+        """Somebody waits for it, and may be more urgent than before, or less."""
+        if waiter.rank > self.rank or waiter.due < self.due or self._inherits_from(waiter):
+            out.send((self, Inherit(waiter, waiter.rank, waiter.due)))
+
+    def _inherits_from(self, lender: Behaviour) -> bool:
+        return self.lenders is not None and lender in self.lenders
+
+    @handles(Inherit)
+    def _inherit(self, message: Inherit, out: Outbox) -> None:
+        if self.lenders is None:
+            self.lenders = Lenders()
+        if self.lenders.lend(message.lender, message.rank, message.due):
+            self.reconsider(out)
+
+    @handles(Disinherit)
+    def _disinherit(self, message: Disinherit, out: Outbox) -> None:
+        self.lost(message.lender, out)
+
+    def lost(self, lender: Behaviour, out: Outbox) -> None:
+        """This one lends nothing any more, if it did."""
+        if self.lenders is not None and self.lenders.withdraw(lender):
+            self.reconsider(out)
+
+    def reconsider(self, out: Outbox) -> None:
+        """Find anew what is effective, and tell those whom it concerns."""
+        rank, due = self.own_rank, self.own_due
+        if self.lenders is not None:
+            lent = self.lenders.rank
+            rank, due = rank if lent is None else max(rank, lent), min(due, self.lenders.due)
+        if (rank, due) != (self.rank, self.due):
+            self.rank, self.due = rank, due
+            for target in self.awaits():
+                target.urged_by(self, out)
+            self.urgency_changed(out)

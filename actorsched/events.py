@@ -1,0 +1,93 @@
+"""What happens in a runtime, told to whoever wants to know.
+
+An event is a fact with a time: it is told after it has happened, in the order in which things happened, to
+handlers that cannot change it. A runtime to which nobody listens makes no events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from actorsched.exceptions import shown
+
+__all__ = ["KINDS", "Event", "EventKind", "checked_handler", "checked_kinds"]
+
+EventKind = Literal[
+    "created",
+    "waiting",
+    "ready",
+    "blocked",
+    "started",
+    "preempted",
+    "resumed",
+    "retrying",
+    "completed",
+    "failed",
+    "cancelled",
+    "deadline_missed",
+    "acquired",
+    "handed_over",
+    "released",
+    "deadlock",
+    "alert",
+]
+
+KINDS: tuple[EventKind, ...] = EventKind.__args__  # type: ignore[attr-defined]
+"""All kinds of events."""
+
+
+class Event(msgspec.Struct, frozen=True, eq=False):
+    """Something has happened.
+
+    Attributes:
+        kind: What: the status that a task has entered ("started" and "resumed" for RUNNING); "acquired",
+            "handed_over" and "released" of a resource; "deadlock", found and broken; "alert" for a limit that
+            was passed. "deadline_missed" is told at the deadline, of tasks that go on too.
+        time: When, in seconds of the runtime's clock.
+        name: The name of the task.
+        id: Its id.
+        details: What else there is to know, by kind: `resource`, `holder` and `holders` ("blocked"),
+            `resource` ("acquired", ...), `circle` ("deadlock"), `deadline` ("deadline_missed").
+    """
+
+    kind: EventKind
+    time: float
+    name: str
+    id: str
+    details: Mapping[str, Any] = {}
+
+
+def checked_kinds(kinds: EventKind | Iterable[EventKind] | None) -> frozenset[str] | None:
+    """Kinds of events, checked; None for all.
+
+    Raises:
+        ValueError: One does not exist.
+    """
+    if kinds is None:
+        return None
+    named = frozenset((kinds,) if isinstance(kinds, str) else kinds)
+    for kind in named:
+        if kind not in KINDS:
+            raise ValueError(f"kinds={shown(kind)} is no kind of event; choose from {', '.join(KINDS)}")
+    return named
+
+
+def checked_handler(handler: Callable[[Event], object]) -> Callable[[Event], object]:
+    """A function that takes events, checked.
+
+    Raises:
+        TypeError: It cannot be called, or is async.
+    """
+    from inspect import iscoroutinefunction
+
+    if not callable(handler):
+        raise TypeError(f"handler={shown(handler)} cannot be called; give a function that takes an Event")
+    if iscoroutinefunction(handler):
+        raise TypeError(
+            f"handler={shown(handler)} is an async function, which nobody would await; give a plain one that "
+            "hands the event to an actor, for example with tell"
+        )
+    return handler
