@@ -494,9 +494,8 @@ class LockTable(Generic[T]):
     def _tell(self) -> None:
         """Say who has begun to keep something from others."""
         news, self._news = self._news, {}
-        for request in news:
-            if request.keeps:
-                self._on_keep(request)
+        for request in sorted((request for request in news if request.keeps), key=_place_of):
+            self._on_keep(request)
 
     def _add_to(self, known: Request[T] | dict[Request[T], None], request: Request[T]) -> None:
         """Note a request of an owner that has others."""
