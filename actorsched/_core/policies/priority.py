@@ -1,210 +1,356 @@
-"""Fixed priority: the highest rank first, and among equals whoever became ready first.
+"""Fixed priority: the highest rank first, and among equals whoever joined the queue first.
 
-The law of this module: an order of ready tasks by (rank descending, sequence ascending), and nothing about
-time. A task gets its sequence number when it is pushed, and keeps it when its rank changes: a task that
-inherits a priority and loses it again is back where it was.
+The law of this module: what decides is the rank that a task is given, how long it has waited if tasks age,
+and how long it has run if there are quanta; nothing else, and never what it is or did before.
 
-How it works: tasks that were pushed with the same rank stand in a deque, which is in order by itself. One
-whose rank changes moves to another rank with its old number, which may belong in the middle there: each rank
-has a heap for those, and the next of a rank is the lesser of the two heads. The ranks are in a heap of their
-own. So pushing and popping take constant time while all have one rank, which is the rule, and O(log n)
-otherwise.
+How it works: the queue is that of `levels`, which knows what age does to the order. A task that leaves the
+queue is remembered by the record that was its place there: its sequence number, what it had aged, and what is
+left of its quantum. The record of a running task is kept while it runs; the last one that stopped is kept
+until the next question, since it may be put back. `runners` finds who would have to make room, and `turns`
+whose quantum is over.
 
-A task stands in the queue in a cell. Removing it empties the cell, which stays where it is until it comes to
-the head; the task itself is let go at once. When more cells are empty than full, the queue is built anew, so
-memory stays proportional to what is in it, and removing costs constant time on average.
-
-The alternatives were a single heap of (rank, sequence, task), which costs half as much again with the few
-ranks that there are in practice, and would only pay if nearly every task had a rank of its own; and an
-OrderedDict for each rank, which removes without empty cells but has no place for a task that comes with an
-old number.
+Pushing and popping without aging and quanta are written out, a call less each: every task passes here.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from heapq import heapify, heappop, heappush
-from typing import Final, Generic
+from collections.abc import Sequence
+from math import inf
+from typing import Final, Literal, Self
 
-import msgspec
-
-from actorsched._core.policies import Item
+from actorsched._core.policies import Item, Policy
+from actorsched._core.policies.aging import Aging
+from actorsched._core.policies.levels import Cell, Levels
+from actorsched._core.policies.runners import Runners
+from actorsched._core.policies.turns import Turns
+from actorsched.durations import Duration, describe, seconds
 from actorsched.exceptions import shown
 
 __all__ = ["FixedPriority"]
 
-_FEW: Final = 32  # so many empty cells are never worth building the queue anew
+_SHORTEST: Final = 1e-6  # seconds; shorter spans may be nothing beside a large time
 
 
-class _Cell(msgspec.Struct, Generic[Item], eq=False):
-    """A place in the queue; empty when the task was removed, or moved to another cell."""
+class FixedPriority(Levels[Item], Policy[Item]):
+    """The policy "priority": the highest rank runs, and makes a lower one wait.
 
-    sequence: int
-    rank: int
-    item: Item | None
+    A free worker takes the task with the highest aged value, and of several the one that joined first. A task
+    that runs has to make room when one waits whose rank, without what it has aged, exceeds the aged value
+    with which the running one was chosen; the lowest of those that run goes first, and among equals the one
+    that joined last. It comes back before its equals, with its age and what was left of its quantum. Equals
+    never preempt one another.
 
-    def __lt__(self, other: _Cell[Item]) -> bool:
-        return self.sequence < other.sequence
+    **Aging.** A task that has waited for `n` whole intervals counts as `n * step` ranks higher, but not above
+    5 (`Priority.CRITICAL`). Its age stands still while it runs, stays when it is preempted, and is gone when
+    it joins a tail: because its quantum was over, or it had waited for something else.
 
+    What is guaranteed: a task of rank `r <= 5` that joins a tail waits no longer than `A + (n + 1) * C` in
+    all until it ends, or its turn is over, however many others come after it and however often it is
+    preempted. `A = interval * max(0, ceil((5 - r) / step))`; `n` is how many of those that had joined before
+    it were queued or running when it joined; and `C` is the longest time for which one task keeps a worker
+    without a break: the quantum if there is one, else its whole running time (that of a task that may not be
+    preempted always, since it has no quantum). This holds while nobody has a rank above 5, ranks do not fall,
+    a preempted task goes to the head, and preemption takes no time; for any number of workers.
 
-class _Level(Generic[Item]):
-    """The cells of one rank, each part in order of sequence numbers."""
+    Why: when it has waited for `A` its value is 5, and nobody's is higher. Only those of 5 with a lower
+    number come before it; new numbers are higher, so they are among the `n`, and whoever joins a tail is one
+    of them no longer. Nobody's rank exceeds 5, so whoever is chosen with the value 5 is not preempted. So it
+    waits once until a worker is free, which takes `C` at most, as every turn ends with its quantum while it
+    waits; and then once for each of the `n` at most. Once chosen itself it is not preempted either.
+    Without aging nothing is guaranteed but to the highest rank.
 
-    __slots__ = ("moved", "pushed")
+    **Quanta.** Tasks take turns: one that has run for a quantum joins the tail, if somebody waits whose aged
+    value is at least its rank; otherwise it goes on, with another quantum and all that it had.
 
-    def __init__(self) -> None:
-        self.pushed: deque[_Cell[Item]] = deque()
-        self.moved: list[_Cell[Item]] = []
+    Args:
+        aging: The interval after which a waiting task counts as one step higher; None for no aging.
+        step: How many ranks that is.
+        quantum: How long a task runs before it is the turn of its equals; None for until it ends.
+        preempted_to: Whether a preempted task comes back to the "head" of its equals, or to the "tail", where
+            it begins anew: as the last, without age, with a whole quantum.
+        aging_preempts: Whether the aged value of a waiting task counts for preemption too.
 
-    def head(self) -> _Cell[Item]:
-        """Return the next cell; the level must have one."""
-        return self.moved[0] if self.moved and self._moved_first() else self.pushed[0]
+    Raises:
+        ValueError: A parameter makes no sense, or has no meaning without another one that is missing.
+    """
 
-    def behead(self) -> _Cell[Item]:
-        """Take out the next cell; the level must have one."""
-        return heappop(self.moved) if self.moved and self._moved_first() else self.pushed.popleft()
+    __slots__ = (
+        "aging",
+        "aging_preempts",
+        "preempted_to",
+        "quantum",
+        "step",
+        "_front",
+        "_last",
+        "_now",
+        "_runners",
+        "_running",
+        "_timed",
+        "_turns",
+    )
 
-    def _moved_first(self) -> bool:
-        return not (self.pushed and self.pushed[0] < self.moved[0])
+    def __init__(
+        self,
+        aging: Duration | None = None,
+        step: int = 1,
+        quantum: Duration | None = None,
+        *,
+        preempted_to: Literal["head", "tail"] = "head",
+        aging_preempts: bool = False,
+    ) -> None:
+        self.aging = None if aging is None else _span(aging, "aging")
+        self.quantum = None if quantum is None else _span(quantum, "quantum")
+        self.step = step
+        self.preempted_to: Literal["head", "tail"] = preempted_to
+        self.aging_preempts = aging_preempts
+        self._refuse_nonsense()
+        super().__init__(None if self.aging is None else Aging(self.aging, step))
+        self._turns: Turns[Item] | None = None if self.quantum is None else Turns(self.quantum)
+        self._timed = self.aging is not None or self.quantum is not None
+        self._runners: Runners[Item] = Runners()  # by aged value, the last of equals being the worst
+        self._running: dict[Item, Cell[Item]] = {}
+        self._last: Cell[Item] | None = None  # of the task that left the queue, or its worker, last
+        self._front = 0  # the lowest sequence number, given to those that are put back and not known
+        self._now = -inf  # as far as it was told, where that matters
 
+    def _refuse_nonsense(self) -> None:
+        if type(self.step) is not int or self.step < 1:
+            raise ValueError(f"step={self.step!r} is not a number of ranks; give an int, 1 or more")
+        if self.preempted_to not in ("head", "tail"):
+            raise ValueError(f'preempted_to={self.preempted_to!r} makes no sense; give "head" or "tail"')
+        if type(self.aging_preempts) is not bool:
+            raise ValueError(f"aging_preempts={self.aging_preempts!r} makes no sense; give True or False")
+        if self.aging is None and (self.aging_preempts or self.step != 1):
+            name = "aging_preempts" if self.aging_preempts else "step"
+            raise ValueError(f'{name} has no meaning without aging; give the interval too, as in aging="5s"')
 
-class FixedPriority(Generic[Item]):
-    """The queue of the policy "priority". It satisfies `SchedulingPolicy`."""
-
-    __slots__ = ("_cells", "_empty", "_levels", "_ranks", "_sequence")
-
-    def __init__(self) -> None:
-        self._cells: dict[Item, _Cell[Item]] = {}  # the full ones
-        self._levels: dict[int, _Level[Item]] = {}
-        self._ranks: list[int] = []  # a heap of the negated ranks of the levels
-        self._sequence = 0
-        self._empty = 0  # how many cells are empty
-
-    def __len__(self) -> int:
-        return len(self._cells)
+    def fresh(self) -> Self:
+        """Return an empty policy with the same parameters."""
+        return type(self)(
+            self.aging,
+            self.step,
+            self.quantum,
+            preempted_to=self.preempted_to,
+            aging_preempts=self.aging_preempts,
+        )
 
     def __repr__(self) -> str:
-        return f"<FixedPriority, {len(self._cells)} ready>"
+        return f"<{self._title()}, {len(self._cells)} ready, {len(self._running)} running>"
 
-    def push(self, item: Item, _now: float) -> None:
-        """Take in a task, at the tail of its rank.
+    def _title(self) -> str:
+        given = [] if self.aging is None else [f"aging={describe(self.aging)!r}"]
+        given += [] if self.step == 1 else [f"step={self.step}"]
+        given += [] if self.quantum is None else [f"quantum={describe(self.quantum)!r}"]
+        given += [] if self.preempted_to == "head" else [f"preempted_to={self.preempted_to!r}"]
+        given += ["aging_preempts=True"] if self.aging_preempts else []
+        return f"FixedPriority({', '.join(given)})" if given else "FixedPriority"
+
+    # ------------------------------------------------------------------------------------- the queue
+
+    def push(self, task: Item, now: float, /) -> None:
+        """A task joins the queue, at the tail of its rank, without age and with a whole quantum.
 
         Raises:
-            ValueError: It is in the queue already. Nothing has changed.
+            ValueError: It is in the queue, or running, already. Nothing has changed.
         """
-        if item in self._cells:
-            raise ValueError(f"{shown(item)} cannot be pushed: it is in the queue already; remove it first")
-        rank = item.rank
+        if task in self._cells or task in self._running:
+            raise self._refusal(task, "pushed")
+        if self._timed:
+            self._settle(now)
+        rank = task.rank
         self._sequence += 1
-        cell = self._cells[item] = _Cell(self._sequence, rank, item)
+        cell = self._cells[task] = Cell(self._sequence, rank, task, now)
         level = self._levels.get(rank) or self._level(rank)
         level.pushed.append(cell)
 
-    def pop(self, _now: float) -> Item | None:
-        """Take out the oldest task of the highest rank; None if there is none."""
-        if not self._cells:
-            return None
-        while True:
-            level = self._levels[-self._ranks[0]]
-            if level.moved:
-                item = level.behead().item
-            elif level.pushed:
-                item = level.pushed.popleft().item
-            else:
-                del self._levels[-heappop(self._ranks)]
-                continue
-            if item is not None:
-                del self._cells[item]
-                if self._empty:
-                    self._limit()
-                return item
-            self._empty -= 1
+    def put_back(self, task: Item, now: float, /) -> None:
+        """A task that was `stopped` just now is back in the queue, before its equals, with all that it had.
 
-    def peek(self, _now: float) -> Item | None:
+        One that was not stopped just now comes before all others of its rank.
+
+        Raises:
+            ValueError: It is in the queue, or running, already. Nothing has changed.
+        """
+        if self.preempted_to == "tail":
+            return self.push(task, now)
+        if task in self._cells or task in self._running:
+            raise self._refusal(task, "put back")
+        self._settle(now)
+        cell = self._last
+        if cell is None or cell.item is not task:
+            self._front -= 1
+            cell = Cell(self._front, task.rank, task, now)
+        self._last = None
+        cell.rank = task.rank
+        cell.origin = now - cell.waited
+        self._insert(task, cell)
+
+    def peek(self, now: float, /) -> Item | None:
         """Return the task that `pop` would take, and leave it there."""
+        if self._aging is not None:
+            best = self._best(now)
+            return None if best is None else best.item
         level = self._top()
         return None if level is None else level.head().item
 
-    def remove(self, item: Item) -> bool:
-        """Take out this task; False if it was not there."""
-        cell = self._cells.pop(item, None)
-        if cell is None:
-            return False
-        self._vacate(cell)
-        return True
+    def pop(self, now: float, /) -> Item | None:
+        """Take out the task of the highest aged value, and of several the first; None if there is none."""
+        if not self._cells:
+            return None
+        if self._timed:
+            self._settle(now)
+            if self._aging is not None:
+                return self._pop_aged(now)
+        while True:
+            level = self._ranks[0][1]
+            if level.moved:
+                cell = level.behead()
+            elif level.pushed:
+                cell = level.pushed.popleft()
+            else:
+                self._top()
+                continue
+            task = cell.item
+            if task is not None:
+                del self._cells[task]
+                if self._emptied:
+                    self._limit()
+                self._last = cell
+                return task
 
-    def reprioritise(self, item: Item, _now: float) -> bool:
-        """Note that the task's rank has changed; it keeps its sequence number. False if it was not there."""
-        cell = self._cells.get(item)
-        if cell is None:
-            return False
-        rank = item.rank
-        if rank != cell.rank:
-            moved = self._cells[item] = _Cell(cell.sequence, rank, item)
-            heappush(self._level(rank).moved, moved)
-            self._vacate(cell)
-        return True
+    def _pop_aged(self, now: float) -> Item | None:
+        best = self._best(now)
+        assert best is not None
+        self._last = self._take_aged(best, now)
+        return self._last.item
 
     def drain(self) -> list[Item]:
-        """Take out all tasks, in the order in which `pop` would have returned them."""
-        items = sorted(self._cells, key=self._place)
-        self._cells.clear()
-        self._rebuild()
-        return items
+        """Take out all tasks, in the order in which `pop` would have returned them at the time last told."""
+        tasks: list[Item] = []
+        while (task := self.pop(self._now)) is not None:
+            tasks.append(task)
+        self._last = None
+        self._purge()
+        return tasks
+
+    # ---------------------------------------------------------------------------------- those that run
+
+    def started(self, task: Item, now: float, /) -> None:
+        """A task has a worker from now on: the one that was popped just now, or one that was never queued."""
+        cell = self._last
+        if cell is None or cell.item is not task:
+            self._sequence += 1
+            cell = Cell(self._sequence, task.rank, task, now)
+        self._last = None
+        self._running[task] = cell
+        self._runners.add(task, (self._value(cell), -cell.sequence))
+        if self._turns is not None:
+            self._turns.start(task, cell.rank, cell.sequence, cell.left or self._turns.quantum, now)
+
+    def stopped(self, task: Item, now: float, /) -> None:
+        """A task has a worker no longer. Nothing happens when it had none."""
+        cell = self._running.pop(task, None)
+        if cell is None:
+            return
+        self._runners.discard(task)
+        self._last = cell
+        if self._turns is not None:
+            self._settle(now)
+            cell.left = self._turns.stop(task, cell.rank, now)
+
+    def changed(self, task: Item, now: float, /) -> None:
+        """The rank of a task has changed. It keeps its number, its age and its quantum."""
+        self._settle(now)
+        rank = task.rank
+        cell = self._cells.get(task)
+        if cell is not None:
+            if rank != cell.rank:
+                self._move(task, cell, rank)
+            return
+        cell = self._running.get(task)
+        if cell is not None and rank != cell.rank:
+            if self._turns is not None:
+                self._turns.move(task, cell.rank, rank)
+            cell.rank = rank
+            self._runners.update(task, (self._value(cell), -cell.sequence))
+
+    # -------------------------------------------------------------------------------------- decisions
+
+    def expired(self, now: float, /) -> Sequence[Item]:
+        """Return the running tasks whose quantum is over while somebody waits, in the order of the ends."""
+        self._now = now
+        if self._turns is None:
+            return ()
+        return self._turns.due(self._reach, now)
+
+    def victim(self, now: float, /) -> Item | None:
+        """Return the lowest running task, if somebody waits who may have its place; None for nobody."""
+        top = self._top()
+        worst = None if top is None else self._runners.worst()
+        if top is None or worst is None:
+            return None
+        bar = self._running[worst]
+        highest = top.rank
+        if self.aging_preempts:
+            best = self._best(now)
+            highest = highest if best is None else self._value(best)
+        return worst if highest > self._value(bar) else None
+
+    def alarm(self, now: float, /) -> float | None:
+        """Return when the next turn is over, or when somebody has aged enough to preempt; None for never."""
+        self._last = None
+        if not self._cells or not self._timed:
+            return None
+        soonest = inf if self._turns is None else self._turns.alarm(self._reach)
+        if self.aging_preempts:
+            worst = self._runners.worst()
+            if worst is not None:
+                soonest = min(soonest, self._reach(self._value(self._running[worst]) + 1))
+        return None if soonest == inf else max(soonest, now)
+
+    def describe(self, task: Item, now: float, /) -> str:
+        """Say the rank of a task, and what it has aged to."""
+        cell = self._cells.get(task)
+        if cell is not None and self._aging is not None:
+            value = self._aging.value(cell.rank, self._aging.steps(cell.rank, cell.origin, now))
+        else:
+            cell = self._running.get(task)
+            value = task.rank if cell is None else self._value(cell)
+        return f"priority {task.rank}" + (f", aged to {value}" if value > task.rank else "")
 
     def check(self) -> None:
         """Assert what must hold between any two calls; for tests."""
-        cells = [cell for level in self._levels.values() for cell in (*level.pushed, *level.moved)]
-        full = [cell for cell in cells if cell.item is not None]
-        assert len(full) == len(self._cells)
-        assert all(self._cells[cell.item] is cell for cell in full if cell.item is not None)
-        assert len(cells) - len(full) == self._empty <= len(self._cells) + _FEW
-        assert sorted(self._ranks) == sorted(-rank for rank in self._levels)
-        assert len(self._levels) <= len(cells) + 2
+        super().check()
+        self._runners.check()
+        assert list(self._runners) == list(self._running)
+        assert not self._cells.keys() & self._running.keys()
+        for task, cell in self._running.items():
+            assert cell.item is task
+            assert self._runners.key_of(task) == (self._value(cell), -cell.sequence)
+        if self._turns is not None:
+            self._turns.check()
 
-    def _top(self) -> _Level[Item] | None:
-        """Clear away what is empty before the next task, and return the level that it heads; or None."""
-        while self._ranks:
-            level = self._levels[-self._ranks[0]]
-            while level.pushed or level.moved:
-                if level.head().item is not None:
-                    return level
-                level.behead()
-                self._empty -= 1
-            if len(self._ranks) == 1:
-                return None  # and keep it: the next push probably has the same rank
-            del self._levels[-heappop(self._ranks)]
-        return None
+    # ------------------------------------------------------------------------------------- for itself
 
-    def _level(self, rank: int) -> _Level[Item]:
-        """Return the level of a rank, opened if need be."""
-        level = self._levels.get(rank)
-        if level is None:
-            self._top()  # so that levels without a cell do not pile up under ever higher ranks
-            level = self._levels[rank] = _Level()
-            heappush(self._ranks, -rank)
-        return level
+    def _value(self, cell: Cell[Item]) -> int:
+        """Return the aged value of a task by the steps that were counted last."""
+        return cell.rank if self._aging is None else self._aging.value(cell.rank, cell.steps)
 
-    def _vacate(self, cell: _Cell[Item]) -> None:
-        cell.item = None
-        self._empty += 1
-        self._limit()
+    def _settle(self, now: float) -> None:
+        """Account for the time that has passed with the queue as it is."""
+        self._now = now
+        if self._turns is not None:
+            self._turns.settle(self._reach, now)
 
-    def _limit(self) -> None:
-        """Keep the empty cells from outnumbering the full ones by much."""
-        if self._empty > len(self._cells) + _FEW:
-            self._rebuild()
+    def _refusal(self, task: Item, what: str) -> ValueError:
+        if task in self._cells:
+            return ValueError(f"{shown(task)} cannot be {what}: it is in the queue already; remove it first")
+        return ValueError(f"{shown(task)} cannot be {what}: it is running; it has to be stopped first")
 
-    def _rebuild(self) -> None:
-        """Build the levels anew from the full cells."""
-        self._levels = {}
-        for item in sorted(self._cells, key=self._place):
-            cell = self._cells[item]
-            self._levels.setdefault(cell.rank, _Level()).pushed.append(cell)
-        self._ranks = [-rank for rank in self._levels]
-        heapify(self._ranks)
-        self._empty = 0
 
-    def _place(self, item: Item) -> tuple[int, int]:
-        cell = self._cells[item]
-        return -cell.rank, cell.sequence
+def _span(value: Duration, field: str) -> float:
+    """Return a duration in seconds that is long enough to make a difference."""
+    span = seconds(value, field=field)
+    if span < _SHORTEST:
+        raise ValueError(f'{field}={shown(value)} is too short; give at least a microsecond, such as "10ms"')
+    return span
