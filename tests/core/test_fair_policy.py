@@ -7,10 +7,11 @@ import json
 import math
 import pathlib
 import weakref
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
@@ -504,7 +505,7 @@ def decide(policy: Fair[Item], on: list[Any], processors: int, now: int) -> None
 
 
 class Rules:
-    """The five rules, tick by tick, as one would explain them; eager, slow, and without a thought for memory."""
+    """The five rules, tick by tick, as one would explain them: eager and slow."""
 
     def __init__(self, quanta: Sequence[int], boost: int | None, preempted_to: str, processors: int) -> None:
         self.quanta, self.boost, self.preempted_to, self.processors = quanta, boost, preempted_to, processors
@@ -530,7 +531,7 @@ class Rules:
             self.on.remove(job)
             job.end_burst(now)
         if self.boost and now and now % self.boost == 0:
-            self.levels = [sum(self.levels, []), *([] for _ in self.quanta[1:])]
+            self.levels = [[*chain(*self.levels)], *([] for _ in self.quanta[1:])]
             for job in jobs:
                 job.level = job.used = 0
         for job in jobs:
@@ -550,7 +551,7 @@ class Rules:
         self.levels[job.level].append(job)
 
     def choose(self) -> None:
-        while waiting := sum(self.levels, []):
+        while waiting := [*chain(*self.levels)]:
             best = waiting[0]
             if len(self.on) == self.processors:
                 worst = max(
@@ -607,7 +608,23 @@ def sets(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
+# Two turns end at once, one of them just after another of the same task that nobody had to look at.
+TWO_AT_ONCE = {
+    "quanta": [3, 1],
+    "boost": None,
+    "preempted_to": "head",
+    "processors": 2,
+    "jobs": [
+        (0, [(1, 1)], True),
+        (1, [(5, 1)], True),
+        (0, [(1, 4), (1, 1)], True),
+        (0, [(1, 1), (3, 1)], True),
+    ],
+}
+
+
 @given(sets(), st.booleans())
+@example(TWO_AT_ONCE, False)
 @hypothesis_settings(max_examples=250, deadline=None)
 def test_it_does_what_the_five_rules_say_tick_by_tick(given: dict[str, Any], curious: bool) -> None:
     quanta, boost, end, processors = (given[key] for key in ("quanta", "boost", "preempted_to", "processors"))
@@ -642,7 +659,7 @@ class FairMachine(RuleBasedStateMachine):
 
     @property
     def queued(self) -> list[Item]:
-        return sum(self.levels, [])
+        return [*chain(*self.levels)]
 
     @rule(target=tasks, preemptible=st.booleans())
     def new(self, preemptible: bool) -> Item:

@@ -239,7 +239,7 @@ class Fair(Policy[Item]):
     def expired(self, now: float, /) -> list[Item]:
         """Return whose turns are over, of those that may be preempted; nobody's is when nobody waits."""
         self._look_at_runners(now)
-        return list(self._over)
+        return sorted(self._over, key=lambda task: self._records[task].place)
 
     def victim(self, now: float, /) -> Item | None:
         """Return who joined the lowest level last, of the runners, if somebody waits at a higher one."""
