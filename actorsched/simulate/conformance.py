@@ -77,9 +77,9 @@ def _of_slices(played: Played, expected: Expectation) -> Iterator[_Found]:
         return
     wanted, got = map(_exact_slices, (expected.slices, played.slices))
     for piece in _only_in_first(wanted, got):
-        yield piece.start, f"expected {_slice_text(piece, played.processors)}, but it does not"
+        yield piece.start, f"expected {_slice_text(piece, played.processors, 'to run')}; it does not"
     for piece in _only_in_first(got, wanted):
-        yield piece.start, f"{_slice_text(piece, played.processors)}, which was not expected"
+        yield piece.start, f"{_slice_text(piece, played.processors, 'runs')}, which was not expected"
 
 
 def _of_finish(played: Played, expected: Expectation) -> Iterator[_Found]:
@@ -87,9 +87,14 @@ def _of_finish(played: Played, expected: Expectation) -> Iterator[_Found]:
         return
     wanted, got = _exact_times(expected.finish), _exact_times(played.finish)
     for job in {**wanted, **got}:
-        if wanted.get(job) != got.get(job):
-            right, wrong = wanted.get(job), got.get(job)
-            yield _first(right, wrong), f"expected {job} to finish {_when(right)}; it did {_when(wrong)}"
+        right, wrong = wanted.get(job), got.get(job)
+        if right == wrong:
+            continue
+        if right is None:
+            yield _first(wrong), f"{job} finished at {wrong}, which was not expected"
+        else:
+            found = "never did" if wrong is None else f"finished at {wrong}"
+            yield _first(right, wrong), f"expected {job} to finish at {right}; it {found}"
 
 
 def _of_misses(played: Played, expected: Expectation) -> Iterator[_Found]:
@@ -98,9 +103,9 @@ def _of_misses(played: Played, expected: Expectation) -> Iterator[_Found]:
     wanted = [(job, exact(due), None if end is None else exact(end)) for job, due, end in expected.misses]
     got = [(job, exact(due), None if end is None else exact(end)) for job, due, end in played.misses]
     for job, due, end in _only_in_first(wanted, got):
-        yield due, f"expected {job} to miss its deadline at {due} and to finish {_when(end)}"
+        yield due, f"expected {job} to miss its deadline at {due} and to be {_when(end)}"
     for job, due, end in _only_in_first(got, wanted):
-        yield due, f"{job} missed its deadline at {due} and finished {_when(end)}, which was not expected"
+        yield due, f"{job} missed its deadline at {due} and was {_when(end)}, which was not expected"
 
 
 def _of_events(played: Played, expected: Expectation) -> Iterator[_Found]:
@@ -164,12 +169,12 @@ def _first(*times: Time | None) -> Time:
 
 
 def _when(time: Time | None) -> str:
-    return "never" if time is None else f"at {time}"
+    return "unfinished" if time is None else f"finished at {time}"
 
 
-def _slice_text(piece: Slice, processors: int) -> str:
+def _slice_text(piece: Slice, processors: int, verb: str) -> str:
     where = "" if processors == 1 else f" on processor {piece.processor}"
-    return f"{piece.task} runs from {piece.start} to {piece.end}{where}"
+    return f"{piece.task} {verb} from {piece.start} to {piece.end}{where}"
 
 
 def _event_text(event: Event) -> str:
