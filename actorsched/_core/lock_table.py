@@ -218,6 +218,23 @@ class LockTable(Generic[T]):
 
     # --------------------------------------------------------------------------------- having and waiting
 
+    def take(self, request: Request[T]) -> bool:
+        """Take a unit of the one resource that a request is for, if there is one for the asking.
+
+        Returns:
+            Whether it holds it; if not, nothing has changed.
+        """
+        resource = self._resources.get(request.names[0])
+        if resource is None or not resource.free or resource.queue or request._holds:
+            return False
+        resource.free -= 1
+        resource.holders[request] = None
+        request._holds = True
+        known = self._requests.setdefault(request.owner, request)
+        if known is not request:
+            self._add_to(known, request)
+        return True
+
     def acquire(self, request: Request[T]) -> bool:
         """Take a unit of each resource, or begin to wait for them, holding none of them.
 
@@ -228,18 +245,7 @@ class LockTable(Generic[T]):
             ValueError: It holds them or waits already, is for nothing or for something twice, or there is no
                 such resource. Nothing has changed.
         """
-        names = request.names
-        if len(names) == 1 and not request._holds:
-            resource = self._resources.get(names[0])
-            if resource is not None and resource.free and not resource.queue:  # nothing else to consider
-                resource.free -= 1
-                resource.holders[request] = None
-                request._holds = True
-                known = self._requests.setdefault(request.owner, request)
-                if known is not request:
-                    self._add_to(known, request)
-                return True
-        return self._acquire(request)
+        return (len(request.names) == 1 and self.take(request)) or self._acquire(request)
 
     def release(self, request: Request[T]) -> list[Request[T]]:
         """Give back what a request holds.

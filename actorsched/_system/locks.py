@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from actorsched._core.policies import SchedulingPolicy
+    from actorsched._kernel.kernel import Kernel
     from actorsched._system.task import TaskActor
     from actorsched._system.urgent import Urgent
 
@@ -79,6 +80,10 @@ class LockWait(Waiter, kw_only=True, eq=False):
         """Whoever waits is more urgent than before, or less."""
         self.locks.reorder(self.request, out)
 
+    def waive(self, out: Outbox) -> bool:
+        """What is kept free for it, others may have."""
+        return self.locks.waive(self.request, out)
+
     def blockers(self) -> list[list[TaskActor]]:
         """Groups of tasks; one of each group has to let go."""
         return [holders for _, holders in self.locks.table.blockers(self.request)]
@@ -105,11 +110,13 @@ def whom_it_waits_for(waiter: Waiter) -> Iterable[Iterable[Waiter]]:
 class Locks(Behaviour, kw_only=True):
     """All resources of one runtime."""
 
-    kernel: Any
+    kernel: Kernel
     table: LockTable[TaskActor]
     resources: dict[str, Resource] = {}
     waits: dict[Request[TaskActor], LockWait] = {}
     """The requests that wait."""
+    keepers: list[Request[TaskActor]] = []
+    """Those for whom something has begun to be kept free: others wait for them now, without having asked."""
 
     def __repr__(self) -> str:
         return f"<locks {self.table!r}>"
@@ -149,6 +156,7 @@ class Locks(Behaviour, kw_only=True):
             return
         if self.table.acquire(request):
             self._holds(request, "acquired", out)
+            self._probe_keepers(out)
             return out.reply(answer, None)
         wait = self._waits(request, out)
         wait.where = message.where
@@ -218,6 +226,25 @@ class Locks(Behaviour, kw_only=True):
                 task = request.owner
                 own = request is task.request
                 out.send((task, Granted(request) if own else Settled(wait, _SERVED)))
+        self._probe_keepers(out)
+
+    # ---------------------------------------------------------------------------- what is kept free
+
+    def waive(self, request: Request[TaskActor], out: Outbox) -> bool:
+        """Keep nothing free for a request any longer. False if nothing was."""
+        if not request.keeps:
+            return False
+        self._serve(self.table.waive(request), out)
+        return True
+
+    def _probe_keepers(self, out: Outbox) -> None:
+        """Others wait for these from now on: that may close a circle, though nobody has asked for anything."""
+        keepers, self.keepers = self.keepers, []
+        for request in keepers:
+            wait = self.waits.get(request)
+            if wait is not None:
+                task = request.owner
+                out.send((wait, Probe(task, wait, None, False, Step(task), {wait})))
 
     # ------------------------------------------------------------------------------------- inheritance
 
@@ -276,3 +303,11 @@ class Locks(Behaviour, kw_only=True):
         """Those who wait are ordered by another policy."""
         self.table.urgency = policy.urgency
         self._serve(self.table.reorder(), out)
+
+
+def locks_of(kernel: Kernel, policy: SchedulingPolicy[TaskActor]) -> Locks:
+    """The resources of a runtime, of which there are none yet."""
+    locks: Locks
+    table = LockTable(policy.urgency, on_keep=lambda request: locks.keepers.append(request))
+    locks = Locks(kernel=kernel, table=table)
+    return locks

@@ -14,7 +14,6 @@ from itertools import count
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, cast
 
-from actorsched._core.lock_table import LockTable
 from actorsched._core.mailbox import UserLane
 from actorsched._core.supervision import Supervision
 from actorsched._kernel.current import CURRENT
@@ -25,7 +24,7 @@ from actorsched._system.handlers import table_of
 from actorsched._system.host_staff import HostStaff
 from actorsched._system.loop_worker import LoopStaff
 from actorsched._system.placing import Habit, check_arguments, host_of
-from actorsched._system.locks import Locks
+from actorsched._system.locks import Locks, locks_of
 from actorsched._system.pools import Pool, ReusedWorkers
 from actorsched._system.scheduler import Scheduler
 from actorsched._system.supervisor import Supervisor
@@ -89,7 +88,7 @@ class System:
         self.scheduler.staffs["loop"] = LoopStaff(kernel, self.scheduler)
         self.scheduler.staffs["thread"] = ReusedWorkers(self._thread_worker)
         self.scheduler.staffs["process"] = self.staff
-        self.locks: Locks = Locks(kernel=kernel, table=LockTable(policy.urgency))
+        self.locks: Locks = locks_of(kernel, policy)
         self.scheduler.locks = self.locks
         self.learn_refs: Callable[[System], None] = _learn_nothing
         """Called before the first host starts: sets `verbs` and `ref_of`, from the layer that knows refs."""

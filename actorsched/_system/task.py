@@ -185,7 +185,9 @@ class TaskActor(Urgent, eq=False):
     @property
     def awaited(self) -> bool:
         """Whether anybody is waiting for it, or may be waiting for whoever had it made."""
-        return bool(self.waiters) or isinstance(self.owner, Waiter)
+        if self.waiters or isinstance(self.owner, Waiter):
+            return True
+        return self.locking and self.locks.table.foremost_waiter_on(self) is not None
 
     @property
     def hurried(self) -> bool:

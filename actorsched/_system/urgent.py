@@ -18,9 +18,6 @@ from actorsched._core.lenders import Lenders
 from actorsched._system.waiting import Waiter
 from actorsched.messages import Disinherit, Inherit
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 
 class Urgent(Waiter, kw_only=True):
     """Somebody who inherits from those who wait for it, and lends to those that it waits for."""
@@ -44,10 +41,6 @@ class Urgent(Waiter, kw_only=True):
     @abstractmethod
     def own_due(self) -> float:
         """Its deadline without what it inherits."""
-
-    @abstractmethod
-    def awaits(self) -> Iterable[Waiter]:
-        """Those that it waits for now."""
 
     def urgency_changed(self, out: Outbox) -> None:
         """Its effective priority or deadline is another one."""

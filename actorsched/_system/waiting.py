@@ -95,6 +95,10 @@ class Waiter(Behaviour, eq=False, kw_only=True):
         """Those that it waits for now."""
         return () if self.waits is None else self.waits.targets()
 
+    def waive(self, out: Outbox) -> bool:
+        """It waits for resources, and some are kept free for it: others may have them. False if none are."""
+        return False
+
     def urged_by(self, waiter: Urgent, out: Outbox) -> None:
         """Somebody waits for it who may be more urgent than before, or less. Not everybody inherits."""
 
@@ -378,7 +382,12 @@ def _tasks(circle: Sequence[Waiter]) -> list[str]:
 
 
 def _break_somewhere(circle: list[Waiter], out: Outbox) -> None:
-    """A circle leads through resources: the task of the lowest own priority gives way, then the youngest."""
+    """A circle leads through resources: the task of the lowest own priority gives way, then the youngest.
+
+    Unless somebody in it waits for nothing but what is kept free for another one: that can be waived.
+    """
+    if any(member.waive(out) for member in circle):
+        return
     waits: list[tuple[Any, Waiter]] = [pair for pair in _pairs(circle) if pair[0].settles]
     able = [(one, after) for one, after in waits if one.waits is None or not one.waits.must(after)]
     victim, target = min(able or waits, key=lambda wait: (wait[0].own_rank, -wait[0].number))

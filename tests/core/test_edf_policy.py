@@ -454,6 +454,33 @@ def test_who_runs_already_when_it_is_admitted_is_counted_from_then_on(bound: Bou
     assert bound.heard() == [("refuse", "a", 2, 1), ("add", "a", 2), ("ran", "a", 3), ("drop", "a", 5)]
 
 
+def refused(jobs: Iterable[Job], processors: int) -> list[str]:
+    policy = Edf[Item]("reject")
+    return [job.name for job in jobs if policy.admit(job, 0, processors)]
+
+
+def test_the_job_that_cannot_be_done_in_time_is_refused_when_it_comes_last() -> None:
+    jobs = {job.name: job for job in jobs_of(CASES["edd-jackson-infeasible-buttazzo"])}
+    assert refused([jobs[name] for name in ("J1", "J2", "J3", "J5", "J4")], 1) == ["J4"]
+
+
+def test_a_heavy_task_among_light_ones_is_refused_on_two_processors() -> None:
+    jobs = jobs_of(CASES["edf-global-dhall-2cpu"])
+    for job in jobs:
+        job.period = job.due - job.arrival
+    assert refused([job for job in jobs if job.arrival == 0], 2) == ["T3#0"]
+
+
+def test_what_has_run_makes_room_for_another() -> None:
+    policy = Edf[Item]("reject")
+    a, b = Job("a", 0, 4, 10), Job("b", 0, 7, 10)
+    assert policy.admit(a, 0, 1) is None
+    assert "b" in (policy.admit(b, 0, 1) or "")
+    run(policy, a, 0)
+    assert policy.admit(Job("c", 3, 6, 10), 3, 1) is None
+    policy.check()
+
+
 # ------------------------------------------------------------------------------------------------ memory
 
 

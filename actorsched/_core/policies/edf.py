@@ -27,7 +27,7 @@ from heapq import heapify, heappop, heappush
 from math import inf
 from typing import Any, Final, Literal, Self, TypeAlias
 
-from actorsched._core.admission import DemandBound
+from actorsched._core.admission.demand_bound import DemandBound
 from actorsched._core.policies import Item, Policy, Schedulable
 from actorsched._core.policies.runners import Runners
 from actorsched.checks import check_choice

@@ -166,18 +166,21 @@ class FixedPriority(Levels[Item], Policy[Item]):
     def put_back(self, task: Item, now: float, /) -> None:
         """A task that was `stopped` just now is back in the queue, before its equals, with all that it had.
 
-        One that was not stopped just now comes before all others of its rank.
+        So is one that was popped just now, and got no worker after all, wherever preempted ones go. One that
+        is not known comes before all others of its rank.
 
         Raises:
             ValueError: It is in the queue, or running, already. Nothing has changed.
         """
-        if self.preempted_to == "tail":
-            return self.push(task, now)
+        cell = self._last
+        if cell is None or cell.item is not task:
+            if self.preempted_to == "tail":
+                return self.push(task, now)
+            cell = None
         if task in self._cells or task in self._running:
             raise self._refusal(task, "put back")
         self._settle(now)
-        cell = self._last
-        if cell is None or cell.item is not task:
+        if cell is None:
             self._front -= 1
             cell = Cell(self._front, task.rank, task, now)
         self._last = None
