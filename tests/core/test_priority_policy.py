@@ -345,6 +345,19 @@ def test_one_that_was_preempted_elsewhere_comes_before_its_equals_too() -> None:
     assert pop_all(made) == "abc"
 
 
+@pytest.mark.parametrize("where", ["head", "tail"])
+def test_one_that_was_popped_and_got_no_worker_goes_back_where_it_was(where: Any) -> None:
+    a, b = items("a1 b1")
+    made = FixedPriority[Job](preempted_to=where, aging=10)
+    made.push(a, 0)
+    made.push(b, 0)
+    assert made.pop(15) is a
+    made.put_back(a, 15)
+    made.check()
+    assert made.describe(a, 20) == "priority 1, aged to 3"
+    assert [made.pop(20), made.pop(20)] == [a, b]
+
+
 def test_a_running_task_that_was_never_queued_is_one_like_others() -> None:
     a, b = items("a1 b2")
     made = queue(b)
@@ -556,20 +569,20 @@ def test_durations_are_understood_and_shown() -> None:
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"aging": 0}, "aging=0 is too short; give at least a microsecond"),
+        ({"aging": 0}, "aging=0 is too short; give a microsecond or more"),
         ({"quantum": "0s"}, "quantum='0s' is too short"),
         ({"quantum": "soon"}, "quantum"),
-        ({"aging": 1, "step": 0}, "step=0 is not a number of ranks; give an int, 1 or more"),
-        ({"aging": 1, "step": True}, "step=True is not"),
-        ({"aging": 1, "step": 0.5}, "step=0.5 is not"),
-        ({"preempted_to": "middle"}, 'preempted_to=\'middle\' makes no sense; give "head" or "tail"'),
-        ({"aging": 1, "aging_preempts": 1}, "aging_preempts=1 makes no sense"),
+        ({"aging": 1, "step": 0}, "step=0 is less than 1; give an int of 1 or more"),
+        ({"aging": 1, "step": True}, "step=True is of type bool; give an int"),
+        ({"aging": 1, "step": 0.5}, "step=0.5 is of type float; give an int"),
+        ({"preempted_to": "middle"}, "preempted_to='middle' is not a choice; choose from 'head', 'tail'"),
+        ({"aging": 1, "aging_preempts": 1}, "aging_preempts=1 is of type int; give True or False"),
         ({"aging_preempts": True}, "aging_preempts has no meaning without aging; give the interval too"),
         ({"step": 2}, "step has no meaning without aging"),
     ],
 )
 def test_what_makes_no_sense_is_refused(parameters: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         FixedPriority(**parameters)
 
 

@@ -136,8 +136,52 @@ def test_a_fresh_one_has_the_same_parameters_and_remembers_nobody() -> None:
 
 
 def test_another_word_for_admission_is_refused() -> None:
-    with pytest.raises(ValueError, match='admission=\'no\' makes no sense; give "reject", "warn" or "off"'):
+    with pytest.raises(ValueError, match="admission='no' is not a choice"):
         Realtime("no")
+
+
+@pytest.mark.parametrize("ran", [True, False])
+def test_what_a_running_task_has_used_is_no_longer_in_the_way(ran: bool) -> None:
+    policy = Realtime[Job]("reject")
+    first, second = Job("first", 0, 8, 2, 20, cost=8), Job("second", 4, 4, 1, 12, cost=4)
+    assert policy.admit(first, 0, 1) is None
+    policy.push(first, 0)
+    if ran:
+        assert policy.pop(0) is first
+        policy.started(first, 0)
+    policy.check()
+    assert (policy.admit(second, 4, 1) is None) == ran
+
+
+def test_what_a_preempted_task_has_used_is_remembered() -> None:
+    policy = Realtime[Job]("reject")
+    first, second = Job("first", 0, 8, 2, 20, cost=8), Job("second", 4, 4, 1, 14, cost=4)
+    assert policy.admit(first, 0, 1) is None
+    policy.started(first, 0)
+    policy.stopped(first, 4)
+    policy.put_back(first, 4)
+    policy.check()
+    assert policy.admit(second, 7, 1), "seven gone, four to go for the first, four for the second"
+    assert policy.admit(second, 6, 1) is None
+
+
+def test_one_that_runs_already_is_admitted_with_all_that_it_needs() -> None:
+    policy = Realtime[Job]("warn")
+    first = Job("first", 0, 8, 2, 20, cost=8)
+    policy.started(first, 0)
+    assert policy.admit(first, 5, 1) is None
+    policy.check()
+    policy.forget(first, 6)
+    policy.stopped(first, 6)
+    policy.check()
+
+
+def test_whoever_was_admitted_is_not_judged_again() -> None:
+    policy = Realtime[Job]("warn")
+    first, second = firsts(OVERLOAD)
+    policy.admit(first, 0, 1)
+    assert policy.admit(second, 0, 1)
+    assert policy.admit(second, 0, 1) is None
 
 
 def test_its_repr_tells_the_parameter() -> None:

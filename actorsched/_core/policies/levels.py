@@ -58,6 +58,8 @@ class Cell(msgspec.Struct, Generic[Item], eq=False):
     """How long it had waited when it was chosen to run."""
     left: float = 0
     """What is left of its quantum; zero for a whole one."""
+    preempted: bool = False
+    """Whether it has been taken off a worker, as opposed to the queue."""
 
     def __lt__(self, other: Cell[Item]) -> bool:
         return self.sequence < other.sequence

@@ -23,6 +23,7 @@ from actorsched._core.policies.aging import Aging
 from actorsched._core.policies.levels import Cell, Levels
 from actorsched._core.policies.runners import Runners
 from actorsched._core.policies.turns import Turns
+from actorsched.checks import check_choice, check_flag, check_whole, wrong_value
 from actorsched.durations import Duration, describe, seconds
 from actorsched.exceptions import shown
 
@@ -71,6 +72,7 @@ class FixedPriority(Levels[Item], Policy[Item]):
         aging_preempts: Whether the aged value of a waiting task counts for preemption too.
 
     Raises:
+        TypeError: A parameter is of the wrong type.
         ValueError: A parameter makes no sense, or has no meaning without another one that is missing.
     """
 
@@ -103,7 +105,12 @@ class FixedPriority(Levels[Item], Policy[Item]):
         self.step = step
         self.preempted_to: Literal["head", "tail"] = preempted_to
         self.aging_preempts = aging_preempts
-        self._refuse_nonsense()
+        check_whole(step, "step", least=1)
+        check_choice(preempted_to, "preempted_to", ("head", "tail"))
+        check_flag(aging_preempts, "aging_preempts")
+        if self.aging is None and (aging_preempts or step != 1):
+            name = "aging_preempts" if aging_preempts else "step"
+            raise ValueError(f'{name} has no meaning without aging; give the interval too, as in aging="5s"')
         super().__init__(None if self.aging is None else Aging(self.aging, step))
         self._turns: Turns[Item] | None = None if self.quantum is None else Turns(self.quantum)
         self._timed = self.aging is not None or self.quantum is not None
@@ -112,17 +119,6 @@ class FixedPriority(Levels[Item], Policy[Item]):
         self._last: Cell[Item] | None = None  # of the task that left the queue, or its worker, last
         self._front = 0  # the lowest sequence number, given to those that are put back and not known
         self._now = -inf  # as far as it was told, where that matters
-
-    def _refuse_nonsense(self) -> None:
-        if type(self.step) is not int or self.step < 1:
-            raise ValueError(f"step={self.step!r} is not a number of ranks; give an int, 1 or more")
-        if self.preempted_to not in ("head", "tail"):
-            raise ValueError(f'preempted_to={self.preempted_to!r} makes no sense; give "head" or "tail"')
-        if type(self.aging_preempts) is not bool:
-            raise ValueError(f"aging_preempts={self.aging_preempts!r} makes no sense; give True or False")
-        if self.aging is None and (self.aging_preempts or self.step != 1):
-            name = "aging_preempts" if self.aging_preempts else "step"
-            raise ValueError(f'{name} has no meaning without aging; give the interval too, as in aging="5s"')
 
     def fresh(self) -> Self:
         """Return an empty policy with the same parameters."""
@@ -173,10 +169,10 @@ class FixedPriority(Levels[Item], Policy[Item]):
             ValueError: It is in the queue, or running, already. Nothing has changed.
         """
         cell = self._last
-        if cell is None or cell.item is not task:
-            if self.preempted_to == "tail":
-                return self.push(task, now)
+        if cell is not None and cell.item is not task:
             cell = None
+        if self.preempted_to == "tail" and (cell is None or cell.preempted):
+            return self.push(task, now)
         if task in self._cells or task in self._running:
             raise self._refusal(task, "put back")
         self._settle(now)
@@ -184,6 +180,7 @@ class FixedPriority(Levels[Item], Policy[Item]):
             self._front -= 1
             cell = Cell(self._front, task.rank, task, now)
         self._last = None
+        cell.preempted = False
         cell.rank = task.rank
         cell.origin = now - cell.waited
         self._insert(task, cell)
@@ -257,6 +254,7 @@ class FixedPriority(Levels[Item], Policy[Item]):
             return
         self._runners.discard(task)
         self._last = cell
+        cell.preempted = True
         if self._turns is not None:
             self._settle(now)
             cell.left = self._turns.stop(task, cell.rank, now)
@@ -355,5 +353,5 @@ def _span(value: Duration, field: str) -> float:
     """Return a duration in seconds that is long enough to make a difference."""
     span = seconds(value, field=field)
     if span < _SHORTEST:
-        raise ValueError(f'{field}={shown(value)} is too short; give at least a microsecond, such as "10ms"')
+        raise wrong_value(field, value, "is too short", 'give a microsecond or more, such as "10ms"')
     return span
