@@ -270,6 +270,15 @@ def test_an_equal_deadline_never_preempts_nor_does_a_later_one() -> None:
     assert policy.victim(0) is None
 
 
+def test_an_equal_that_came_before_the_runner_does_not_preempt_it_either() -> None:
+    a, b = items("a5 b5")
+    policy = queue([a, b])
+    policy.remove(b)
+    policy.started(b, 0)
+    assert policy.peek(0) is a
+    assert policy.victim(0) is None
+
+
 def test_without_deadlines_a_higher_priority_preempts_and_an_equal_one_does_not() -> None:
     policy = Edf[Item]()
     a, b, c = items("a!3 b!3 c!4")
@@ -429,6 +438,7 @@ def test_it_tells_how_long_an_admitted_task_ran_and_no_other(bound: Bound) -> No
         policy.started(task, 1)
         policy.stopped(task, 3)
         policy.stopped(task, 4)
+        policy.check()
     assert bound.heard() == [("ran", "a", 2)]
 
 

@@ -190,6 +190,16 @@ def test_a_turn_that_ends_when_somebody_arrives_leaves_the_place_to_it() -> None
     assert take(policy, 10) is b
 
 
+def test_nobodys_turn_is_over_any_more_when_the_last_who_waited_is_gone() -> None:
+    policy, (a, b) = policy_of("a", "b")
+    take(policy, 0)
+    assert policy.expired(10) == [a]
+    policy.remove(b)
+    assert policy.expired(10) == []
+    policy.push(b, 15)
+    assert policy.expired(15) == []
+
+
 def test_a_quantum_is_used_up_in_total_over_bursts() -> None:
     policy, _ = policy_of()
     a = Item("a")
@@ -206,10 +216,11 @@ def test_who_runs_on_alone_is_moved_down_at_the_right_times_all_the_same() -> No
     take(policy, 0)
     for now, text in ((9, "1 of 3, 1s of 10s"), (10, "2 of 3, 20s of 20s"), (35, "3 of 3, 35s of 40s")):
         assert policy.describe(a, now) == f"level {text} left"
-    assert policy.describe(a, 10_030 + 39) == "level 3 of 3, 1s of 40s left"
-    policy.push(Item("b"), 10_030 + 39)
-    assert policy.expired(10_030 + 39) == []
-    assert policy.victim(10_030 + 39) is a
+    after_ages = 30 + 40 * 10**12 + 39
+    assert policy.describe(a, after_ages) == "level 3 of 3, 1s of 40s left"
+    policy.push(Item("b"), after_ages)
+    assert policy.expired(after_ages) == []
+    assert policy.victim(after_ages) is a
 
 
 def test_a_late_decision_ends_the_turn_and_counts_all_that_was_used() -> None:
@@ -264,6 +275,17 @@ def test_of_several_runners_the_one_that_joined_the_lowest_level_last_makes_room
         policy.remove(c)
         policy.forget(c, now)
     assert {a.name, b.name} == {"a", "b"}
+
+
+def test_whose_turn_ended_joins_after_those_who_came_at_that_instant() -> None:
+    policy, (a,) = policy_of("a", levels=2, quanta=10)
+    take(policy, 0)
+    b = Item("b")
+    burst(policy, b, 0, 10)
+    policy.push(b, 20)
+    take(policy, 20)
+    policy.push(Item("c"), 25)
+    assert policy.victim(25) is a
 
 
 def test_who_may_not_be_preempted_is_neither_expired_nor_a_victim_but_is_moved_down() -> None:
@@ -327,6 +349,14 @@ def test_a_turn_that_ends_at_a_boost_is_over() -> None:
     assert policy.alarm(0) == 10
     assert turn_over(policy, 10) == [a]
     assert policy.describe(a, 10) == "level 1 of 3, 10s of 10s left"
+
+
+def test_a_boost_that_nobody_had_to_look_at_moves_the_ends_of_turns_after_it() -> None:
+    policy, (a,) = policy_of("a", boost=55)
+    take(policy, 0)  # without the boost at 55 its turn would end at 110, together with the next one
+    policy.push(Item("b"), 110)
+    assert policy.expired(110) == []
+    assert policy.expired(120) == [a]
 
 
 def test_boosts_long_ago_count_as_much_as_if_each_had_been_looked_at() -> None:
@@ -722,7 +752,7 @@ class FairMachine(RuleBasedStateMachine):
 
     @rule()
     def ask(self) -> None:
-        assert set(self.policy.expired(self.now)) <= self.on
+        assert set(self.policy.expired(self.now)) <= (self.on if self.queued else set())
         victim, alarm = self.policy.victim(self.now), self.policy.alarm(self.now)
         levels = [self.known[task][0] for task in self.on if task.preemptible]
         if not self.queued or not levels:
