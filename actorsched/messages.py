@@ -120,9 +120,14 @@ class Submit(msgspec.Struct, frozen=True, eq=False):
 
 
 class Ready(msgspec.Struct, frozen=True, eq=False):
-    """Task to scheduler: nothing but a worker is missing."""
+    """Task to scheduler: nothing but a worker is missing.
+
+    Attributes:
+        again: Whether it was with a worker already, which has not begun it: it goes before its equals.
+    """
 
     task: Behaviour
+    again: bool = False
 
 
 class Withdraw(msgspec.Struct, frozen=True, eq=False):

@@ -508,11 +508,18 @@ async def sleep(duration: Duration) -> None:
         ValueError: It is none.
     """
     delay = seconds(duration, field="duration")
-    kernel: Kernel | None = getattr(CURRENT.get(), "kernel", None)
+    run: Any = CURRENT.get()
+    kernel: Kernel | None = getattr(run, "kernel", None)
     if kernel is None:
         import anyio
 
         await anyio.sleep(delay)
+    elif hasattr(run, "dozing"):
+        run.dozing += 1
+        try:
+            await kernel.sleep(delay)
+        finally:
+            run.dozing -= 1
     else:
         await kernel.sleep(delay)
 

@@ -56,6 +56,9 @@ class Recorder:
     ) -> TimerEntry:
         return self.timers.add(self.now + delay, self.send, (to, message), phase=phase)
 
+    def later_in_fact(self, delay: float, to: Behaviour, message: object, /) -> None:
+        self.later(delay, to, message)
+
     def reply(self, to: Reply, value: object, /) -> None:
         if not to.done():
             to.set_result(value)

@@ -79,7 +79,7 @@ WRONG_OPTIONS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"retry": 0}, ValueError, "retry=0"),
     ({"retry": "often"}, TypeError, "retry='often'"),
     ({"retry": True}, TypeError, "retry=True"),
-    ({"tag": "io"}, TypeError, "unknown option 'tag'"),
+    ({"tag": ""}, ValueError, "tag='' is empty"),
     ({"abandon_on_cancel": 1}, TypeError, "abandon_on_cancel=1"),
     ({"abandon_on_cancel": True}, ValueError, "only what runs in a thread can be abandoned"),
     ({"abandon_on_cancel": True, "host": "process"}, ValueError, "contradicts host='process'"),
@@ -114,7 +114,7 @@ def check_untouched(rt: Runtime) -> None:
     """Nothing was queued."""
     assert not rt._nursery.live
     assert not rt._system.kernel.mail
-    assert all(not pool.queue and not pool.running for pool in rt._system.pools.values())
+    assert all(not len(pool.policy) and not pool.running for pool in rt._system.pools.values())
 
 
 @pytest.mark.parametrize(("target", "message"), WRONG_TARGETS)

@@ -97,6 +97,10 @@ class Outbox(Protocol):
         """Send a message after a delay in seconds; among those due at one instant by their phases."""
         ...
 
+    def later_in_fact(self, delay: float, to: Behaviour, message: object, /) -> None:
+        """The same by the loop's own clock, also in virtual time."""
+        ...
+
     def reply(self, to: Reply, value: object, /) -> None:
         """Answer somebody who waits; nothing happens when nobody waits any more."""
         ...

@@ -136,6 +136,14 @@ class Kernel:
         """Send a message after `delay` seconds."""
         return self.call_later(delay, self.post, to, message, phase=phase)
 
+    def later_in_fact(self, delay: float, to: Behaviour, message: object, /) -> None:
+        """Send a message after `delay` seconds of the loop's clock, whatever that of the runtime says."""
+        self.backend.call_at(self.backend.monotonic() + delay, self._post_late, to, message)
+
+    def _post_late(self, to: Behaviour, message: object) -> None:
+        if not self.closed:
+            self.post(to, message)
+
     def tell(self, kind: EventKind, task: Any, /, **details: Any) -> None:
         """Tell those who listen what has just happened to a task."""
         event = Event(kind, self.clock.now(), task.name, task.id, details)

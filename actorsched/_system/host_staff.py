@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from actorsched._core.behaviour import Behaviour, Outbox, handles
 from actorsched.exceptions import HostDied
-from actorsched.messages import Finished, Idle, Interrupt
+from actorsched.messages import Finished, Idle, Interrupt, Preempt, Resume
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -149,7 +149,8 @@ class HostStaff:
             return best
         if idle is not None:
             return idle
-        if len(self._workers) >= self._system.hosts.max and not self._impatient():
+        present = sum(not worker.suspended for worker in self._workers)
+        if present >= self._system.hosts.max and not self._impatient():
             return best
         try:
             return self._start_worker()
@@ -183,7 +184,8 @@ class HostStaff:
         """End hosts that are there only because others had to wait."""
         self._trimming = None
         for worker in [worker for worker in self._workers if not worker.runs and not worker.retiring]:
-            if sum(not (other.retiring or other.lends) for other in self._workers) <= self._system.hosts.max:
+            staying = (not (other.retiring or other.lends or other.suspended) for other in self._workers)
+            if sum(staying) <= self._system.hosts.max:
                 return
             worker.retire()
             assert worker.link is not None
@@ -200,6 +202,7 @@ class HostStaff:
             scheduler=self._system.scheduler,
             definitions=self.definitions,
             desk=self._new_desk(),
+            may_suspend=self._may_suspend,
             on_gone=self._worker_gone,
             start_by=start_by,
         )
@@ -207,6 +210,10 @@ class HostStaff:
         link.hand_over_to(worker.frame, worker.exited, worker.frames_over)
         self._workers.append(worker)
         return worker
+
+    def _may_suspend(self) -> bool:
+        """As many hosts may be suspended as may run."""
+        return sum(worker.suspended for worker in self._workers) < self._system.hosts.max
 
     def _worker_gone(self, worker: HostWorker, end: HostExit) -> bool:
         """A task host has ended. Answers whether what it had not begun is to be tried in another."""
@@ -345,6 +352,6 @@ class NoHost(Behaviour, kw_only=True):
         out.send((task, Finished(error=error, crashed=True)))
         out.send((self.scheduler, Idle(self, task)))
 
-    @handles(Interrupt)
-    def _interrupt(self, message: Interrupt, out: Outbox) -> None:
+    @handles(Interrupt, Preempt, Resume)
+    def _told(self, message: object, out: Outbox) -> None:
         """It never runs anything."""

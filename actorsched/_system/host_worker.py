@@ -6,6 +6,9 @@ next; a task that turns out to be long gets those behind it taken back and given
 itself; one that is busy in C and says nothing is noticed by its silence. Which tasks had begun is known
 exactly, also when a host is silent or has died: the others are ready again at once.
 
+`Preempt` suspends the process of the host, by the operating system, wherever its code is; what it has not
+begun goes elsewhere. `Resume`, or an `Interrupt`, lets it go on.
+
 `Interrupt` asks the function to stop, at its next checkpoint or await. One that has not stopped when the
 grace period is over loses its host; one that had not begun is taken back instead.
 """
@@ -28,7 +31,10 @@ from actorsched.messages import (
     GraceOver,
     Idle,
     Interrupt,
+    Preempt,
+    Preempted,
     Report,
+    Resume,
     Underway,
 )
 
@@ -98,6 +104,8 @@ class HostWorker(Behaviour, kw_only=True):
     scheduler: Behaviour
     definitions: Definitions
     desk: Desk
+    may_suspend: Callable[[], bool]
+    """Whether there may be one more suspended host."""
     on_gone: Callable[[HostWorker, HostExit], bool]
     """Told that the host has ended; answers whether tasks that it had not begun are to be tried elsewhere."""
     start_by: float
@@ -171,8 +179,36 @@ class HostWorker(Behaviour, kw_only=True):
         definition, arguments = packed
         link.run(definition, wire.Run(number, definition.fn_id, arguments, context, run.attempt, task.name))
 
+    @handles(Preempt)
+    def _preempt(self, message: Preempt, out: Outbox) -> None:
+        for number, run in self.runs.items():
+            if run.owner is message.task:
+                if run.packed is not None:
+                    return self._give_back(number, run)
+                break
+        else:
+            return
+        self._take_back()
+        if number in self.runs and not self.suspended and self.may_suspend():
+            assert self.link is not None
+            self.suspended = True
+            self.link.suspend()
+            out.send((run.owner, Preempted(run.owner)))
+
+    @handles(Resume)
+    def _resume(self, message: Resume, out: Outbox) -> None:
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """The host goes on where it was suspended."""
+        if self.suspended:
+            self.suspended = False
+            assert self.link is not None
+            self.link.resume()
+
     @handles(Interrupt)
     def _interrupt(self, message: Interrupt, out: Outbox) -> None:
+        self._go_on()
         for number, run in self.runs.items():
             if run.owner is message.task:
                 if run.packed is not None:
@@ -216,7 +252,7 @@ class HostWorker(Behaviour, kw_only=True):
         last, self.held = link.hold(), True
         waiting = [number for number in self.runs if number > last]
         self._revoke(waiting)
-        for number in waiting:
+        for number in reversed(waiting):
             self._give_back(number, self.runs[number])
 
     def _revoke(self, numbers: list[int]) -> None:
@@ -248,6 +284,8 @@ class HostWorker(Behaviour, kw_only=True):
 
     def frames_over(self) -> None:
         """That was all for the moment: now see what follows from it."""
+        if self.suspended and not self.runs:  # it had ended before it was suspended
+            self._go_on()
         if self.repaced:
             self.repaced = False
             self.window = max(1, min(_MOST_AHEAD, int(_AHEAD / (self.pace + 1e-5))))
@@ -278,13 +316,13 @@ class HostWorker(Behaviour, kw_only=True):
             self.held = False
             assert self.link is not None
             self.link.let_go()
-        for number in frame.task_ids:
+        for number in reversed(frame.task_ids):
             run = self.runs.get(number)
             if run is not None:
                 self._give_back(number, run)
 
     def _give_back(self, number: int, run: HostRun) -> None:
-        """The host will never begin it."""
+        """The host will never begin it. Of several the last is given back first: each goes before its equals."""
         self.runs.pop(number, None)
         self._clear_grace(run)
         self.kernel.send((self.scheduler, Idle(self, run.owner)))
@@ -337,7 +375,7 @@ class HostWorker(Behaviour, kw_only=True):
         runs, self.runs = self.runs, {}
         self.desk.gone()
         elsewhere = self.on_gone(self, end)
-        for number, run in runs.items():
+        for number, run in reversed(runs.items()):
             self._clear_grace(run)
             self.kernel.send((self.scheduler, Idle(self, run.owner)))
             if number > end.last_started and elsewhere:

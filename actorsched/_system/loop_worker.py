@@ -13,12 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Coroutine
 from contextvars import Context
+from time import monotonic
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from actorsched._core.behaviour import Behaviour, Outbox, handles
 from actorsched._kernel.current import CURRENT
 from actorsched._system.code_run import CodeRun, Deferred, without_cancellation
+from actorsched._system.pools import STALL
 from actorsched._system.processor import Processor
 from actorsched.exceptions import TaskCancelled
 from actorsched.messages import (
@@ -69,6 +71,8 @@ class LoopWorker(CodeRun, Behaviour):
     gate: Future | None = None
     shelved: bool = False
     """Whether it had its turn to begin while it was preempted."""
+    dozing: int = 0
+    """How many parts of its code sleep by the runtime's clock."""
     processor: Processor | None = None
     """What its code uses up by `compute`."""
 
@@ -84,6 +88,15 @@ class LoopWorker(CodeRun, Behaviour):
     def cancel_requested(self) -> bool:
         """Whether it was told to stop."""
         return self.interrupted
+
+    @property
+    def stalled(self) -> bool:
+        """Whether its code has been waiting for some time for something that is none of ours."""
+        carrier = self.carrier
+        if carrier is None or carrier.trap is None or self.dozing:
+            return False
+        busy = self.processor is not None and self.processor.busy
+        return not busy and monotonic() - carrier.since >= STALL
 
     @property
     def preempt_requested(self) -> bool:

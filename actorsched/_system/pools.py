@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from actorsched._core.behaviour import Behaviour, Outbox, Timer
     from actorsched._core.policies import SchedulingPolicy
     from actorsched._system.task import TaskActor
+
+
+STALL: Final = 0.02
+"""Seconds for which all that run have to wait for something unknown, before one more may run."""
 
 
 class Place(Enum):
@@ -61,6 +65,12 @@ class Alarm(msgspec.Struct, frozen=True, eq=False):
     pool: Pool
 
 
+class LookForStall(msgspec.Struct, frozen=True, eq=False):
+    """Scheduler to itself: does nobody of this pool run in fact, while somebody is preempted?"""
+
+    pool: Pool
+
+
 class Pool:
     """Slots, and the tasks that have them or want them.
 
@@ -96,6 +106,10 @@ class Pool:
         """Who gets the slots that are left."""
         self.wishing: dict[TaskActor, None] = {}
         """Who wants to hear that it was chosen."""
+        self.paused: dict[TaskActor, None] = {}
+        """Who was preempted; among them some that were chosen again."""
+        self.looking = False
+        """Whether somebody will look for a stall."""
         self.full = False
         """Whether no worker was to be had, and none has become idle since."""
         self.choosing = False

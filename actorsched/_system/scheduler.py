@@ -14,6 +14,9 @@ The decision is the policy's. What it means is carried out here:
 A running task that waits for something of ours lends its slot (`Lend`). It gets one back through the same
 queue (`Reclaim`). A pool that is `boundless` has a slot for everybody, and takes no part in any of this.
 
+When all that run in a pool have waited for 20 ms for something unknown, and somebody is preempted, the best of
+those goes on beside them: it may hold what they wait for, a lock of asyncio for instance.
+
 A task that needs resources asks for them when it is chosen; if it has to wait for them it leaves the queue,
 and comes back when it holds them.
 """
@@ -23,7 +26,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from actorsched._core.behaviour import Behaviour, Outbox, handles
-from actorsched._system.pools import Alarm, Choose, Place
+from actorsched._system.pools import STALL, Alarm, Choose, LookForStall, Place
 from actorsched.messages import (
     Chosen,
     Idle,
@@ -78,7 +81,13 @@ class Scheduler(Behaviour):
 
     @handles(Ready)
     def _ready(self, message: Ready, out: Outbox) -> None:
-        self.ready(message.task, out)  # type: ignore[arg-type]
+        task: TaskActor = message.task  # type: ignore[assignment]
+        if not message.again or task.pool.boundless:
+            return self.ready(task, out)
+        task.admitted(out)
+        task.place = _QUEUED
+        task.pool.policy.put_back(task, out.now)
+        return self._choose_soon(task.pool, out)
 
     def ready(self, task: TaskActor, out: Outbox) -> None:
         """A task may run: the same as `Ready`, said at once where nothing else can be on the way."""
@@ -248,7 +257,31 @@ class Scheduler(Behaviour):
         if task.place is _LEAVING:  # otherwise it was chosen again meanwhile, and has been told so
             del pool.leaving[task]
             task.place = _QUEUED
+            pool.paused[task] = None
             self._freed(pool, out)
+            self._look_soon(pool, out)
+
+    def _look_soon(self, pool: Pool, out: Outbox) -> None:
+        """Look in a moment whether those that run wait for something that a preempted task may have."""
+        if not pool.looking:
+            pool.looking = True
+            out.later_in_fact(STALL, self, LookForStall(pool))
+
+    @handles(LookForStall)
+    def _look_for_stall(self, message: LookForStall, out: Outbox) -> None:
+        """When nobody runs in fact, let the best of the preempted go on beside them: over the limit, by one."""
+        pool = message.pool
+        pool.looking = False
+        waiting = [task for task in pool.paused if task.place is _QUEUED]
+        pool.paused = dict.fromkeys(waiting)
+        if not waiting:
+            return
+        if pool.on and not pool.leaving and all(task.stalled for task in pool.on):
+            best = min(waiting, key=pool.policy.urgency)
+            pool.policy.remove(best)
+            self._let_on(pool, best, out)
+            pool.policy.started(best, out.now)
+        self._look_soon(pool, out)
 
     @handles(Idle)
     def _idle(self, message: Idle, out: Outbox) -> None:

@@ -163,6 +163,11 @@ class TaskActor(Urgent, eq=False):
         return inf if self.times is None else self.times.due
 
     @property
+    def stalled(self) -> bool:
+        """Whether its code has been waiting for some time for something unknown; only the loop can tell."""
+        return self.worker is not None and getattr(self.worker, "stalled", False)
+
+    @property
     def preemptible(self) -> bool:
         """Whether it may be taken off its worker before it has ended."""
         return self.options.preemptible
@@ -273,11 +278,11 @@ class TaskActor(Urgent, eq=False):
         if out.watched:
             out.tell("ready", self)
 
-    def _become_ready(self, out: Outbox) -> None:
+    def _become_ready(self, out: Outbox, *, again: bool = False) -> None:
         self.status = _READY
         self.upstream = None
         assert self.scheduler is not None
-        out.send((self.scheduler, Ready(self)))
+        out.send((self.scheduler, Ready(self, again)))
 
     def blocked(self, out: Outbox) -> None:
         """It was about to start, and has to wait for the resources that it was submitted with."""
@@ -382,7 +387,7 @@ class TaskActor(Urgent, eq=False):
         if isinstance(stopping, (TaskCancelled, DeadlineMissed)):
             self._settle(_stopped(stopping), out)
         else:
-            self._become_ready(out)
+            self._become_ready(out, again=True)
 
     def _attempt_failed(self, error: BaseException, message: Finished, out: Outbox, *, final: bool) -> None:
         """Try again, or fail for good."""

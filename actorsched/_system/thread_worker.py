@@ -1,7 +1,8 @@
 """The Worker actor of a thread: runs plain functions that may block.
 
 Each worker has one thread, started with its first task and kept until the runtime closes. A function in a
-thread can only be asked to stop: it notices at its next `checkpoint()`. Until then whoever cancels waits;
+thread can only be asked to stop, or to make room: it notices at its next `checkpoint()`. There one that is
+preempted waits until it is resumed. Whoever cancels waits for the checkpoint;
 after a grace period the log names the function. A task with `abandon_on_cancel` is settled at once, and
 its thread is left to itself. So are, with an ERROR record, threads that have not stopped when the runtime
 has to close. Threads are daemons: none keeps the interpreter alive.
@@ -14,7 +15,7 @@ from collections.abc import Callable, Sequence
 from contextvars import Context
 from inspect import iscoroutine
 from queue import SimpleQueue
-from threading import Thread
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
@@ -22,7 +23,17 @@ import msgspec
 from actorsched._core.behaviour import Behaviour, Outbox, Timer, handles
 from actorsched._kernel.current import CURRENT
 from actorsched.exceptions import Interrupted
-from actorsched.messages import Assign, Finished, GraceOver, Idle, Interrupt, Started
+from actorsched.messages import (
+    Assign,
+    Finished,
+    GraceOver,
+    Idle,
+    Interrupt,
+    Preempt,
+    Preempted,
+    Resume,
+    Started,
+)
 
 if TYPE_CHECKING:
     from actorsched._kernel.kernel import Kernel
@@ -54,8 +65,10 @@ class ThreadRun(msgspec.Struct, eq=False):
     stop: BaseException | None = None
     """Why it was told to stop. Written by the loop, read by the thread."""
     deferred: Deferred | None = None
+    preempted: Event | None = None
+    """Set when it may go on; None while nobody wants its place. Written by the loop, read by the thread."""
     paused: bool = False
-    """Whether it waits at a checkpoint, being preempted."""
+    """Whether it waits at a checkpoint until it may go on."""
     unwinding: bool = False
     """Whether the function is over, and only what it deferred still runs: no cancellation reaches that."""
 
@@ -69,13 +82,24 @@ class ThreadRun(msgspec.Struct, eq=False):
         """Whether it was told to stop."""
         return self.stop is not None
 
+    @property
+    def preempt_requested(self) -> bool:
+        """Whether somebody more urgent wants its place."""
+        return self.preempted is not None
+
     def checkpoint(self) -> None:
-        """Stop here, if told to.
+        """Stop here, if told to; wait here, if somebody more urgent wants the place.
 
         Raises:
-            Interrupted: It was told to.
+            Interrupted: It was told to stop.
         """
-        if self.stop is not None and not self.unwinding:
+        if self.unwinding:
+            return
+        go_on = self.preempted
+        if go_on is not None and self.stop is None:
+            self.kernel.call_threadsafe(self.worker.reached_checkpoint, self, go_on)
+            go_on.wait()
+        if self.stop is not None:
             reason = getattr(self.stop, "reason", None)
             raise Interrupted(f"{self.stop}; leave the function, do not catch this", reason=reason)
 
@@ -164,12 +188,35 @@ class ThreadWorker(Behaviour):
         thread.start()
         self.thread, self.jobs = thread, jobs
 
+    @handles(Preempt)
+    def _preempt(self, message: Preempt, out: Outbox) -> None:
+        run = self.run
+        if run is not None and run.owner is message.task and run.stop is None and run.preempted is None:
+            run.preempted = Event()
+
+    def reached_checkpoint(self, run: ThreadRun, go_on: Event) -> None:
+        """The thread waits to be let on."""
+        if self.run is run and run.preempted is go_on:
+            run.paused = True
+            self.kernel.post(run.owner, Preempted(run.owner))
+
+    @handles(Resume)
+    def _resume(self, message: Resume, out: Outbox) -> None:
+        if self.run is not None:
+            self._let_on(self.run)
+
+    def _let_on(self, run: ThreadRun) -> None:
+        go_on, run.preempted, run.paused = run.preempted, None, False
+        if go_on is not None:
+            go_on.set()
+
     @handles(Interrupt)
     def _interrupt(self, message: Interrupt, out: Outbox) -> None:
         run = self.run
         if run is None or run.owner is not message.task:
             return
         run.stop = message.reason
+        self._let_on(run)
         if run.owner.options.abandon_on_cancel:
             self._abandon(run)
         elif self.grace is None:
@@ -220,6 +267,7 @@ class ThreadWorker(Behaviour):
                 run.owner.name,
             )
             run.stop = run.stop or Interrupted("the runtime has closed")
+            self._let_on(run)
             self.retire()
             self.over(run, Finished(error=run.stop, stopped=True))
 

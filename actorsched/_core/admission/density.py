@@ -65,7 +65,7 @@ def density(claim: Claim[Any], now: float, blocking: float) -> float:
     present += [_ratio(claim.cost, left - blocking) for left in times]
     # Jobs due after the next has come are counted as due by then, so that one comes after the other.
     later = _ratio(claim.cost, min(claim.span, claim.period) - blocking)
-    return max(later, *present) if claim.span <= claim.period else later + sum(present)
+    return max([later, *present]) if claim.span <= claim.period else later + sum(present)
 
 
 def _ratio(work: float, time: float) -> float:

@@ -256,7 +256,7 @@ def _end(work: float, comers: Sequence[Comer], since: float, now: float) -> floa
         for claim, release, period in comers:
             waited = end - release - tolerance
             if waited > 0:
-                done -= claim.cost * (-waited // period)
+                done -= claim.cost * int(-waited // period)
         if done <= end + tolerance:
             return done
         end = done
