@@ -509,6 +509,18 @@ def test_age_ends_at_critical_and_higher_ranks_do_not_age() -> None:
     assert made.describe(b, 10**9) == "priority 6"
 
 
+def test_age_counts_in_full_when_the_rank_of_a_running_task_falls() -> None:
+    (a,) = items("a4")
+    made = FixedPriority[Job](aging=10)
+    made.push(a, 0)
+    made.pop(30)
+    made.started(a, 30)
+    assert made.describe(a, 30) == "priority 4, aged to 5"
+    a.rank = 1
+    made.changed(a, 30)
+    assert made.describe(a, 30) == "priority 1, aged to 4"
+
+
 def test_a_rank_preempts_and_the_oldest_profits() -> None:
     low, high, old = items("a2 b4 c1")
     made = FixedPriority[Job](aging=10)
@@ -704,18 +716,19 @@ def test_nobody_starves_with_aging(
     given_: dict[str, Any], rows: list[tuple[int, int, int, int]], processors: int
 ) -> None:
     """The bound of the docstring, under its assumptions, beside a stream of tasks of the rank 5."""
-    given_ |= {"aging": given_["aging"] or 2, "preempted_to": "head", "quantum": None}
+    given_ |= {"aging": given_["aging"] or 2, "preempted_to": "head"}
     jobs = made_of([(at, ticks, min(rank, 5), 1) for at, ticks, rank, _ in rows])
     jobs += [Job(f"s{n}", n, processors, 5) for n in range(120)]
     jobs.sort(key=lambda job: job.arrival)
-    longest = max(job.left for job in jobs)
+    longest = given_["quantum"] or max(job.left for job in jobs)
     player = Player(FixedPriority(**given_), processors)
     player.play(jobs, until=120)
     for number, job in enumerate(jobs):
         interval, step = given_["aging"], given_["step"]
         ahead = sum(other.arrival <= job.arrival for other in jobs[:number])
         bound = interval * -((job.rank - 5) // step) + (ahead + 1) * longest
-        assert player.waited.get(job.name, 0) <= bound
+        assert player.first.get(job.name, 120) - job.arrival <= bound
+        assert given_["quantum"] or player.waited.get(job.name, 0) <= bound
 
 
 def test_without_aging_a_low_task_waits_as_long_as_higher_ones_come() -> None:

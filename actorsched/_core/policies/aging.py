@@ -48,13 +48,17 @@ class Aging(msgspec.Struct, frozen=True):
         return max(0, -((rank - HIGHEST) // self.step))
 
     def steps(self, rank: int, origin: float, now: float) -> int:
-        """Return how many steps one of this rank has taken that has waited since `origin`."""
+        """Return how many steps that count one of this rank has taken that has waited since `origin`."""
+        return min(self.intervals(origin, now), self.most(rank))
+
+    def intervals(self, origin: float, now: float) -> int:
+        """Return how many whole intervals there are between two times: the steps for any rank."""
         steps = int((now - origin) // self.interval)
         if origin + (steps + 1) * self.interval <= now:  # a division of floats may be off by one
             steps += 1
         elif origin + steps * self.interval > now:
             steps -= 1
-        return max(0, min(steps, self.most(rank)))
+        return max(0, steps)
 
     def reach(self, rank: int, origin: float, least: int) -> float | None:
         """Return when one of a lower rank has aged to a value of at least `least`; None for never."""

@@ -181,12 +181,19 @@ class Levels(Generic[Item]):
         self._vacate(cell)
 
     def _take_aged(self, cell: Cell[Item], now: float) -> Cell[Item]:
-        """Take out a cell that may be anywhere; return another one that remembers it."""
+        """Take out the best cell of a level; return it, or another one if it cannot leave its place yet."""
         assert cell.item is not None
-        taken = Cell(
-            cell.sequence, cell.rank, cell.item, cell.origin, cell.steps, now - cell.origin, cell.left
-        )
+        assert self._aging is not None
         del self._cells[cell.item]
+        waited = now - cell.origin
+        steps = self._aging.intervals(cell.origin, now)  # all of them: its rank may change while it runs
+        pushed = self._levels[cell.rank].pushed
+        if pushed and pushed[0] is cell:
+            pushed.popleft()
+            cell.steps, cell.waited = steps, waited
+            self._limit()
+            return cell
+        taken = Cell(cell.sequence, cell.rank, cell.item, cell.origin, steps, waited, cell.left)
         self._vacate(cell)
         return taken
 
