@@ -3,9 +3,9 @@
 The law of this package: it calculates, and knows no clock, no queue and no worker. It is told which tasks
 there are, what they have used, and the time.
 
-`claims` is what is remembered of a task. `demand_bound` judges for earliest deadline first, with `backlog`
-for one processor and `density` for several; `response_times` judges for fixed priorities, with
-`interference` for several processors.
+`claims` is what is remembered of a task, `busy` how long a processor is. `demand_bound` judges for earliest
+deadline first, with `backlog` for one processor and `density` for several; `response_times` judges for fixed
+priorities, with `interference` for several processors.
 
 Times are compared with a tolerance of `claims.EPSILON` of themselves, so that sums of floats that should be
 equal are. With integers (below 10^12) all that is said of one processor is exact.

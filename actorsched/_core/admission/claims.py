@@ -73,10 +73,10 @@ class Claim(Generic[Item]):
             return 0
         return self.remaining if self.period is None else max(self.remaining, self.cost)
 
-    def fresh(self) -> Claim[Item]:
-        """Return the same claim as if the task arrived at 0 and had used nothing."""
-        again = Claim(self.task, self.cost, 0, self.sequence)
-        again.rank, again.preemptible, again.due = self.rank, self.preemptible, self.span
+    def fresh(self, now: float) -> Claim[Item]:
+        """Return the same claim as if the task arrived now and had used nothing."""
+        again = Claim(self.task, self.cost, now, self.sequence)
+        again.rank, again.preemptible, again.due = self.rank, self.preemptible, now + self.span
         return again
 
     def later_due(self, until: float) -> int:

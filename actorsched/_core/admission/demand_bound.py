@@ -18,7 +18,7 @@ over all deadlines that cannot be too tight (Zhang, Burns, "Schedulability analy
 with EDF scheduling", IEEE Transactions on Computers 58(9), 2009). What is admitted is never late. What is
 refused would be late if the first jobs arrive together, or if a task may come later than its period says.
 When the tasks with periods need all of the processor, it may never be idle: then the question is given up
-after `ROUNDS` steps, and the task refused.
+after `busy.ROUNDS` steps, and the task refused.
 
 A task that is not `preemptible` may have the processor when one with an earlier deadline comes, which waits
 for as long as it takes. At every deadline the longest of those that are due later is added (George,
@@ -36,18 +36,16 @@ cost is counted as above.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from math import fsum, inf
+from math import inf
 from typing import Any
 
 from actorsched._core.admission.backlog import Backlog, Shortfall
+from actorsched._core.admission.busy import busy, comers, share
 from actorsched._core.admission.claims import EPSILON, Claim, Claims, figure, slop
 from actorsched._core.admission.density import too_dense
 from actorsched._core.policies import Item
 
 __all__ = ["DemandBound"]
-
-# How many steps are taken to find the end of a busy period.
-ROUNDS = 10_000
 
 
 class DemandBound(Claims[Item]):
@@ -115,9 +113,9 @@ class DemandBound(Claims[Item]):
         if not self._periodic:
             return self._backlog.shortfall(claim.due, now)
         periodic = self._periodic.values()
-        share = fsum(each.cost / each.period for each in periodic if each.period is not None)
-        if share > 1 + EPSILON:
-            return f"the tasks with periods need {figure(share)} processors, and there is one"
+        needed = share(comers(periodic, now))
+        if needed > 1 + EPSILON:
+            return f"the tasks with periods need {figure(needed)} processors, and there is one"
         why = _overload(self._backlog, periodic, claim.due, now)
         if why is None and (claim.period is not None or not claim.preemptible):
             why = self._overload_together(now)
@@ -125,15 +123,15 @@ class DemandBound(Claims[Item]):
 
     def _overload_together(self, now: float) -> str | None:
         """Let all tasks with periods come at once, just when the longest of others has got the processor."""
-        together: list[Claim[Any]] = [claim.fresh() for claim in self._periodic.values()]
+        together: list[Claim[Any]] = [claim.fresh(now) for claim in self._periodic.values()]
         for claim in self._backlog:
             if claim.period is None and not claim.preemptible and claim.remaining:
-                blocker = claim.fresh()
-                blocker.remaining, blocker.due = claim.remaining, max(0, claim.due - now)
+                blocker = claim.fresh(now)
+                blocker.remaining, blocker.due = claim.remaining, max(now, claim.due)
                 together.append(blocker)
         periodic = [claim for claim in together if claim.period is not None]
-        why = _overload(Backlog(together), periodic, 0, 0)
-        return None if why is None else f"when all with periods come at once, as at 0, {why}"
+        why = _overload(Backlog(together), periodic, now, now)
+        return None if why is None else f"if all with periods come at once, {why}"
 
 
 def _overload(
@@ -153,10 +151,10 @@ def _overload(
     def last_due(before: float) -> float:
         return max(backlog.last_due(before), *(_last_later_due(each, before) for each in periodic))
 
-    idle = _idle(backlog, periodic, now)
-    if idle == now:
-        return None
-    if idle is None:
+    work = backlog.demand(inf) + backlog.blocking(-inf)
+    work += sum(each.cost * len(each.pending(now)) for each in periodic)
+    idle = now + busy(work, comers(periodic, now), 0, now)
+    if idle == inf:
         return "with those that have periods it would use the whole processor, too much for being sure"
     until = last_due(idle + 2 * slop(idle))
     while until >= since and until > now:
@@ -177,18 +175,3 @@ def _last_later_due(claim: Claim[Any], before: float) -> float:
     if number and claim.due + number * claim.period >= before:
         number -= 1
     return claim.due + number * claim.period if number > 0 else -inf
-
-
-def _idle(backlog: Backlog, periodic: Iterable[Claim[Any]], now: float) -> float | None:
-    """Return when the processor is idle for the first time; None if that could not be found out."""
-    first = backlog.demand(inf) + backlog.blocking(-inf)
-    idle = now + first + sum(each.cost * len(each.pending(now)) for each in periodic)
-    for _ in range(ROUNDS):
-        work = first
-        for each in periodic:
-            # Those that come when the processor would be idle belong to the next busy period.
-            work += each.cost * max(0, each.later_released(idle - 2 * slop(idle)) - each.later_due(now))
-        if now + work <= idle + slop(idle):
-            return idle
-        idle = now + work
-    return None

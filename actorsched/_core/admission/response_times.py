@@ -37,17 +37,15 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, count, groupby
-from math import fsum, inf
+from math import inf
 from typing import Any, NamedTuple
 
+from actorsched._core.admission.busy import ROUNDS, Comer, busy, comers, share
 from actorsched._core.admission.claims import EPSILON, Claim, Claims, figure, slop
 from actorsched._core.admission.interference import may_be_late
 from actorsched._core.policies import Item
 
 __all__ = ["ResponseTimes"]
-
-# How many steps are taken until a job, or a busy period, is thought to have no end.
-ROUNDS = 10_000
 
 
 class Job(NamedTuple):
@@ -93,7 +91,7 @@ class ResponseTimes(Claims[Item]):
         bound. The highest priority comes first.
         """
         found: dict[Item, float] = {}
-        for claim, jobs in _busy_periods([claim.fresh() for claim in self._ranked], 0, inf):
+        for claim, jobs in _busy_periods([claim.fresh(0) for claim in self._ranked], 0, inf):
             found[claim.task] = max((job.end - job.arrival for job in jobs), default=0)
         return found
 
@@ -129,20 +127,20 @@ class ResponseTimes(Claims[Item]):
         late = _late(self._ranked, now, highest)
         if late is not None or (claim.period is None and claim.preemptible):
             return late
-        late = _late(_together(self._ranked), 0, highest)
-        return None if late is None else f"when all with periods come at once, {late}"
+        late = _late(_together(self._ranked, now), now, highest)
+        return None if late is None else f"if all with periods come at once, {late}"
 
 
 def _order(claim: Claim[Any]) -> tuple[int, int]:
     return -claim.rank, claim.sequence
 
 
-def _together(ranked: Iterable[Claim[Any]]) -> list[Claim[Any]]:
-    """Return all claims with periods as if they came at once, and of the others those that may block them."""
+def _together(ranked: Iterable[Claim[Any]], now: float) -> list[Claim[Any]]:
+    """Return all claims with periods as if they came now, and of the others those that may block them."""
     together: list[Claim[Any]] = []
     for claim in ranked:
         if claim.period is not None or (not claim.preemptible and claim.remaining):
-            again = claim.fresh()
+            again = claim.fresh(now)
             if claim.period is None:
                 again.remaining, again.due = claim.remaining, inf
             together.append(again)
@@ -170,29 +168,20 @@ def _describe(claim: Claim[Any], job: Job) -> str:
     return f"{name} would end {over} s after its deadline: {much}"
 
 
-class Comer(NamedTuple):
-    """Jobs of a task that are still to come, from `release`, a time from now."""
-
-    claim: Claim[Any]
-    release: float
-    period: float
-
-
 def _busy_periods(
     ranked: Sequence[Claim[Any]], now: float, highest: float
 ) -> Iterator[tuple[Claim[Any], Iterator[Job]]]:
     """Return the claims whose priority is not above the highest, and the jobs of each in its busy period."""
     blocking = _blocking(ranked)
     work: float = 0
-    comers: list[Comer] = []
+    coming: list[Comer] = []
     for rank, group in groupby(ranked, key=_rank):
         equals = list(group)
         work += sum(claim.backlog(now) for claim in equals)
-        comers = [*comers, *(Comer(c, c.next_release(now) - now, c.period) for c in equals if c.period)]
-        share = fsum(comer.claim.cost / comer.period for comer in comers)
+        coming = [*coming, *comers(equals, now)]
         if rank <= highest:
             for claim in equals:
-                yield claim, _jobs(claim, work, blocking[rank], comers, share, now)
+                yield claim, _jobs(claim, work, blocking[rank], coming, now)
 
 
 def _rank(claim: Claim[Any]) -> int:
@@ -211,53 +200,36 @@ def _blocking(ranked: Sequence[Claim[Any]]) -> dict[int, float]:
 
 
 def _jobs(
-    claim: Claim[Any], work: float, blocking: float, comers: Sequence[Comer], share: float, now: float
+    claim: Claim[Any], work: float, blocking: float, coming: Sequence[Comer], now: float
 ) -> Iterator[Job]:
     """Return the jobs of a claim until the processor has nothing to do for its priority or higher ones.
 
     Args:
+        claim: Whose jobs.
         work: What there is to do now, for this claim and those before it.
         blocking: How long one of lower priority may keep the processor.
-        comers: What is still to come, of this claim too.
-        share: The part of the processor that the comers need.
+        coming: What is still to come, of this claim too.
+        now: The present time.
     """
     work += blocking - claim.backlog(now)
     if claim.period is None:
         if claim.remaining:
-            end = inf if share >= 1 else _end(work + claim.remaining, comers, 0, now)
-            yield Job(claim.arrival - now, claim.due - now, end)
+            yield Job(claim.arrival - now, claim.due - now, busy(work + claim.remaining, coming, 0, now))
         return
     if not claim.preemptible:
         work += max(0, claim.cost - blocking)
-    others = [comer for comer in comers if comer.claim is not claim]
-    bounded = fsum(comer.claim.cost / comer.period for comer in others) < 1
+    others = [comer for comer in coming if comer.claim is not claim]
+    overload = share(coming) > 1 + EPSILON
     pending = claim.pending(now)
-    end = _end(work, others, 0, now) if bounded else inf
+    end = busy(work, others, 0, now)
     numbers = chain([0] if claim.remaining else [], pending, count(pending.stop))
     for nth, number in enumerate(numbers):
         arrival = claim.arrival + number * claim.period - now
         if number >= pending.stop and end <= arrival + slop(now, arrival):
             return
         work += claim.cost if number else claim.remaining
-        # Later jobs come later and later if there is more to do than can be done.
-        endless = not bounded or (nth and share > 1 + EPSILON) or nth > ROUNDS
-        end = inf if endless else _end(work, others, end, now)
-        yield Job(arrival, claim.due + number * claim.period - now, end)
+        # With more to do than can be done, every job takes longer than the one before.
+        end = inf if (nth and overload) or nth > ROUNDS else busy(work, others, end, now)
+        yield Job(arrival, claim.due_of(number) - now, end)
         if end == inf:
             return
-
-
-def _end(work: float, comers: Sequence[Comer], since: float, now: float) -> float:
-    """Return when all work is done, and all that came until then; infinite if that could not be found out."""
-    end = max(since, work)
-    for _ in range(ROUNDS):
-        tolerance = slop(now, end)
-        done = work
-        for claim, release, period in comers:
-            waited = end - release - tolerance
-            if waited > 0:
-                done -= claim.cost * int(-waited // period)
-        if done <= end + tolerance:
-            return done
-        end = done
-    return inf
