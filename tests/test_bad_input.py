@@ -92,7 +92,7 @@ WRONG_OPTIONS: list[tuple[dict[str, Any], type[Exception], str]] = [
 
 WRONG_RUNTIMES: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"policy": "chaos"}, ValueError, "policy='chaos'"),
-    ({"policy": None}, ValueError, "policy=None"),
+    ({"policy": None}, TypeError, "policy=None"),
     ({"concurrency": 0}, ValueError, "concurrency=0"),
     ({"concurrency": -1}, ValueError, "concurrency=-1"),
     ({"concurrency": "many"}, TypeError, "concurrency='many'"),

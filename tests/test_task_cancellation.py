@@ -206,7 +206,7 @@ async def test_a_task_that_is_about_to_regain_its_slot_is_interrupted_without_on
 
         async def parent() -> None:
             try:
-                await rt.run(release.wait)
+                await rt.run(release.wait, priority=9)
             finally:
                 log.append("interrupted")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable
+from functools import partial
 from typing import Any
 
 import anyio
@@ -177,7 +178,7 @@ async def test_a_task_regains_its_slot_by_its_priority() -> None:
         high = await rt.spawn(parent, "high", 1, priority=3)
         await low
         await high
-    assert order == ["child of low", "child of high", "high", "middle", "low"]
+    assert order == ["child of high", "high", "middle", "child of low", "low"]
 
 
 # --------------------------------------------------------------------------------------- lending slots
@@ -263,7 +264,7 @@ async def test_a_task_that_begins_to_wait_as_it_queues_for_its_slot_does_not_kee
 
         async def parent() -> None:
             async with anyio.create_task_group() as group:
-                group.start_soon(rt.run, quick)
+                group.start_soon(partial(rt.run, quick, priority=9))
                 await go_on.wait()
                 group.start_soon(rt.run, anyio.lowlevel.checkpoint)
 

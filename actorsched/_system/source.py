@@ -85,6 +85,7 @@ class Puller:
         self.stepper: Stepper | None = None
         self.carrier: Carrier | None = None
         self.interrupted = False
+        self.gate: Future | None = None
         self.rank = rank
         self._reader = reader
         self._source = source
