@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, TypeVarTuple
 
 from anyio import CancelScope
 
-from actorsched._core.policies.named import policy_of
 from actorsched._kernel.choose import running_backend
 from actorsched._kernel.clock import Clock, RealClock
 from actorsched._kernel.current import CURRENT
@@ -18,6 +17,7 @@ from actorsched._kernel.signals import HURRIED
 from actorsched._system.asking import ended, inside_of
 from actorsched._system.carrying import Lender
 from actorsched._system.collapse import Collapse
+from actorsched._system.policy_names import policy_of
 from actorsched._system.system import System
 from actorsched.actor import ActorRef
 from actorsched.durations import Duration, seconds

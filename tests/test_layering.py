@@ -23,13 +23,13 @@ PACKAGE = pathlib.Path(__file__).parent.parent / "actorsched"
 
 # From the ground up. A module may import its own layer and those below.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("durations", "exceptions", "messages", "options", "status"),
+    ("checks", "durations", "events", "exceptions", "messages", "options", "specifications", "status"),
     ("_core",),
     ("_kernel",),
     ("_hosting",),
     ("_system",),
     ("*",),  # what users hold: every module that is not named here
-    ("cli", "demo"),
+    ("cli", "demo", "simulate", "testing"),
     ("__init__", "__main__"),
 )
 
@@ -37,7 +37,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 HOMES: dict[str, tuple[str, ...]] = {
     "anyio": ("_kernel", "_hosting", "_system", "flow", "pipeline", "runtime", "scope", "spawning"),
     "cloudpickle": ("_hosting.by_value",),
-    "msgspec": ("messages", "options", "_core", "_hosting", "_system", "actor", "task"),
+    "msgspec": (
+        *("events", "messages", "options", "_core", "_hosting", "_system", "actor", "task"),
+        "simulate",
+    ),
     "rich": ("cli", "demo"),
     "trio": ("_kernel", "_hosting.child_loop"),
     "uvloop": ("_kernel", "_hosting.child_loop", "runtime"),

@@ -317,8 +317,10 @@ class Scheduler(Behaviour):
     def _freed(self, pool: Pool, out: Outbox) -> None:
         """A slot, or a worker, may be free."""
         pool.full = False
-        if pool.next or len(pool.policy) or pool.alarm_when is not None:
+        if pool.next or len(pool.policy):
             self._choose_soon(pool, out)
+        else:
+            self._set_alarm(pool, out)
         for other in self.pools.values():
             if other.full:
                 other.full = False
