@@ -233,7 +233,14 @@ class Reclaim(msgspec.Struct, frozen=True, eq=False):
 
 
 class Resume(msgspec.Struct, frozen=True, eq=False):
-    """Scheduler to task, and task to worker: you have your slot back."""
+    """Scheduler to task, and task to worker: you have your slot back, and go on.
+
+    Attributes:
+        slot: False where it goes on though it has no slot: it was preempted as it began to wait for something
+            of ours, and what it does next is to ask for its slot again.
+    """
+
+    slot: bool = True
 
 
 class Preempt(msgspec.Struct, frozen=True, eq=False):
@@ -318,6 +325,10 @@ class Disinherit(msgspec.Struct, frozen=True, eq=False):
     """The same lender no longer lends anything."""
 
     lender: Behaviour
+
+
+class Reconsider(msgspec.Struct, frozen=True, eq=False):
+    """Cell to itself: what I am lent has changed."""
 
 
 # ------------------------------------------------------------------------------------------ deadlines

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from actorsched._system.task import TaskActor
 
 _RESUME = Resume()
+_GO_ON = Resume(slot=False)
 _WITHDRAWN = Withdrawn()
 _CHOSEN = Chosen()
 _QUEUED, _NEXT, _ON, _LEAVING, _LENT = Place.QUEUED, Place.NEXT, Place.ON, Place.LEAVING, Place.LENT
@@ -260,6 +261,8 @@ class Scheduler(Behaviour):
             pool.paused[task] = None
             self._freed(pool, out)
             self._look_soon(pool, out)
+        elif task.place is _LENT:
+            out.send((task, _GO_ON))
 
     def _look_soon(self, pool: Pool, out: Outbox) -> None:
         """Look in a moment whether those that run wait for something that a preempted task may have."""
@@ -343,6 +346,8 @@ class Scheduler(Behaviour):
             return
         self._out_of_place(pool, task, out)
         task.place = _LENT
+        if task.paused:
+            out.send((task, _GO_ON))
         self._freed(pool, out)
 
     @handles(Reclaim)

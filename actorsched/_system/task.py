@@ -441,10 +441,10 @@ class TaskActor(Urgent, eq=False):
             return
         self.paused = False
         out.send((self.worker, message))
-        if self.waits is not None:
+        if message.slot and self.waits is not None:
             self.waits.resumed(self, out)
         self.waits_changed()
-        if out.watched:
+        if message.slot and out.watched:
             out.tell("resumed", self)
 
     # ------------------------------------------------------------------------------------- resources
