@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from math import inf
 from typing import Any
 
 import pytest
 
 from actorsched._core.behaviour import Behaviour, Outbox
 from actorsched._core.lifecycle import ALLOWED
+from actorsched._core.policies.priority import FixedPriority
 from actorsched._system.nursery import Nursery
+from actorsched._system.pools import Pool
 from actorsched._system.task import TaskActor
 from actorsched.exceptions import DependencyFailed, TaskCancelled, TaskTimeout
 from actorsched.messages import (
@@ -20,10 +23,13 @@ from actorsched.messages import (
     Forget,
     GivenBack,
     Hurry,
+    Inherit,
     Interrupt,
     Outcome,
+    Preempted,
     PriorityChanged,
     Report,
+    Resume,
     Retry,
     SetPriority,
     Settled,
@@ -37,7 +43,6 @@ from actorsched.options import task_options
 from actorsched.status import TaskStatus
 from tests.recorder import Answer, Recorder
 
-NOBODY: Any = None
 DONE = Outcome(TaskStatus.COMPLETED, 5)
 
 
@@ -52,10 +57,15 @@ class Peg(Behaviour):
     outcome: Any = None
     waiters: Any = None
     waits: Any = None
+    rank: int = 3
+    due: float = inf
 
     def expected_by(self, waiter: Behaviour, out: Outbox) -> bool:
         out.send((self, Await(waiter)))
         return True
+
+    def urged_by(self, waiter: Any, out: Outbox) -> None:
+        out.send((self, Inherit(waiter, waiter.rank, waiter.due)))
 
 
 class World:
@@ -65,9 +75,10 @@ class World:
         self.out = Recorder(fractions)
         self.scheduler, self.worker = Peg("scheduler"), Peg("worker")
         self.nursery = Nursery(contains=True, on_failure=list)
+        kernel: Any = self.out  # as much of one as is needed
         self.task = TaskActor(
             owner=self.nursery,
-            kernel=NOBODY,
+            kernel=kernel,
             scheduler=self.scheduler,
             number=7,
             function=len,
@@ -76,6 +87,7 @@ class World:
             options=task_options(options),
             context=None,
             host="loop",
+            pool=Pool("loop", 1, FixedPriority()),
             rank=3,
             upstream=list(upstream) or None,
         )
@@ -99,7 +111,7 @@ class World:
     def run(self) -> None:
         """Get as far as the first attempt."""
         if self.task.upstream is None:
-            self.task.admitted()
+            self.task.admitted(self.out)
         self.tell(Started(self.worker, begun=True))
 
     @property
@@ -117,7 +129,7 @@ def names(messages: list[object]) -> list[str]:
 def test_a_task_without_dependencies_is_ready_when_it_is_admitted() -> None:
     world = World()
     assert world.status is TaskStatus.PENDING
-    world.task.admitted()
+    world.task.admitted(world.out)
     assert world.status is TaskStatus.READY
 
 
@@ -173,7 +185,7 @@ def test_a_task_that_is_cancelled_before_it_is_ready_is_settled_at_once(begun: b
 
 def test_a_task_that_is_cancelled_in_the_queue_leaves_it_first() -> None:
     world = World()
-    world.task.admitted()
+    world.task.admitted(world.out)
     assert names(world.tell(Cancel("no"))) == ["Withdraw"]
     assert world.status is TaskStatus.READY
     world.tell(Withdrawn())
@@ -182,7 +194,7 @@ def test_a_task_that_is_cancelled_in_the_queue_leaves_it_first() -> None:
 
 def test_a_task_that_is_cancelled_on_its_way_to_a_worker_is_interrupted_there() -> None:
     world = World()
-    world.task.admitted()
+    world.task.admitted(world.out)
     assert names(world.tell(Cancel("no"))) == ["Withdraw"]
     (interrupt,) = world.tell(Started(world.worker))
     assert isinstance(interrupt, Interrupt)
@@ -278,12 +290,35 @@ def test_a_changed_priority_is_passed_on() -> None:
     assert world.task.rank == 6
 
 
+def test_a_task_that_is_preempted_tells_the_scheduler_and_its_worker_when_it_goes_on() -> None:
+    world = World()
+    world.run()
+    assert names(world.tell(Preempted(world.task))) == ["Preempted"]
+    assert (world.status, world.task.paused) == (TaskStatus.PREEMPTED, True)
+    assert names(world.tell(Resume())) == ["Resume"]
+    assert (world.status, world.task.paused) == (TaskStatus.RUNNING, False)
+
+
+def test_a_task_that_has_ended_is_neither_preempted_nor_does_it_go_on() -> None:
+    world = World()
+    world.run()
+    world.tell(Finished(5))
+    assert world.tell(Preempted(world.task), Resume()) == []
+    assert (world.status, world.task.paused) == (TaskStatus.COMPLETED, False)
+
+
+def test_a_task_lends_its_priority_to_those_that_it_depends_on_if_theirs_is_lower() -> None:
+    low, equal = Peg("low", rank=1), Peg("equal", rank=3)
+    world = World(low, equal)
+    assert names(world.begin()) == ["Inherit", "Await", "Await"]
+
+
 # --------------------------------------------------------------------------------------------- time limits
 
 
 def test_the_time_of_an_attempt_begins_when_the_worker_says_so() -> None:
     world = World(timeout=5)
-    world.task.admitted()
+    world.task.admitted(world.out)
     world.tell(Started(world.worker))
     world.out.advance(100)
     assert world.out.taken() == []
@@ -436,7 +471,7 @@ def test_whatever_comes_in_whatever_order_there_is_one_end_and_everybody_hears_o
         answer = Answer()
         if waits:
             world.tell(Watch(answer))
-        world.task.admitted()
+        world.task.admitted(world.out)
         for step in story:
             if step is Started:
                 world.tell(Started(world.worker, begun=True))

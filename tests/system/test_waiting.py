@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actorsched._core.behaviour import Behaviour
+from actorsched._core.policies.priority import FixedPriority
 from actorsched._system.nursery import Nursery
+from actorsched._system.pools import Pool
 from actorsched._system.task import TaskActor
 from actorsched._system.waiting import Aside, Waiter
 from actorsched.exceptions import AskCycle, DeadlockError
@@ -71,9 +73,10 @@ class World:
         if name.isupper():
             self.members[name] = Cell(kernel=NOBODY, title=name)
             return
+        kernel: Any = self.out  # as much of one as is needed
         task = TaskActor(
             owner=Nursery(contains=True, on_failure=list),
-            kernel=NOBODY,
+            kernel=kernel,
             scheduler=self.scheduler if self.slots else None,
             number=len(self.members),
             function=None,
@@ -82,6 +85,7 @@ class World:
             options=TaskOptions(name=name),
             context=None,
             host="loop",
+            pool=Pool("loop", 1, FixedPriority()),
             rank=3,
         )
         self.members[name] = task
@@ -114,11 +118,9 @@ class World:
         self.drain()
 
     def drain(self) -> list[str]:
-        members = [self.scheduler, *self.members.values()]
-        return [
-            type(message).__name__
-            for _, message in self.out.deliver(*[m for m in members if m is not self.scheduler])
-        ]
+        """Let everything follow; answers with what the scheduler was told."""
+        others = self.out.deliver(*self.members.values())
+        return [type(message).__name__ for to, message in others if to is self.scheduler]
 
 
 def refusal(answer: Answer) -> list[str] | None:
