@@ -168,11 +168,11 @@ class LoopWorker(CodeRun, Behaviour):
         context = self.context
         if context is None:  # told to stop before it began
             return None
+        if self.ended is not None:
+            return self.step_deferred()
         if self.gate is not None:
             self.shelved = True
             return None
-        if self.ended is not None:
-            return self.step_deferred()
         self.begun = True
         task = self.owner
         if task.options is not DEFAULT and task.options.timeout is not None:
