@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from actorsched._core.policies import SchedulingPolicy
     from actorsched._core.timers import TimerEntry
     from actorsched._kernel.backend import Backend, Future
+    from actorsched.explaining import Explanation
     from actorsched.messages import DeadLetter, ExitReason
+    from actorsched.task import TaskRef
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -47,8 +49,8 @@ class Runtime(Scope):
     stopped; only when something else failed too is it an `ExceptionGroup`.
 
     Args:
-        policy: Which ready task runs next, and who makes room for it: "priority", "edf", "fair", "realtime", or
-            a policy object (`actorsched.policies`).
+        policy: Which ready task runs next, and who makes room for it: "priority", "edf", "fair", "realtime",
+            or a policy object (`actorsched.policies`).
         concurrency: How many tasks may run at once in the event loop; None for no limit.
         hosts: The limits of the pool of host processes.
         pools: Names of pools, and how many tasks may run in each at once, whatever their hosts: a task with
@@ -395,6 +397,23 @@ class Runtime(Scope):
             raise TypeError(f"inherit={inherit!r} is of type {type(inherit).__name__}; give True or False")
         self._system.locks.declare(resource_name(name), capacity_of(capacity), inherit=inherit)
 
+    def explain(self, ref: TaskRef[Any]) -> Explanation:
+        """Tell why a task is not running: what it waits for, who holds it, or its place in the queue.
+
+        Args:
+            ref: Of a task of this runtime, in whatever state.
+
+        Returns:
+            What is true now; printed, it is text for people.
+
+        Raises:
+            TypeError: It is no ref of a task.
+            ValueError: The task belongs to another runtime.
+        """
+        from actorsched.explaining import explain
+
+        return explain(self._system.own_task(ref, "explained"))
+
     def subscribe(
         self, kinds: EventKind | Iterable[EventKind] | None, handler: Callable[[Event], object]
     ) -> Callable[[], None]:
@@ -514,12 +533,12 @@ async def sleep(duration: Duration) -> None:
         import anyio
 
         await anyio.sleep(delay)
-    elif hasattr(run, "dozing"):
-        run.dozing += 1
+    elif hasattr(run, "dozes"):
+        run.dozes()
         try:
             await kernel.sleep(delay)
         finally:
-            run.dozing -= 1
+            run.wakes()
     else:
         await kernel.sleep(delay)
 

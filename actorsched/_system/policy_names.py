@@ -21,8 +21,8 @@ HOMES: Final[Mapping[str, tuple[str, str]]] = {
 """The names of the policies, with the module and the class of each."""
 
 _VERBS: Final = (
-    *("fresh", "push", "put_back", "peek", "pop", "remove", "drain", "__len__", "started", "stopped"),
-    *("changed", "expired", "victim", "alarm", "admit", "forget", "urgency", "describe"),
+    *("fresh", "push", "put_back", "peek", "pop", "remove", "drain", "order", "__len__"),
+    *("started", "stopped", "changed", "expired", "victim", "alarm", "admit", "forget", "urgency", "describe"),
 )
 
 

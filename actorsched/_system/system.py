@@ -330,6 +330,19 @@ class System:
                 upstream.append(task)
         return upstream or None
 
+    def own_task(self, ref: Any, what: str) -> TaskActor:
+        """The task that a ref means.
+
+        Raises:
+            TypeError: It is no ref of a submitted task.
+            ValueError: The task belongs to another runtime.
+        """
+        task: TaskActor | None = ref._task if type(ref) in REFS else None
+        if task is None:
+            raise TypeError(f"{shown(ref)} cannot be {what}: it is no submitted task; give a TaskRef")
+        self._check_own(task)
+        return task
+
     def _check_own(self, task: TaskActor) -> None:
         if task.kernel is not self.kernel:
             raise ValueError(

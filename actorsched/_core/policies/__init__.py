@@ -43,7 +43,7 @@ class Schedulable(Protocol):
 
     @property
     def due(self) -> float:
-        """The effective absolute deadline in seconds, its own or an earlier one that it inherits; else inf."""
+        """The effective absolute deadline in seconds, its own or one that it inherits; inf for none."""
         ...
 
     @property
@@ -103,6 +103,13 @@ class SchedulingPolicy(Protocol[Item]):
 
     def drain(self) -> list[Item]:
         """Take out all tasks, in the order in which `pop` would have returned them."""
+        ...
+
+    def order(self, now: float, /) -> Sequence[Item] | None:
+        """Return all tasks in the order in which `pop` would return them now, and leave them there.
+
+        Asked for explanations only, so it may take its time; None where it would have to be tried out.
+        """
         ...
 
     def __len__(self) -> int:
@@ -202,6 +209,10 @@ class Policy(Generic[Item]):
     @abstractmethod
     def drain(self) -> list[Item]:
         """Take out all tasks in order."""
+
+    def order(self, now: float, /) -> Sequence[Item] | None:
+        """Nobody knows, unless a subclass does."""
+        return None
 
     @abstractmethod
     def __len__(self) -> int:

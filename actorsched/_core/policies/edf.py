@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
 from math import inf
-from typing import Any, Final, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
 
 from actorsched._core.admission.demand_bound import DemandBound
 from actorsched._core.policies import Item, Policy, Schedulable
@@ -33,6 +33,9 @@ from actorsched._core.policies.runners import Runners
 from actorsched.checks import check_choice
 from actorsched.durations import describe
 from actorsched.exceptions import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["Admission", "Edf"]
 
@@ -130,6 +133,10 @@ class Edf(Policy[Item]):
         self._waiting.clear()
         self._heap.clear()
         return tasks
+
+    def order(self, now: float, /) -> Sequence[Item]:
+        """Return all tasks in the order in which `pop` would return them."""
+        return [self._waiting[key] for key in sorted(self._waiting)]
 
     # ---------------------------------------------------------------------------------- those that run
 

@@ -31,7 +31,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from heapq import heapify, heappop, heappush
 from math import inf
-from typing import Final, Generic, Literal, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, Generic, Literal, Self, TypeAlias, cast
 
 import msgspec
 
@@ -40,6 +40,9 @@ from actorsched._core.policies.runners import Runners
 from actorsched.checks import check_choice, check_span, check_whole, wrong_value
 from actorsched.durations import Duration, describe
 from actorsched.exceptions import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["Fair"]
 
@@ -198,6 +201,11 @@ class Fair(Policy[Item]):
             del self._records[task]
         self._length = 0
         return tasks
+
+    def order(self, now: float, /) -> Sequence[Item]:
+        """Return all tasks in the order in which `pop` would return them now."""
+        self._advance(now)
+        return [task for level in self._queue for task in level]
 
     # ---------------------------------------------------------------------------------- those that run
 

@@ -233,6 +233,16 @@ class FixedPriority(Levels[Item], Policy[Item]):
         self._purge()
         return tasks
 
+    def order(self, now: float, /) -> Sequence[Item]:
+        """Return all tasks in the order in which `pop` would return them now."""
+        return sorted(self._cells, key=lambda task: self._standing(self._cells[task], now))
+
+    def _standing(self, cell: Cell[Item], now: float) -> tuple[int, int]:
+        if self._aging is None:
+            return -cell.rank, cell.sequence
+        steps = self._aging.steps(cell.rank, cell.origin, now)
+        return -self._aging.value(cell.rank, steps), cell.sequence
+
     # ---------------------------------------------------------------------------------- those that run
 
     def started(self, task: Item, now: float, /) -> None:

@@ -1,0 +1,192 @@
+"""Why a task is not running, or where it runs: `rt.explain(ref)`.
+
+The law of this module: it looks, and changes nothing. What it says is true at the moment when it is asked.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from actorsched._system.pools import Place
+from actorsched._system.whereabouts import line_of
+from actorsched.durations import describe
+from actorsched.status import TaskStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from actorsched._system.task import TaskActor
+    from actorsched._system.waiting import Waiter
+
+_MANY = 10
+"""So many names stand in a sentence at most."""
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    """Why a task is not running, or where it runs. As text, one sentence after the other.
+
+    Attributes:
+        task: The name of the task.
+        status: Its status.
+        sentences: What there is to say, for people.
+        waits_for: The names of the tasks, actors and resources that it waits for.
+        holders: The names of the tasks that hold the resources that it waits for.
+        chain: Who waits for whom: itself, what it waits for, what that waits for, and so on, to somebody who
+            waits for nothing.
+        pool: The name of its pool.
+        position: Its place in the queue of its pool, from 1; None when it is not there, or when nobody can
+            tell.
+        ahead: The names of the tasks before it in the queue.
+        running: The names of the tasks that have the slots of its pool.
+    """
+
+    task: str
+    status: TaskStatus
+    sentences: tuple[str, ...]
+    waits_for: tuple[str, ...] = ()
+    holders: tuple[str, ...] = ()
+    chain: tuple[str, ...] = ()
+    pool: str = ""
+    position: int | None = None
+    ahead: tuple[str, ...] = ()
+    running: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return " ".join(self.sentences)
+
+
+def explain(task: TaskActor) -> Explanation:
+    """Explain what a task does, or waits for."""
+    if task.outcome is not None:
+        return Explanation(task.name, task.status, (_ended(task),), pool=task.pool.name)
+    match task.status:
+        case TaskStatus.WAITING | TaskStatus.BLOCKED:
+            return _waiting(task)
+        case TaskStatus.READY | TaskStatus.PREEMPTED:
+            return _queued(task)
+        case TaskStatus.RETRYING:
+            return _retrying(task)
+        case TaskStatus.RUNNING:
+            return _running(task)
+        case _:
+            return Explanation(task.name, task.status, (f"task {task.name!r} is being submitted.",))
+
+
+def _ended(task: TaskActor) -> str:
+    outcome = task.outcome
+    assert outcome is not None
+    why = "" if outcome.error is None else f": {type(outcome.error).__name__}: {outcome.error}"
+    late = "" if not outcome.tardiness else f", {describe(outcome.tardiness)} after its deadline"
+    return f"task {task.name!r} has ended: {outcome.status.value}{late}{why}."
+
+
+# --------------------------------------------------------------------------------------------- it waits
+
+
+def _waiting(task: TaskActor) -> Explanation:
+    targets = list(task.awaits())
+    resources = [target for target in targets if target.locks_wait]
+    holders = _names(holder for target in resources for holder in target.awaits())
+    sentences = [_waits_sentence(task, targets)]
+    if resources:
+        sentences.append(f"Held by {_listed(holders)}." if holders else "Kept free for others.")
+    chain = _chain(task)
+    if len(chain) > 2:  # noqa: PLR2004  # more than who waits for what
+        sentences.append(f"The chain: {' -> '.join(chain)}.")
+    return Explanation(
+        task.name,
+        task.status,
+        tuple(sentences),
+        waits_for=_names(targets),
+        holders=holders,
+        chain=chain,
+        pool=task.pool.name,
+    )
+
+
+def _waits_sentence(task: TaskActor, targets: list[Waiter]) -> str:
+    what = "is blocked by" if task.status is TaskStatus.BLOCKED else "waits for"
+    kind = "the resource " if task.status is TaskStatus.BLOCKED else ""
+    where = line_of(task.worker)
+    at = f", at {where}" if where else ""
+    upstream = [target for target in targets if target in (task.upstream or ())]
+    if upstream:
+        return f"task {task.name!r} has not begun: it depends on {_listed(_names(upstream))}."
+    return f"task {task.name!r} {what} {kind}{_listed(_names(targets))}{at}."
+
+
+def _chain(task: TaskActor) -> tuple[str, ...]:
+    """Follow the first wait of each, to somebody who waits for nothing."""
+    names, seen = [task.name], {task}
+    member: Any = task
+    while (after := next(iter(member.awaits()), None)) is not None and after not in seen:
+        seen.add(after)
+        names.append(f"[{after.name}]" if after.locks_wait else after.name)
+        member = after
+    return tuple(names)
+
+
+# ------------------------------------------------------------------------------------- it wants a slot
+
+
+def _queued(task: TaskActor) -> Explanation:
+    pool, now = task.pool, task.kernel.now
+    running = _names([*pool.on, *pool.leaving])
+    preempted = task.status is TaskStatus.PREEMPTED
+    what = "was preempted, and wants to go on" if preempted else "is ready"
+    sentences = [f"task {task.name!r} {what} in pool {pool.name!r}, with {pool.policy.describe(task, now)}."]
+    position, ahead = None, ()
+    if task.place is Place.QUEUED:
+        order = pool.policy.order(now)
+        if order is not None:
+            before = list(order)[: list(order).index(task)]
+            position, ahead = len(before) + 1, _names(before)
+            sentences.append(_place_sentence(position, ahead))
+    elif task.place is Place.NEXT:
+        sentences.append("It gets the next slot, as soon as a task that was asked to leave has left it.")
+    if running:
+        limit = "" if pool.limit is None else f" of {pool.limit}"
+        sentences.append(f"The {len(running)}{limit} slots are taken by {_listed(running)}.")
+    return Explanation(
+        task.name,
+        task.status,
+        tuple(sentences),
+        pool=pool.name,
+        position=position,
+        ahead=ahead,
+        running=running,
+    )
+
+
+def _place_sentence(position: int, ahead: tuple[str, ...]) -> str:
+    if not ahead:
+        return "It is the next in the queue."
+    return f"It is number {position} in the queue, behind {_listed(ahead)}."
+
+
+def _retrying(task: TaskActor) -> Explanation:
+    when = getattr(task.timer, "when", inf)
+    wait = describe(max(0.0, when - task.kernel.now))
+    attempts = task.options.retry.attempts
+    sentence = f"task {task.name!r} failed in attempt {task.attempt} of {attempts}, and is tried again in {wait}."
+    return Explanation(task.name, task.status, (sentence,), pool=task.pool.name)
+
+
+def _running(task: TaskActor) -> Explanation:
+    where = line_of(task.worker)
+    at = f" It is suspended at {where}." if where else ""
+    sentence = f"task {task.name!r} is running in the {task.host}, in attempt {task.attempt}.{at}"
+    running = _names([*task.pool.on, *task.pool.leaving])
+    return Explanation(task.name, task.status, (sentence,), pool=task.pool.name, running=running)
+
+
+def _names(members: Iterable[Waiter]) -> tuple[str, ...]:
+    return tuple(member.name for member in members)
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    shown = ", ".join(map(repr, names[:_MANY]))
+    return shown if len(names) <= _MANY else f"{shown} and {len(names) - _MANY} more"
