@@ -202,6 +202,21 @@ async def test_context_variables_and_the_members_of_current_are_there(tmp_path: 
 # ----------------------------------------------------------------------------------- cancelling, timeouts
 
 
+async def test_in_a_host_nobody_is_asked_to_make_room_and_nothing_is_acquired() -> None:
+    def asked() -> bool:
+        return current().preempt_requested
+
+    async def acquire() -> None:
+        async with current().acquire("db"):
+            """Not reached."""
+
+    async with Runtime(hosts=Hosts(max=1)) as rt:
+        rt.resource("db")
+        assert await rt.run(asked, host="process") is False
+        with pytest.raises(RuntimeError, match="cannot acquire resources: only an async task"):
+            await rt.run(acquire, host="process")
+
+
 async def test_cooperative_tasks_are_cancelled_at_a_checkpoint_or_await(tmp_path: Path) -> None:
     for function in (work.spin_politely, work.sleep_politely):
         log = tmp_path / function.__name__

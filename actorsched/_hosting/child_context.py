@@ -79,6 +79,22 @@ class HostedContext:
     def checkpoint(self) -> None:
         """Do nothing: in async code every `await` is a checkpoint already."""
 
+    @property
+    def preempt_requested(self) -> bool:
+        """Never: whoever has to make room is suspended with its host, there and then."""
+        return False
+
+    def acquire(self, *names: str) -> Any:
+        """In a host there are no resources to be acquired.
+
+        Raises:
+            RuntimeError: Always.
+        """
+        raise RuntimeError(
+            f"{self.name!r} cannot acquire resources: only an async task in the event loop can; "
+            'name them at the submission instead: resources={"db"}'
+        )
+
     def defer(self, callback: Callable[..., object], /, *args: Any) -> None:
         """Have something called when the work ends, however it ends; the last deferred first.
 
