@@ -34,10 +34,13 @@ if TYPE_CHECKING:
         StageFailed,
         TaskCancelled,
     )
+    from actorsched.events import Event
+    from actorsched.explaining import Explanation
     from actorsched.groups import ActorPool, Group
     from actorsched.messages import ExitReason, Outcome
     from actorsched.options import Backoff, Hosts, Mailbox, Priority, Retry, Supervise
     from actorsched.pipeline import stage
+    from actorsched.policies import SchedulingPolicy
     from actorsched.runtime import Runtime, run, sleep
     from actorsched.status import TaskStatus
     from actorsched.task import Task, TaskChain, TaskRef, cpu_bound
@@ -49,6 +52,9 @@ __all__ = [
     "sleep",
     "Hosts",
     "Clock",
+    "SchedulingPolicy",
+    "Event",
+    "Explanation",
     # tasks
     "Task",
     "TaskChain",
@@ -95,6 +101,8 @@ _HOMES = {
     "status": ("TaskStatus",),
     "_kernel.clock": ("Clock",),
     "actor": ("Actor", "ActorRef"),
+    "events": ("Event",),
+    "explaining": ("Explanation",),
     "groups": ("ActorPool", "Group"),
     "context": ("checkpoint", "current"),
     "exceptions": (
@@ -118,6 +126,7 @@ _HOMES = {
     "messages": ("ExitReason", "Outcome"),
     "options": ("Backoff", "Hosts", "Mailbox", "Priority", "Retry", "Supervise"),
     "pipeline": ("stage",),
+    "policies": ("SchedulingPolicy",),
     "runtime": ("Runtime", "run", "sleep"),
     "task": ("Task", "TaskChain", "TaskRef", "cpu_bound"),
 }

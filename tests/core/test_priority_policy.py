@@ -392,7 +392,7 @@ def test_strangers_that_stop_or_change_are_nobodys_business() -> None:
     made.changed(a, NOW)
     made.forget(a, NOW)
     assert made.admit(a, NOW, 1) is None
-    assert made.urgency(a) == -3
+    assert made.urgency(a) == (-3,)
     made.check()
 
 

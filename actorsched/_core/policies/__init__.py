@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 
 __all__ = ["Item", "Policy", "Schedulable", "SchedulingPolicy"]
 
@@ -78,7 +78,7 @@ class SchedulingPolicy(Protocol[Item]):
     # ------------------------------------------------------------------------------------- the queue
 
     def push(self, task: Item, now: float, /) -> None:
-        """A task joins the queue, at the tail of its equals: it is new, or its turn was over, or it has waited.
+        """A task joins the queue, at the tail of its equals: new, or after its turn, or back from waiting.
 
         Raises:
             ValueError: It is in the queue, or running, already. Nothing has changed.
@@ -164,7 +164,7 @@ class SchedulingPolicy(Protocol[Item]):
 
     # -------------------------------------------------------------------------------------- for others
 
-    def urgency(self, task: Item, /) -> Any:
+    def urgency(self, task: Item, /) -> tuple[float, ...]:
         """Return what tasks are ordered by where they wait for something else, less being more urgent."""
         ...
 
@@ -246,9 +246,9 @@ class Policy(Generic[Item]):
     def forget(self, task: Item, now: float, /) -> None:
         """Nothing was remembered."""
 
-    def urgency(self, task: Item, /) -> Any:
+    def urgency(self, task: Item, /) -> tuple[float, ...]:
         """The higher priority first."""
-        return -task.rank
+        return (-task.rank,)
 
     def describe(self, task: Item, now: float, /) -> str:
         """The priority is all there is to say."""

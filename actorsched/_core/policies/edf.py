@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
 from math import inf
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias
 
 from actorsched._core.admission.demand_bound import DemandBound
 from actorsched._core.policies import Item, Policy, Schedulable
@@ -203,7 +203,7 @@ class Edf(Policy[Item]):
 
     # ------------------------------------------------------------------------------------- for others
 
-    def urgency(self, task: Item, /) -> Any:
+    def urgency(self, task: Item, /) -> tuple[float, ...]:
         """The earlier deadline first; among equal ones the higher priority."""
         return task.due, -task.rank
 
