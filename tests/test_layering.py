@@ -38,7 +38,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "anyio": ("_kernel", "_hosting", "_system", "flow", "pipeline", "runtime", "scope", "spawning"),
     "cloudpickle": ("_hosting.by_value",),
     "msgspec": (
-        *("events", "messages", "options", "_core", "_hosting", "_system", "actor", "task"),
+        *("events", "explaining", "messages", "options", "_core", "_hosting", "_system", "actor", "task"),
         "simulate",
     ),
     "rich": ("cli", "demo"),
