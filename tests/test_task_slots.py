@@ -264,7 +264,7 @@ async def test_a_task_that_begins_to_wait_as_it_queues_for_its_slot_does_not_kee
 
         async def parent() -> None:
             async with anyio.create_task_group() as group:
-                group.start_soon(partial(rt.run, quick, priority=9))
+                group.start_soon(partial(rt.run, quick, preemptible=False))
                 await go_on.wait()
                 group.start_soon(rt.run, anyio.lowlevel.checkpoint)
 

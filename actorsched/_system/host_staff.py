@@ -143,7 +143,7 @@ class HostStaff:
                 idle = idle or worker
                 continue
             busy += 1
-            if load < worker.window and load < fewest:
+            if load < worker.window and load < fewest and not worker.leaving:
                 best, fewest = worker, load
         if busy >= self._system.hosts.max:
             return best
@@ -175,6 +175,11 @@ class HostStaff:
         self.kernel.drain()
         self._patience_over = False
 
+    def may_go_on(self, task: TaskActor) -> bool:
+        """Whether a suspended host may run again: only so many run at once. One that has waited just goes on."""
+        worker: Any = task.worker
+        return not worker.suspended or sum(other.busy for other in self._workers) < self._system.hosts.max
+
     def idle(self, worker: Behaviour) -> None:
         """It is found by its room. One that stood in for those that waited is kept for a moment."""
         if self._trimming is None and len(self._workers) > self._system.hosts.max:
@@ -203,6 +208,7 @@ class HostStaff:
             definitions=self.definitions,
             desk=self._new_desk(),
             may_suspend=self._may_suspend,
+            on_resumed=self._one_less_suspended,
             on_gone=self._worker_gone,
             start_by=start_by,
         )
@@ -214,6 +220,11 @@ class HostStaff:
     def _may_suspend(self) -> bool:
         """As many hosts may be suspended as may run."""
         return sum(worker.suspended for worker in self._workers) < self._system.hosts.max
+
+    def _one_less_suspended(self) -> None:
+        """There may be room for one more."""
+        for worker in self._workers:
+            worker.make_room()
 
     def _worker_gone(self, worker: HostWorker, end: HostExit) -> bool:
         """A task host has ended. Answers whether what it had not begun is to be tried in another."""
@@ -299,6 +310,8 @@ class HostStaff:
         for timer in (self._patience, self._trimming):
             if timer is not None:
                 timer.cancel()
+        for worker in self._workers:
+            worker.go_on()  # a system that has failed leaves some suspended
         for link in self.links:
             link.stop()
         deadline = self.kernel.call_later(min(patience, 5.0), self.kill)

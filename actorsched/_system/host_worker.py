@@ -25,6 +25,8 @@ from actorsched._hosting import wire
 from actorsched._hosting.failures import unpack_error
 from actorsched._hosting.transfer import loads
 from actorsched._hosting.variables import contextvars_out
+from actorsched._system.pools import Place
+from actorsched._system.stillness import Stillness, clock_of_process
 from actorsched.messages import (
     Finished,
     GivenBack,
@@ -106,6 +108,8 @@ class HostWorker(Behaviour, kw_only=True):
     desk: Desk
     may_suspend: Callable[[], bool]
     """Whether there may be one more suspended host."""
+    on_resumed: Callable[[], None]
+    """Told that there is one suspended host less."""
     on_gone: Callable[[HostWorker, HostExit], bool]
     """Told that the host has ended; answers whether tasks that it had not begun are to be tried elsewhere."""
     start_by: float
@@ -128,6 +132,10 @@ class HostWorker(Behaviour, kw_only=True):
     """Whether the window is to be computed anew."""
     suspended: bool = False
     """Whether its host was stopped by the operating system, so that a more urgent task can run elsewhere."""
+    leaving: int = 0
+    """The number of the run that is to make room: its host is suspended as soon as that may be. 0 for none."""
+    stillness: Stillness | None = None
+    """How to see whether the host does anything, once somebody has asked."""
     retiring: bool = False
 
     def __repr__(self) -> str:
@@ -139,6 +147,26 @@ class HostWorker(Behaviour, kw_only=True):
         for run in self.runs.values():  # the first is the one that runs
             return run.owner.waits is not None and run.owner.waits.lent
         return False
+
+    @property
+    def busy(self) -> bool:
+        """Whether it counts among the hosts that run."""
+        return bool(self.runs) and not (self.retiring or self.suspended or self.lends)
+
+    @property
+    def kept(self) -> bool:
+        """Whether its function can take no step until it is resumed."""
+        return self.suspended
+
+    @property
+    def stalled(self) -> bool:
+        """Whether its host has been waiting for something for some time."""
+        link = self.link
+        if link is None or not link.ready or self.suspended:
+            return False
+        if self.stillness is None:
+            self.stillness = Stillness(clock_of_process(link.pid))
+        return self.stillness.seen()
 
     @property
     def late(self) -> bool:
@@ -181,55 +209,75 @@ class HostWorker(Behaviour, kw_only=True):
 
     @handles(Preempt)
     def _preempt(self, message: Preempt, out: Outbox) -> None:
-        for number, run in self.runs.items():
-            if run.owner is message.task:
-                if run.packed is not None:
-                    return self._give_back(number, run)
-                break
-        else:
+        number = self._number_of(message.task)
+        if not number:
             return
+        if self.runs[number].packed is not None:
+            return self._give_back(number, self.runs[number])
         self._take_back()
-        if number in self.runs and not self.suspended and self.may_suspend():
+        if number in self.runs:
+            self.leaving = number
+            if len(self.runs) > 1:  # they have ended; without shared memory, some may not have begun
+                self._revoke(list(self.runs))
+            self.make_room()
+
+    def make_room(self) -> None:
+        """Suspend the host for the sake of somebody else, if that is wanted, and when it may be.
+
+        The results of those before in the host are awaited, because it could not send them meanwhile. When as
+        many hosts are suspended as may be, it is tried again as soon as one of them is not.
+        """
+        if self.leaving not in self.runs:
+            self.leaving = 0
+        elif len(self.runs) == 1 and not self.suspended and not self.retiring and self.may_suspend():
             assert self.link is not None
             self.suspended = True
             self.link.suspend()
-            out.send((run.owner, Preempted(run.owner)))
+            task = self.runs[self.leaving].owner
+            self.kernel.send((task, Preempted(task)))
 
     @handles(Resume)
     def _resume(self, message: Resume, out: Outbox) -> None:
-        self._go_on()
+        run = self.runs.get(self.leaving)
+        if run is not None and run.owner.place not in (Place.LEAVING, Place.QUEUED):
+            self.go_on()
 
-    def _go_on(self) -> None:
-        """The host goes on where it was suspended."""
+    def go_on(self) -> None:
+        """The host goes on where it was suspended, or is not to be suspended any more."""
+        self.leaving = 0
         if self.suspended:
             self.suspended = False
             assert self.link is not None
             self.link.resume()
+            self.on_resumed()
 
     @handles(Interrupt)
     def _interrupt(self, message: Interrupt, out: Outbox) -> None:
-        self._go_on()
-        for number, run in self.runs.items():
-            if run.owner is message.task:
-                if run.packed is not None:
-                    return self._give_back(number, run)
-                assert self.link is not None
-                self.link.send(wire.Cancel(number, getattr(message.reason, "reason", None)))
-                if run.grace is None:
-                    run.grace = out.later(GRACE, self, GraceOver(run.owner))
-                return
+        number = self._number_of(message.task)
+        if not number:
+            return
+        if number == self.leaving:
+            self.go_on()
+        run = self.runs[number]
+        if run.packed is not None:
+            return self._give_back(number, run)
+        assert self.link is not None
+        self.link.send(wire.Cancel(number, getattr(message.reason, "reason", None)))
+        if run.grace is None:
+            run.grace = out.later(GRACE, self, GraceOver(run.owner))
 
     @handles(GraceOver)
     def _grace_over(self, message: GraceOver, out: Outbox) -> None:
-        if self._runs(message.task):
+        if self._number_of(message.task):
             self._take_back()
-        if self._runs(message.task):
+        if self._number_of(message.task):
             self.retire()
             assert self.link is not None
             self.link.kill()
 
-    def _runs(self, task: Behaviour) -> bool:
-        return any(run.owner is task for run in self.runs.values())
+    def _number_of(self, task: Behaviour) -> int:
+        """The number of the run of a task; 0 if it is not here."""
+        return next((number for number, run in self.runs.items() if run.owner is task), 0)
 
     @handles(LookUp)
     def _look_up(self, message: LookUp, out: Outbox) -> None:
@@ -284,8 +332,11 @@ class HostWorker(Behaviour, kw_only=True):
 
     def frames_over(self) -> None:
         """That was all for the moment: now see what follows from it."""
-        if self.suspended and not self.runs:  # it had ended before it was suspended
-            self._go_on()
+        if self.leaving:
+            if self.runs:
+                self.make_room()
+            else:  # it had ended before it was suspended
+                self.go_on()
         if self.repaced:
             self.repaced = False
             self.window = max(1, min(_MOST_AHEAD, int(_AHEAD / (self.pace + 1e-5))))
@@ -370,11 +421,14 @@ class HostWorker(Behaviour, kw_only=True):
     def exited(self, end: HostExit) -> None:
         """The host has ended. Those that it had not begun are ready again; the others were lost with it."""
         self.retire()
+        was_suspended, self.suspended, self.leaving = self.suspended, False, 0
         if self.lookup is not None:
             self.lookup.cancel()
         runs, self.runs = self.runs, {}
         self.desk.gone()
         elsewhere = self.on_gone(self, end)
+        if was_suspended:
+            self.on_resumed()
         for number, run in reversed(runs.items()):
             self._clear_grace(run)
             self.kernel.send((self.scheduler, Idle(self, run.owner)))

@@ -73,6 +73,8 @@ class LoopWorker(CodeRun, Behaviour):
     """Whether it had its turn to begin while it was preempted."""
     dozing: int = 0
     """How many parts of its code sleep by the runtime's clock."""
+    woken: float = 0.0
+    """When one of them has slept enough, last, by the loop's clock."""
     processor: Processor | None = None
     """What its code uses up by `compute`."""
 
@@ -93,10 +95,26 @@ class LoopWorker(CodeRun, Behaviour):
     def stalled(self) -> bool:
         """Whether its code has been waiting for some time for something that is none of ours."""
         carrier = self.carrier
-        if carrier is None or carrier.trap is None or self.dozing:
+        if carrier is None or carrier.trap is None:
+            return False
+        if self.dozing and self.woken <= carrier.since:  # otherwise it is a child that sleeps again and again
             return False
         busy = self.processor is not None and self.processor.busy
         return not busy and monotonic() - carrier.since >= STALL
+
+    @property
+    def kept(self) -> bool:
+        """Whether its function can take no step until it is resumed; children in its task groups can."""
+        return self.gate is not None and self.carrier is not None and self.carrier.trap is not None
+
+    def dozes(self) -> None:
+        """Some part of its code begins to sleep by the runtime's clock."""
+        self.dozing += 1
+
+    def wakes(self) -> None:
+        """It has slept enough, or was cancelled."""
+        self.dozing -= 1
+        self.woken = monotonic()
 
     @property
     def preempt_requested(self) -> bool:
@@ -113,7 +131,7 @@ class LoopWorker(CodeRun, Behaviour):
         if self.owner is not message.task or self.context is None or self.ended is not None:
             return
         if self.begun:
-            if self.gate is not None and self.carrier is None:
+            if self.gate is not None:
                 self._open_gate(out)
             return self.kernel.interrupt(self)
         self.context = None
@@ -123,7 +141,8 @@ class LoopWorker(CodeRun, Behaviour):
     def _preempt(self, message: Preempt, out: Outbox) -> None:
         if self.context is None or self.ended is not None or self.interrupted:
             return  # it will be over soon: its slot is free then
-        self.gate = self.kernel.future()
+        if self.gate is None:
+            self.gate = self.kernel.future()
         if self.processor is not None:
             self.processor.pause(out.now)
         out.send((self.owner, Preempted(self.owner)))
@@ -137,6 +156,8 @@ class LoopWorker(CodeRun, Behaviour):
         gate, self.gate = self.gate, None
         assert gate is not None
         out.reply(gate, None)
+        if self.carrier is not None:
+            self.carrier.since = monotonic()  # the pause was no wait of its own
         if self.processor is not None:
             self.processor.go_on(self, out)
         if self.shelved:
@@ -255,6 +276,10 @@ class LoopStaff:
         worker = LoopWorker(kernel, scheduler, task, task.attempt + 1, task.rank, context)
         task.begun_by(worker, out)
         kernel.ready.push(worker, worker.rank)
+        return True
+
+    def may_go_on(self, task: TaskActor) -> bool:
+        """It has its worker."""
         return True
 
     def idle(self, worker: Behaviour) -> None:

@@ -49,6 +49,10 @@ class Staff(Protocol):
         """Have a worker run a task; False when none has room and none may be added."""
         ...
 
+    def may_go_on(self, task: TaskActor) -> bool:
+        """Whether there is room for a task that has a worker, and was preempted or has waited."""
+        ...
+
     def idle(self, worker: Behaviour) -> None:
         """A worker has room again."""
 
@@ -156,6 +160,10 @@ class ReusedWorkers:
     def assign(self, task: TaskActor, out: Outbox) -> bool:
         """Have an idle worker run a task, or a new one."""
         out.send((self._idle.pop() if self._idle else self._make(), Assign(task)))
+        return True
+
+    def may_go_on(self, task: TaskActor) -> bool:
+        """It has its worker."""
         return True
 
     def idle(self, worker: Behaviour) -> None:

@@ -190,16 +190,18 @@ class Scheduler(Behaviour):
 
     def _let_on(self, pool: Pool, task: TaskActor, out: Outbox) -> bool:
         """Give a task a slot that is free. Answers whether it has it; if not, it knows what to wait for."""
-        if task.worker is not None:
-            out.send((task, _RESUME))
-        elif task.options.resources and not self._holds_all(task, out):
+        staff, begun = self.staffs[task.host], task.worker is not None
+        if not begun and task.options.resources and not self._holds_all(task, out):
             task.place = None
             return False
-        elif not self.staffs[task.host].assign(task, out):
+        if not (staff.may_go_on(task) if begun else staff.assign(task, out)):
             pool.full = True
+            pool.policy.stopped(task, out.now)  # who was next had been started
             pool.policy.put_back(task, out.now)
             task.place = _QUEUED
             return False
+        if begun:
+            out.send((task, _RESUME))
         pool.on[task] = None
         task.place = _ON
         return True
@@ -282,7 +284,9 @@ class Scheduler(Behaviour):
         if pool.on and not pool.leaving and all(task.stalled for task in pool.on):
             best = min(waiting, key=pool.policy.urgency)
             pool.policy.remove(best)
-            self._let_on(pool, best, out)
+            out.send((best, _RESUME))
+            pool.on[best] = None
+            best.place = _ON
             pool.policy.started(best, out.now)
         self._look_soon(pool, out)
 
@@ -344,6 +348,8 @@ class Scheduler(Behaviour):
         pool = task.pool
         if task.worker is None or pool.boundless:  # its attempt has ended meanwhile, and the slot is free
             return
+        if task.place is _QUEUED and getattr(task.worker, "kept", False):
+            return  # a child waits of one that is preempted, which stays so, and has no slot to lend
         self._out_of_place(pool, task, out)
         task.place = _LENT
         if task.paused:

@@ -22,6 +22,7 @@ import msgspec
 
 from actorsched._core.behaviour import Behaviour, Outbox, Timer, handles
 from actorsched._kernel.current import CURRENT
+from actorsched._system.stillness import Stillness, clock_of_thread
 from actorsched.exceptions import Interrupted
 from actorsched.messages import (
     Assign,
@@ -95,8 +96,7 @@ class ThreadRun(msgspec.Struct, eq=False):
         """
         if self.unwinding:
             return
-        go_on = self.preempted
-        if go_on is not None and self.stop is None:
+        while (go_on := self.preempted) is not None and self.stop is None:
             self.kernel.call_threadsafe(self.worker.reached_checkpoint, self, go_on)
             go_on.wait()
         if self.stop is not None:
@@ -153,6 +153,8 @@ class ThreadWorker(Behaviour):
     thread: Thread | None = None
     jobs: SimpleQueue[ThreadRun | None] | None = None
     grace: Timer | None = None
+    stillness: Stillness | None = None
+    """How to see whether the thread does anything, once it has begun to."""
 
     def __repr__(self) -> str:
         return f"<thread worker {self.number} with {self.run!r}>"
@@ -161,6 +163,11 @@ class ThreadWorker(Behaviour):
     def at_work(self) -> bool:
         """Whether its thread has something to do."""
         return self.run is not None and not self.run.paused
+
+    @property
+    def stalled(self) -> bool:
+        """Whether its function has been waiting for something for some time."""
+        return self.stillness is not None and self.stillness.seen()
 
     @handles(Assign)
     def _assign(self, message: Assign, out: Outbox) -> None:
@@ -183,7 +190,7 @@ class ThreadWorker(Behaviour):
     def _start_thread(self) -> None:
         jobs: SimpleQueue[ThreadRun | None] = SimpleQueue()
         thread = Thread(
-            target=_work, args=(self.kernel, jobs), name=f"actorsched thread {self.number}", daemon=True
+            target=_work, args=(self, jobs), name=f"actorsched thread {self.number}", daemon=True
         )
         thread.start()
         self.thread, self.jobs = thread, jobs
@@ -196,7 +203,7 @@ class ThreadWorker(Behaviour):
 
     def reached_checkpoint(self, run: ThreadRun, go_on: Event) -> None:
         """The thread waits to be let on."""
-        if self.run is run and run.preempted is go_on:
+        if self.run is run and run.preempted is go_on and not run.paused:
             run.paused = True
             self.kernel.post(run.owner, Preempted(run.owner))
 
@@ -272,8 +279,10 @@ class ThreadWorker(Behaviour):
             self.over(run, Finished(error=run.stop, stopped=True))
 
 
-def _work(kernel: Kernel, jobs: SimpleQueue[ThreadRun | None]) -> None:
+def _work(worker: ThreadWorker, jobs: SimpleQueue[ThreadRun | None]) -> None:
     """The main function of a worker's thread."""
+    worker.stillness = Stillness(clock_of_thread())
+    kernel = worker.kernel
     while (run := jobs.get()) is not None:
         finished = run.execute()
         try:
