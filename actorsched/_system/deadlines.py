@@ -84,7 +84,10 @@ class Times(msgspec.Struct, eq=False):
         self.deadline = self.latency = None
         if self.due == inf:
             return outcome
-        return msgspec.structs.replace(outcome, tardiness=max(0.0, out.now - self.due))
+        late = max(0.0, out.now - self.due)
+        if outcome.status is TaskStatus.DEADLINE_MISSED and isinstance(outcome.error, DeadlineMissed):
+            outcome.error.tardiness = late  # until now it was how late it was told to stop
+        return msgspec.structs.replace(outcome, tardiness=late)
 
     def forget(self) -> None:
         """The task was not admitted."""
