@@ -94,7 +94,7 @@ def _waiting(task: TaskActor) -> Explanation:
     if resources:
         sentences.append(f"Held by {_listed(holders)}." if holders else "Kept free for others.")
     chain = _chain(task)
-    if len(chain) > 2:  # noqa: PLR2004  # more than who waits for what
+    if len(chain) > 2:  # more than who waits for what
         sentences.append(f"The chain: {' -> '.join(chain)}.")
     return Explanation(
         task.name,
@@ -138,7 +138,8 @@ def _queued(task: TaskActor) -> Explanation:
     preempted = task.status is TaskStatus.PREEMPTED
     what = "was preempted, and wants to go on" if preempted else "is ready"
     sentences = [f"task {task.name!r} {what} in pool {pool.name!r}, with {pool.policy.describe(task, now)}."]
-    position, ahead = None, ()
+    position: int | None = None
+    ahead: tuple[str, ...] = ()
     if task.place is Place.QUEUED:
         order = pool.policy.order(now)
         if order is not None:
@@ -171,7 +172,8 @@ def _retrying(task: TaskActor) -> Explanation:
     when = getattr(task.timer, "when", inf)
     wait = describe(max(0.0, when - task.kernel.now))
     attempts = task.options.retry.attempts
-    sentence = f"task {task.name!r} failed in attempt {task.attempt} of {attempts}, and is tried again in {wait}."
+    number = f"attempt {task.attempt} of {attempts}"
+    sentence = f"task {task.name!r} failed in {number}, and is tried again in {wait}."
     return Explanation(task.name, task.status, (sentence,), pool=task.pool.name)
 
 

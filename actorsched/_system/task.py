@@ -689,8 +689,9 @@ class TaskActor(Urgent, eq=False):
             self.kernel.tell(self.status.value, self)  # type: ignore[arg-type]  # one of the two
 
     def awaits(self) -> Iterable[Waiter]:
-        """What it waits for: upstream tasks, the resources that it needs to start, what its code waits for."""
-        targets = list(super().awaits()) + list(self.upstream or ())
+        """Whom and what it waits for: upstream tasks, the resources that it needs to start, and its code."""
+        targets = list(super().awaits())
+        targets += [upstream for upstream in self.upstream or () if upstream.outcome is None]
         if self.request is not None and self.request.waits:
             targets.append(self.locks.waits[self.request])
         return targets
