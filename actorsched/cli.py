@@ -1,4 +1,4 @@
-"""The command line: `actorsched demo` and `actorsched run`.
+"""The command line: `actorsched demo`, `actorsched run` and `actorsched simulate`.
 
 The law of this module: it turns words into a call, and the way that call ends into an exit code. Bad usage is
 one line on stderr, and code 2. The runtime is imported once the words are understood, so `--help` and
@@ -50,6 +50,23 @@ returns is ignored; `raise SystemExit(3)` in it sets the exit code.
 SIGINT and SIGTERM cancel the function, and the Runtime closes in order. A second Ctrl-C ends by force what
 does not stop, and a third one the process. Log records go to stderr, unless the module has set up logging
 by itself.
+"""
+
+_SIMULATE = """\
+Plays a task set through the real scheduler in virtual time, and prints what came of it as JSON: who had which
+processor when, finish times, missed deadlines, and what happened to resources.
+
+FILE holds one schedule object, or several under "schedules", and graphs for the deadlock detector under
+"graphs"; the answer has the same shape, and is such a file itself. "-" is standard input. A schedule:
+
+  {"policy": "EDF", "processors": 1,
+   "tasks": [{"name": "A", "arrival": 0, "exec": 3, "deadline": 9},
+             {"name": "B", "period": 5, "exec": 1},
+             {"name": "C", "program": [["acquire", "R"], ["run", 2], ["release", "R"]], "priority": 1}],
+   "resources": ["R"], "params": {"until": 20}}
+
+Policies are PRIORITY, PRIORITY+PI and DEADLOCK (both with priority inheritance), EDF, FAIR and REALTIME,
+however their letters are written. Missed deadlines and deadlocks are part of the answer, and no failure.
 """
 
 
@@ -164,6 +181,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_demo(commands)
     _add_run(commands)
+    _add_simulate(commands)
     return parser
 
 
@@ -193,6 +211,15 @@ def _add_run(commands: Any) -> None:
     )
     _add_common(parser)
     parser.set_defaults(carry_out=_run)
+
+
+def _add_simulate(commands: Any) -> None:
+    line = "play a task set through the scheduler in virtual time"
+    parser = commands.add_parser("simulate", help=line, description=_SIMULATE, epilog=_CODES)
+    parser.add_argument("path", metavar="FILE", help="the task set, as JSON; - for standard input")
+    parser.add_argument("--policy", metavar="POLICY", help="play all schedules with this policy")
+    parser.add_argument("--gantt", metavar="SVG", help="draw what was played; where the picture goes")
+    parser.set_defaults(carry_out=_simulate)
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
@@ -279,6 +306,32 @@ def _run(chosen: argparse.Namespace) -> int:
         _print_failure(error, getattr(target.function, "__code__", None))
         return FAILED
     return DONE if ended is None else _code_of(ended)
+
+
+def _simulate(chosen: argparse.Namespace) -> int:
+    from actorsched.simulate.command import BadFile, Order, simulate
+
+    _log_nothing()
+    try:
+        answer = simulate(Order(chosen.path, chosen.policy, chosen.gantt))
+    except BadFile as error:
+        raise BadUsage(str(error)) from None
+    try:
+        sys.stdout.write(answer.text)
+        sys.stdout.flush()
+    except OSError as error:
+        return _output_lost(error)
+    if answer.complaint is not None:
+        _complain(answer.complaint)
+        return FAILED
+    return DONE
+
+
+def _log_nothing() -> None:
+    """What the runtime would tell its users of deadlocks and the like stands in the answer."""
+    import logging
+
+    logging.getLogger("actorsched").addHandler(logging.NullHandler())
 
 
 def _set_up_logging(level: str) -> None:

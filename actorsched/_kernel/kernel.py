@@ -347,7 +347,10 @@ class Kernel:
             if gate is not None and not gate.done():
                 gate.set_result(True)
                 return
-        self.backend.start_task(Carrier(self).run, name="actorsched carrier")
+        self.backend.start_task(self._new_carrier().run, name="actorsched carrier")
+
+    def _new_carrier(self) -> Carrier:
+        return Carrier(self)
 
     # ----------------------------------------------------------------------------------------- timers
 

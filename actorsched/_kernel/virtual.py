@@ -1,17 +1,21 @@
 """Virtual time: it stands still while anything happens, and jumps to the next timer when nothing does.
 
 The law of this module: everything else is as it is under a real clock, the same kernel, actors and messages.
-Only three things differ. Timers expire when nothing is left to do at the present instant; those of one instant
-by their phases, each with all that follows from it before the next. What waits for rest (`Outbox.at_rest`)
-waits for the end of the instant, so that a choice knows all that belongs to it. And time never passes while
-something is outstanding that takes real time: a thread, a host process, or a wait of user code for something
-that is none of ours.
+Only three things differ. Timers expire when nothing is left to do at the present instant; those of one
+instant by their phases, each with all that follows from it before the next. What waits for rest
+(`Outbox.at_rest`) waits for the end of the instant, so that a choice knows all that belongs to it. And time
+never passes while something is outstanding that takes real time: a thread, a host process, or a wait of user
+code for something that is none of ours.
 
 How it works: while there is a timer or a choice to come, the kernel looks around once in each turn of the
 loop. It acts when for some turns in a row there was no mail, nobody ready, and every carrier waiting with its
 activity for a future of ours. The turns in between are for code that is not ours, such as the body of the
-runtime: it takes one turn to wake up, and a few to get out of its task groups. While something is outstanding,
-the kernel looks every millisecond instead.
+runtime: it takes one turn to wake up, and a few to get out of its task groups. While something is
+outstanding, the kernel looks every millisecond instead.
+
+Most carriers stay for long with an activity that was preempted, or waits; there may be thousands. Such a
+carrier is looked at once, and settles on the future that it waits for. It is looked at again when that is
+answered, or when its activity has taken a step all the same, because it was cancelled.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
+from actorsched._kernel.carrier import Carrier
 from actorsched._kernel.kernel import Kernel
 
 if TYPE_CHECKING:
@@ -27,8 +32,8 @@ if TYPE_CHECKING:
 
     from actorsched._core.behaviour import Behaviour, Envelope, Reply
     from actorsched._core.timers import TimerEntry
+    from actorsched._kernel.activity import Activity
     from actorsched._kernel.backend import Backend, Future
-    from actorsched._kernel.carrier import Carrier
 
 _CALM: Final = 4
 """So many turns of the loop without anything of ours happening end a phase of an instant."""
@@ -73,12 +78,70 @@ class VirtualClock:
             RuntimeError: Another runtime has it now.
         """
         if self._kernel is not None and not self._kernel.closed:
-            raise RuntimeError(f"{self!r} belongs to another Runtime, which is still open; make a second clock")
+            raise RuntimeError(
+                f"{self!r} belongs to another Runtime, which is still open; make a second clock"
+            )
         self._kernel = kernel
 
     def jump(self, when: float) -> None:
         """Nothing happens before this time."""
         self._now = when
+
+
+class VirtualCarrier(Carrier):
+    """A carrier that says when it takes a step, so that it need not be looked at in each turn."""
+
+    __slots__ = ("_keeper", "_settled_on", "_trap")
+
+    def __init__(self, kernel: VirtualKernel) -> None:
+        self._keeper = kernel
+        self._settled_on: Future | None = None
+        super().__init__(kernel)
+
+    @property
+    def trap(self) -> object:
+        """What the subject waits on, as the loop sees it; None while it takes a step."""
+        return self._trap
+
+    @trap.setter
+    def trap(self, trap: object) -> None:
+        self._trap = trap
+        self._keeper.stir()
+        self.unsettle()
+
+    def take_over(self, activity: Activity, yielded: object) -> None:
+        """The same."""
+        super().take_over(activity, yielded)
+        self.unsettle()
+
+    def unsettle(self) -> None:
+        """Something has happened to the subject: it has to be looked at."""
+        kernel = self._keeper
+        if self._settled_on is not None:
+            kernel.settled.pop(self._settled_on, None)
+            self._settled_on = None
+        if self.subject is None:
+            kernel.unsettled.pop(self, None)
+        else:
+            kernel.unsettled[self] = None
+
+    def steps_soon(self, backend: Backend, ours: WeakSet[Any]) -> bool:
+        """Whether the subject is about to take a step. If it waits for something of ours, settle."""
+        kernel = self._keeper
+        if self.subject is None or self not in kernel.carriers:
+            kernel.unsettled.pop(self, None)
+            return False
+        waits_on = self.subject.gate
+        if waits_on is None:
+            waits_on = backend.waits_on(self._trap)
+            if waits_on is None or waits_on.done():
+                return True
+            if waits_on not in ours:
+                return False
+        del kernel.unsettled[self]
+        kernel.settled[waits_on] = self
+        self._settled_on = waits_on
+        return False
 
 
 class VirtualKernel(Kernel):
@@ -92,6 +155,10 @@ class VirtualKernel(Kernel):
         self._choices: deque[Envelope] = deque()
         self.at_rest = self._at_rest
         self._ours: WeakSet[Any] = WeakSet()
+        self.unsettled: dict[VirtualCarrier, None] = {}
+        """Those to be looked at: they may be about to take a step, or wait for something that is not ours."""
+        self.settled: dict[Any, VirtualCarrier] = {}
+        """The others that stay with an activity, by the futures of ours that they wait for."""
         self._beating = False
         self._calm = 0
 
@@ -106,6 +173,16 @@ class VirtualKernel(Kernel):
         """The same; and whoever waited has yet to go on."""
         self._calm = 0
         super().reply(to, value)
+        carrier = self.settled.pop(to, None)
+        if carrier is not None:
+            carrier.unsettle()
+
+    def stir(self) -> None:
+        """Some user code takes a step."""
+        self._calm = 0
+
+    def _new_carrier(self) -> Carrier:
+        return VirtualCarrier(self)
 
     def future(self) -> Future:
         """The same; and whoever waits on it waits for something of ours."""
@@ -150,23 +227,12 @@ class VirtualKernel(Kernel):
         return (
             bool(self.mail or self.ready or self.resting or self._thread_calls)
             or self._called
-            or any(self._about_to_step(carrier) for carrier in self.carriers)
+            or any(carrier.steps_soon(self.backend, self._ours) for carrier in list(self.unsettled))
         )
-
-    def _about_to_step(self, carrier: Carrier) -> bool:
-        if carrier.subject is None or carrier.subject.gate is not None:
-            return False
-        waits_on = self.backend.waits_on(carrier.trap)
-        return waits_on is None or waits_on.done()
 
     def _outstanding(self) -> bool:
-        """Whether something takes real time."""
-        return self.outside() or any(
-            carrier.subject is not None
-            and carrier.subject.gate is None
-            and self.backend.waits_on(carrier.trap) not in self._ours
-            for carrier in self.carriers
-        )
+        """Whether something takes real time: nobody is about to step, so the unsettled wait for that."""
+        return bool(self.unsettled) or self.outside()
 
     # ------------------------------------------------------------------------------- the course of time
 

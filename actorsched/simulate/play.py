@@ -16,15 +16,16 @@ from actorsched.context import current
 from actorsched.policies import Edf, Fair, FixedPriority, Realtime
 from actorsched.runtime import Runtime, run
 from actorsched.simulate.played import Played, Recorder
-from actorsched.simulate.taskset import Acquire, Job, Params, Release, Run, TaskSet
+from actorsched.simulate.taskset import Acquire, BadTaskSet, Job, Params, Release, Run, TaskSet, Time
 from actorsched.testing import VirtualClock, compute
 
 if TYPE_CHECKING:
     from actorsched.events import Event
     from actorsched.policies import SchedulingPolicy
+    from actorsched.signatures import TaskKeywords
     from actorsched.task import TaskRef
 
-__all__ = ["play", "played", "policy_for"]
+__all__ = ["check_playable", "play", "played", "policy_for"]
 
 
 def play(taskset: TaskSet, policy: SchedulingPolicy[Any] | None = None) -> Played:
@@ -40,24 +41,34 @@ def play(taskset: TaskSet, policy: SchedulingPolicy[Any] | None = None) -> Playe
 async def played(taskset: TaskSet, policy: SchedulingPolicy[Any] | None = None) -> Played:
     """The same in the present event loop."""
     clock, recorder = VirtualClock(), Recorder(taskset)
+    listener = Listener(recorder)
     async with Runtime(
         policy=policy or policy_for(taskset), concurrency=taskset.processors, clock=clock
     ) as rt:
         for resource in taskset.resources:
             rt.resource(resource.name, resource.capacity, inherit=taskset.inherits)
-        stop_listening = rt.subscribe(None, Listener(recorder).hear)
+        stop_listening = rt.subscribe(None, listener.hear)
         refs = await _submitted(rt, taskset)
-        if taskset.params.until is None:
-            for ref in refs:
-                await ref.outcome()
-        elif taskset.params.until > rt.now:
-            await rt.sleep(taskset.params.until - rt.now)
-        end = rt.now
+        end = max(rt.now, _end(taskset))
+        await rt.sleep(end - rt.now)
         stop_listening()
         await rt.shutdown(drain=False)
         for ref in refs:
             await ref.outcome()
+    if listener.failure is not None:
+        raise listener.failure
     return recorder.played(end)
+
+
+def _end(taskset: TaskSet) -> Time:
+    """When the play is broken off: at the horizon, or when twice as much time was there as all needed.
+
+    Every job has ended by then, unless the policy leaves processors idle while somebody waits.
+    """
+    if taskset.params.until is not None:
+        return taskset.params.until
+    jobs = taskset.jobs()
+    return max(job.arrival for job in jobs) + 2 * sum(job.cost for job in jobs) + 1
 
 
 async def _submitted(rt: Runtime, taskset: TaskSet) -> list[TaskRef[None]]:
@@ -67,7 +78,7 @@ async def _submitted(rt: Runtime, taskset: TaskSet) -> list[TaskRef[None]]:
         if arrival > rt.now:
             await rt.sleep(arrival - rt.now)
         for job in jobs:
-            refs.append(await rt.spawn(_do, job, **_options(job, taskset.params, rt.now)))
+            refs.append(await rt.spawn(_do, job, **_options(job, taskset.params, rt.now)))  # noqa: PERF401
     return refs
 
 
@@ -75,14 +86,18 @@ def _arrival(job: Job) -> float:
     return job.arrival
 
 
-def _options(job: Job, params: Params, now: float) -> dict[str, Any]:
-    options: dict[str, Any] = {
+def _options(job: Job, params: Params, now: float) -> TaskKeywords:
+    options: TaskKeywords = {
         "name": job.name,
         "priority": job.priority,
         "preemptible": params.preemptive,
+        "cost": job.cost,
     }
+    if job.period is not None:
+        options["period"] = job.period
     if job.deadline is not None:
-        options |= {"deadline": job.deadline - now, "hard": params.on_miss == "abort"}
+        options["deadline"] = job.deadline - now
+        options["hard"] = params.on_miss == "abort"
     return options
 
 
@@ -101,7 +116,11 @@ async def _do(job: Job) -> None:
 
 
 def policy_for(taskset: TaskSet) -> SchedulingPolicy[Any]:
-    """The policy that a task set names, with its parameters."""
+    """The policy that a task set names, with those of its parameters that mean something to it.
+
+    Raises:
+        ValueError: The parameters contradict each other.
+    """
     params = taskset.params
     match taskset.policy:
         case "EDF":
@@ -109,23 +128,43 @@ def policy_for(taskset: TaskSet) -> SchedulingPolicy[Any]:
         case "REALTIME":
             return Realtime()
         case "FAIR":
-            return Fair(
-                **_given(levels=params.levels, quanta=params.quanta),
-                boost=params.boost,
-                preempted_to=params.preempted_to,
-            )
+            return Fair(**_queues(params), boost=params.boost, preempted_to=params.preempted_to)
         case _:
+            aging: dict[str, Any] = {}
+            if params.aging_interval is not None:
+                aging = {"step": params.aging_step, "aging_preempts": params.aging_preempts}
             return FixedPriority(
-                aging=params.aging_interval,
-                step=params.aging_step,
-                quantum=params.quantum,
-                preempted_to=params.preempted_to,
-                aging_preempts=params.aging_preempts,
+                params.aging_interval, quantum=params.quantum, preempted_to=params.preempted_to, **aging
             )
 
 
-def _given(**values: Any) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
+def _queues(params: Params) -> dict[str, Any]:
+    """The levels of a feedback queue. One number is for all; without any, its own milliseconds are ticks."""
+    if params.quanta is not None:
+        return {"levels": len(params.quanta), "quanta": params.quanta}
+    levels = 3 if params.levels is None else params.levels
+    if params.quantum is not None:
+        return {"levels": levels, "quanta": params.quantum}
+    own: Fair[Any] = Fair(levels, boost=None)
+    return {"levels": levels, "quanta": [quantum * 1000 for quantum in own.quanta]}
+
+
+def check_playable(taskset: TaskSet, path: str = "$") -> None:
+    """See whether the scheduler can do what a task set asks of it.
+
+    Raises:
+        BadTaskSet: It cannot.
+    """
+    try:
+        policy_for(taskset)
+    except (TypeError, ValueError) as error:
+        raise BadTaskSet(f"{path}.params", f"under {taskset.policy}: {error}") from None
+    if not taskset.params.migration and taskset.processors > 1:
+        raise BadTaskSet(
+            f"{path}.params.migration",
+            "false cannot be played on several processors: whoever was preempted goes on wherever there is "
+            "room; give true, or play the tasks of each processor by themselves",
+        )
 
 
 class Listener:
@@ -134,14 +173,21 @@ class Listener:
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self._running: set[str] = set()
+        self.failure: ValueError | None = None
+        """What was told first that cannot be."""
 
     def hear(self, event: Event) -> None:
         """Something has happened."""
+        try:
+            self._note(event)
+        except ValueError as error:
+            self.failure = self.failure or error
+
+    def _note(self, event: Event) -> None:
         recorder, time, job, details = self._recorder, event.time, event.name, event.details
         match event.kind:
             case "started" | "resumed":
-                self._running.add(job)
-                recorder.on(time, job)
+                self._on(time, job)
             case "completed":
                 self._running.discard(job)
                 recorder.finished(time, job)
@@ -162,6 +208,11 @@ class Listener:
                 self._off(time, job)
             case _:
                 pass
+
+    def _on(self, time: float, job: str) -> None:
+        if job not in self._running:
+            self._running.add(job)
+            self._recorder.on(time, job)
 
     def _off(self, time: float, job: str) -> None:
         if job in self._running:

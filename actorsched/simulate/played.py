@@ -230,15 +230,21 @@ def from_expectation(taskset: TaskSet) -> Played:
 # ------------------------------------------------------------------------------------------ written as JSON
 
 
-def answers(file: TaskFile, played: Sequence[Played]) -> dict[str, object]:
+def answers(
+    file: TaskFile, played: Sequence[Played], graphs: Sequence[dict[str, object]] = ()
+) -> dict[str, object]:
     """Return the answer to a file, in its shape: itself a file, which expects what was played.
 
     Args:
         file: What was played, with the policies under which it was.
         played: What came of each of its schedules, in their order.
+        graphs: The answers to its graphs.
     """
     found = [answer(taskset, each) for taskset, each in zip(file.schedules, played, strict=True)]
-    return {"schedules": found} if file.several else found[0]
+    if not file.several:
+        return found[0]
+    parts: dict[str, object] = {"schedules": found, "graphs": list(graphs)}
+    return {key: part for key, part in parts.items() if part}
 
 
 def answer(taskset: TaskSet, played: Played) -> dict[str, object]:
