@@ -58,7 +58,8 @@ class Context:
     @property
     def preempt_requested(self) -> bool:
         """Whether a more urgent task wants its place. It may save what it has, and return; it need not."""
-        return self._run.owner.settles and self._run.preempt_requested
+        requested: bool = self._run.owner.settles and self._run.preempt_requested
+        return requested
 
     @property
     def deadline(self) -> float | None:

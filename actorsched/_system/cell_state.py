@@ -1,8 +1,8 @@
 """What there is to know of one actor of a user: the cell's fields, and what follows from them.
 
-The cell is told in five pages, each a class that extends the one before: its state, its mailbox
-(`cell_mail`), its turns (`cell_turns`), its lives (`cell_lives`), and its ties to others (`actor_cell`, whose
-class is the one that is made).
+The cell is told in six pages, each a class that extends the one before: its state, its urgency
+(`cell_urgency`), its mailbox (`cell_mail`), its turns (`cell_turns`), its lives (`cell_lives`), and its ties
+to others (`actor_cell`, whose class is the one that is made).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import msgspec
 
 from actorsched._system.call import Call, Hook, Letter
-from actorsched._system.waiting import Waiter
+from actorsched._system.urgent import Urgent
 from actorsched.exceptions import ActorStopped
 from actorsched.messages import ExitReason
 from actorsched.options import Priority
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from actorsched._system.reading import Reading
     from actorsched._system.supervisor import Supervisor
 
-_NORMAL = int(Priority.NORMAL)
+NORMAL = int(Priority.NORMAL)
+"""The priority that nearly all messages have."""
 
 
 class Life(IntEnum):
@@ -65,7 +66,7 @@ class Extras(msgspec.Struct, eq=False):
     """Who waits for the end of its first start."""
 
 
-class CellState(Waiter, eq=False):
+class CellState(Urgent, eq=False):
     """The state of one actor, through all its lives."""
 
     actor_class: Callable[..., Any]
@@ -84,7 +85,6 @@ class CellState(Waiter, eq=False):
     life: Life = Life.STARTING
     born: bool = False
     """Whether it has ever started."""
-    rank: int = _NORMAL
     turn: CodeRun | Reading | None = None
     """Whose code is running or suspended, if any."""
     scheduled: bool = False

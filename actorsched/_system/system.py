@@ -232,9 +232,9 @@ class System:
             copy_context() if context is None else context.copy(),
             host,
             pool,
-            options.priority,
             upstream,
             bool(refs),
+            rank=options.priority,
             kernel=self.kernel,
             scheduler=self.scheduler,
         )

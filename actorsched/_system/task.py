@@ -99,8 +99,6 @@ class TaskActor(Urgent, eq=False):
     context: Context | None
     host: str
     pool: Pool
-    rank: int
-    """The effective priority."""
     upstream: list[TaskActor] | None = None
     """The tasks that it depends on, as long as one of them has not settled; one may stand there twice."""
     injected: bool = False
@@ -468,7 +466,8 @@ class TaskActor(Urgent, eq=False):
     @property
     def locks(self) -> Locks:
         """The resources of its runtime."""
-        return self.scheduler.locks  # type: ignore[union-attr]
+        locks: Locks = self.scheduler.locks  # type: ignore[union-attr]
+        return locks
 
     def _unlock(self, out: Outbox) -> None:
         """Nothing of it holds any resource, or waits for one."""

@@ -17,6 +17,9 @@ from actorsched._core.behaviour import Behaviour, Outbox, handles
 from actorsched._core.lenders import Lenders
 from actorsched._system.waiting import Waiter
 from actorsched.messages import Disinherit, Inherit
+from actorsched.options import Priority
+
+_NORMAL = int(Priority.NORMAL)
 
 
 class Urgent(Waiter, kw_only=True):
@@ -24,10 +27,9 @@ class Urgent(Waiter, kw_only=True):
 
     inherits: ClassVar[bool] = True
 
-    if TYPE_CHECKING:
-        rank: int
-        """The effective priority; a field of the classes that extend this one."""
-
+    rank: int = _NORMAL
+    """The effective priority; that of an actor as long as it is in the run queue or its code waits, and otherwise
+    that of some time before."""
     due: float = inf
     """The effective absolute deadline, by the runtime's clock."""
     lenders: Lenders[Behaviour] | None = None
@@ -76,7 +78,11 @@ class Urgent(Waiter, kw_only=True):
             lent = self.lenders.rank
             rank, due = rank if lent is None else max(rank, lent), min(due, self.lenders.due)
         if (rank, due) != (self.rank, self.due):
-            self.rank, self.due = rank, due
-            for target in self.awaits():
-                target.urged_by(self, out)
-            self.urgency_changed(out)
+            self.set_effective(rank, due, out)
+
+    def set_effective(self, rank: int, due: float, out: Outbox) -> None:
+        """This is effective from now on."""
+        self.rank, self.due = rank, due
+        for target in self.awaits():
+            target.urged_by(self, out)
+        self.urgency_changed(out)

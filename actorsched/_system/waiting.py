@@ -102,6 +102,9 @@ class Waiter(Behaviour, eq=False, kw_only=True):
     def urged_by(self, waiter: Urgent, out: Outbox) -> None:
         """Somebody waits for it who may be more urgent than before, or less. Not everybody inherits."""
 
+    def left_by(self, waiter: Urgent, out: Outbox) -> None:
+        """Somebody waits for it no longer. A task is told by `Forget`."""
+
     @handles(Wait)
     def _wait(self, message: Wait, out: Outbox) -> None:
         if not self.at_work:  # somebody whom its code has left behind
@@ -274,6 +277,8 @@ class Waits:
             del self._open[target]
             if target.settles:
                 out.send((target, Forget(owner)))
+            elif owner.inherits:
+                target.left_by(owner, out)  # type: ignore[arg-type]  # as above
         return True
 
     # ---------------------------------------------------------------------------------------- the slot
@@ -314,6 +319,8 @@ class Waits:
                 out.send((target, Forget(owner)))
                 for answer in answers:
                     out.send((target, Watch(answer)))
+            elif owner.inherits:
+                target.left_by(owner, out)  # type: ignore[arg-type]  # as above
         self._open.clear()
         self.hurry(out)
 
@@ -352,7 +359,8 @@ def pass_probe(owner: Waiter, target: Waiter, probe: Probe, out: Outbox) -> Dead
     if target is probe.initiator:
         members = _members(way)
         if any(member.locks_wait for member in members):
-            return _break_somewhere(members, out)
+            _break_somewhere(members, out)
+            return None
         error = _circle(members)
         if probe.certain:
             return error

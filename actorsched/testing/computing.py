@@ -32,7 +32,8 @@ async def compute(amount: Duration) -> None:
             "nothing of that kind is running here"
         )
     if run.role == "actor":
-        return await run.kernel.sleep(span)
+        await run.kernel.sleep(span)
+        return
     answer = run.kernel.future()
     run.kernel.post(run, Compute(span, answer))
     try:
@@ -40,4 +41,3 @@ async def compute(amount: Duration) -> None:
     except BaseException:
         run.gives_up_computing()
         raise
-    return None
