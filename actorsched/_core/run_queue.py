@@ -4,6 +4,10 @@ The queue knows nothing of what it holds. Ranks are integers (priorities); in pr
 two of them at a time, so a dictionary of double-ended queues beats a heap, and order within a rank is
 kept for nothing.
 
+Whoever stands in it may change its rank (`move`). The old entry is left behind, and thrown away when its turn
+comes, because looking for it among 100,000 others would take too long. Whoever comes back to a rank that it
+has left finds its old entry there, so there is never more than one of them per rank.
+
 `ShuffledRunQueue` takes a random member of the highest rank instead, from a seeded source: the same
 seed and the same pushes give the same order.
 """
@@ -31,18 +35,19 @@ class RunQueue(Generic[T]):
         ranks: Those of which there are items, ascending: an empty list means an empty queue.
     """
 
-    __slots__ = ("_levels", "_wake", "ranks")
+    __slots__ = ("_left", "_levels", "_wake", "ranks")
 
     def __init__(self, wake: Callable[[], object] = lambda: None) -> None:
         self._wake = wake
         self._levels: dict[int, deque[T]] = {}
+        self._left: set[tuple[int, T]] = set()  # entries without meaning; never the next one of the queue
         self.ranks: list[int] = []
 
     def __bool__(self) -> bool:
         return bool(self.ranks)
 
     def __len__(self) -> int:
-        return sum(map(len, self._levels.values()))
+        return sum(map(len, self._levels.values())) - len(self._left)
 
     def __repr__(self) -> str:
         sizes = {rank: len(self._levels[rank]) for rank in reversed(self.ranks)}
@@ -50,6 +55,8 @@ class RunQueue(Generic[T]):
 
     def push(self, item: T, rank: int) -> None:
         """Add an item at the tail of its rank."""
+        if self._left and (rank, item) in self._left:
+            return self._left.remove((rank, item))
         level = self._levels.get(rank)
         if level:
             return level.append(item)
@@ -73,7 +80,28 @@ class RunQueue(Generic[T]):
             self.ranks.pop()
             if len(self._levels) > 16:
                 del self._levels[rank]
+        if self._left:
+            self._skip_left()
         return item
+
+    def move(self, item: T, rank: int, to: int) -> None:
+        """Give an item that is in the queue another rank; it joins the tail of that."""
+        self.push(item, to)
+        self._left.add((rank, item))
+        self._skip_left()
+
+    def _skip_left(self) -> None:
+        """See to it that the next entry has a meaning."""
+        while self.ranks:
+            rank = self.ranks[-1]
+            level = self._levels[rank]
+            entry = (rank, level[0])
+            if entry not in self._left:
+                return
+            self._left.remove(entry)
+            level.popleft()
+            if not level:
+                self.ranks.pop()
 
 
 class ShuffledRunQueue(RunQueue[T]):
@@ -94,3 +122,11 @@ class ShuffledRunQueue(RunQueue[T]):
         level = self._levels[self.ranks[-1]]
         level.rotate(-self._random.randrange(len(level)))
         return super().pop()
+
+    def move(self, item: T, rank: int, to: int) -> None:
+        """The same; but nothing is left behind, where any entry may be the next."""
+        self.push(item, to)
+        level = self._levels[rank]
+        level.remove(item)
+        if not level:
+            self.ranks.remove(rank)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from actorsched._core.mailbox import Refusal
 from actorsched._system.asking import make_call
 from actorsched._system.call import Call, Letter
-from actorsched._system.cell_state import CellState, Life
+from actorsched._system.cell_state import Life
+from actorsched._system.cell_urgency import CellUrgency
 from actorsched.exceptions import MailboxFull
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ _DRAINING = Life.DRAINING
 _DOWN = Life.DOWN
 
 
-class CellMail(CellState, eq=False):
+class CellMail(CellUrgency, eq=False):
     """One actor's mailbox."""
 
     def offer(self, call: Call | Letter) -> Refusal | None:
@@ -42,6 +43,8 @@ class CellMail(CellState, eq=False):
             self.kernel.office.sent += 1
             if not self.scheduled and self.turn is None:
                 self.schedule()
+            elif call.priority > self.rank:
+                self.reconsider(self.kernel)
             return None
         if isinstance(verdict, Refusal):
             return verdict

@@ -49,7 +49,7 @@ class CellTurns(CellMail, eq=False):
         """Get into the run queue, if there is something to run."""
         if not self.scheduled and self._has_work():
             self.scheduled = True
-            self.rank = self.lane.top()
+            self.rank = self.queue_rank()
             self.kernel.ready.push(self, self.rank)
 
     def has_more(self) -> bool:
@@ -57,7 +57,7 @@ class CellTurns(CellMail, eq=False):
         if self.scheduled or not self._has_work():
             return False
         self.scheduled = True
-        self.rank = self.lane.top()
+        self.rank = self.queue_rank()
         return True
 
     def run(self, burst: int) -> tuple[Activity, object] | None:

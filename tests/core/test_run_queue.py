@@ -104,3 +104,53 @@ def test_it_agrees_with_a_sorted_list(steps: list[int | None]) -> None:
             assert queue.pop() == model.pop(0)[1]
         assert len(queue) == len(model)
         assert bool(queue) is bool(model)
+
+
+def test_whoever_moves_joins_the_tail_of_its_new_rank() -> None:
+    queue = RunQueue[str]()
+    for item in "abcd":
+        queue.push(item, 3)
+    queue.push("e", 5)
+    queue.move("c", 3, 5)
+    queue.move("a", 3, 1)
+    assert len(queue) == 5
+    assert drained(queue) == "ecbda"
+
+
+def test_whoever_returns_to_its_rank_finds_its_old_place_and_stands_there_once() -> None:
+    queue = RunQueue[str]()
+    for item in "abc":
+        queue.push(item, 3)
+    queue.move("b", 3, 5)
+    queue.move("b", 5, 3)
+    assert drained(queue) == "abc"
+    assert not queue
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 3))),
+    st.one_of(st.none(), st.integers(0, 99)),
+)
+def test_moves_in_any_order_lose_nobody_and_ranks_are_kept(
+    steps: list[tuple[int, int]], seed: int | None
+) -> None:
+    wakes: list[int] = []
+    queue: RunQueue[int] = RunQueue() if seed is None else ShuffledRunQueue(Random(seed))
+    queue._wake = lambda: wakes.append(1)
+    ranks: dict[int, int] = {}
+    for item, rank in steps:
+        if item not in ranks:
+            queue.push(item, rank)
+            ranks[item] = rank
+        elif ranks[item] != rank:
+            queue.move(item, ranks[item], rank)
+            ranks[item] = rank
+        else:
+            highest = max(ranks.values())
+            assert ranks.pop(queue.pop()) == highest
+        assert len(queue) == len(ranks)
+        assert bool(queue) == bool(ranks)
+        assert not ranks or queue.ranks[-1] == max(ranks.values())
+    assert sorted(queue.pop() for _ in range(len(queue))) == sorted(ranks)
+    assert not queue
+    assert not queue._left
