@@ -160,7 +160,11 @@ class Locks(Behaviour, kw_only=True):
             return out.reply(answer, None)
         wait = self._waits(request, out)
         wait.where = message.where
-        out.send((request.owner, Wait(wait, answer)))
+        task = request.owner
+        out.send((task, Wait(wait, answer)))
+        if not set(request.names).isdisjoint(self.table.held_by(task)):  # a circle, whoever else waits for it
+            out.send((wait, Probe(task, wait, answer, False, Step(task), {wait})))
+        return None
 
     def hold_all(self, task: TaskActor, out: Outbox) -> bool:
         """Whether a task that is about to start has what it needs. If not, it is told when it has."""
