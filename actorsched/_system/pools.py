@@ -112,6 +112,8 @@ class Pool:
         """Who wants to hear that it was chosen."""
         self.paused: dict[TaskActor, None] = {}
         """Who was preempted; among them some that were chosen again."""
+        self.beside = 0
+        """How many more than the limit may run, beside those that wait for something unknown."""
         self.looking = False
         """Whether somebody will look for a stall."""
         self.full = False
@@ -131,8 +133,12 @@ class Pool:
         self.policy: SchedulingPolicy[TaskActor] = policy
         self.remembers: bool = getattr(type(policy), "forget", None) is not Policy.forget
         """Whether the policy has to be told that a task has ended."""
-        self.admits: bool = getattr(policy, "admission", "off") != "off"
+        admission = getattr(policy, "admission", None)
+        own = getattr(type(policy), "admit", None) is not Policy.admit
+        self.admits: bool = own if admission is None else admission != "off"
         """Whether the policy may refuse a task, or warn of it."""
+        self.warns: bool = admission == "warn"
+        """Whether it only warns."""
 
     @property
     def running(self) -> int:
@@ -142,12 +148,15 @@ class Pool:
     @property
     def has_slot(self) -> bool:
         """Whether one more task may have a slot now."""
-        return not self.full and (self.limit is None or self.running < self.limit)
+        return not self.full and (self.limit is None or self.running < self.limit + self.beside)
 
     @property
     def has_room(self) -> bool:
         """Whether there is, or will be, a slot for one more task than those that have been chosen."""
-        return len(self.next) < len(self.leaving) or self.has_slot
+        chosen = len(self.on) + len(self.next)
+        if self.limit is not None and chosen >= self.limit + self.beside:
+            return False
+        return len(self.next) < len(self.leaving) or not self.full
 
 
 class ReusedWorkers:

@@ -1,8 +1,8 @@
 """The Scheduler actor: which ready task gets a slot, who has to make room for it, and when.
 
-A task that is `Ready` joins the queue of its pool. Who has the slots is decided (`Choose`) when nothing is in
-transit any more: then all that belongs to this instant is known, who has ended and who has come because of it.
-The decision is the policy's. What it means is carried out here:
+A task that is `Ready` joins the queue of its pool. Who has the slots is decided (`Choose`) when nothing is
+in transit any more: then all that belongs to this instant is known, who has ended and who has come because of
+it. The decision is the policy's. What it means is carried out here:
 
 * Whoever is taken from the queue while there is a slot gets it: a new task goes to a worker (`Assign`), one
   that has begun goes on (`Resume`).
@@ -14,8 +14,8 @@ The decision is the policy's. What it means is carried out here:
 A running task that waits for something of ours lends its slot (`Lend`). It gets one back through the same
 queue (`Reclaim`). A pool that is `boundless` has a slot for everybody, and takes no part in any of this.
 
-When all that run in a pool have waited for 20 ms for something unknown, and somebody is preempted, the best of
-those goes on beside them: it may hold what they wait for, a lock of asyncio for instance.
+When all that run in a pool have waited for 20 ms for something unknown, and somebody is preempted, the best
+of those goes on beside them: it may hold what they wait for, a lock of asyncio for instance.
 
 A task that needs resources asks for them when it is chosen; if it has to wait for them it leaves the queue,
 and comes back when it holds them.
@@ -106,7 +106,7 @@ class Scheduler(Behaviour):
         self._choose_soon(pool, out)
 
     def _holds_all(self, task: TaskActor, out: Outbox) -> bool:
-        """Whether a task has the resources that it needs. One that has to wait for them will be ready again."""
+        """Whether a task has the resources that it needs. If not, it will be ready again when it has."""
         assert self.locks is not None
         return self.locks.hold_all(task, out)
 
@@ -136,6 +136,8 @@ class Scheduler(Behaviour):
         pool = message.pool
         pool.choosing = False
         self._pass_on_slots(pool, out)
+        if pool.beside:  # nobody follows to a slot that was there beside those that did not run
+            pool.beside = min(pool.beside, max(0, pool.running - (pool.limit or 0)))
         self._decide(pool, out)
         for task, asked in list(pool.leaving.items()):
             if not asked:
@@ -274,7 +276,7 @@ class Scheduler(Behaviour):
 
     @handles(LookForStall)
     def _look_for_stall(self, message: LookForStall, out: Outbox) -> None:
-        """When nobody runs in fact, let the best of the preempted go on beside them: over the limit, by one."""
+        """When nobody runs in fact, let the best of the preempted go on beside them, over the limit."""
         pool = message.pool
         pool.looking = False
         waiting = [task for task in pool.paused if task.place is _QUEUED]
@@ -284,6 +286,8 @@ class Scheduler(Behaviour):
         if pool.on and not pool.leaving and all(task.stalled for task in pool.on):
             best = min(waiting, key=pool.policy.urgency)
             pool.policy.remove(best)
+            if pool.limit is not None:
+                pool.beside = max(0, pool.running + 1 - pool.limit)
             out.send((best, _RESUME))
             pool.on[best] = None
             best.place = _ON
@@ -324,7 +328,7 @@ class Scheduler(Behaviour):
     def _freed(self, pool: Pool, out: Outbox) -> None:
         """A slot, or a worker, may be free."""
         pool.full = False
-        if pool.next or len(pool.policy):
+        if pool.next or pool.wishing or len(pool.policy):
             self._choose_soon(pool, out)
         else:
             self._set_alarm(pool, out)

@@ -71,7 +71,7 @@ class Peg(Behaviour):
 class World:
     """One task, and pegs for all others."""
 
-    def __init__(self, *upstream: Behaviour, fractions: list[float] | None = None, **options: Any) -> None:
+    def __init__(self, *upstream: Any, fractions: list[float] | None = None, **options: Any) -> None:
         self.out = Recorder(fractions)
         self.scheduler, self.worker = Peg("scheduler"), Peg("worker")
         self.nursery = Nursery(contains=True, on_failure=list)

@@ -223,7 +223,7 @@ def test_a_task_that_nobody_waits_for_sends_no_probes() -> None:
     world = World("abc")
     for target in "bc":
         world.post("a", target)
-    seen = []
+    seen: list[type] = []
     while world.out.mail:
         actor, message = world.out.mail.popleft()
         seen.append(type(message))
@@ -418,7 +418,7 @@ def test_waits_that_begin_at_the_same_moment_leave_no_circle_and_no_wrong_refusa
     graph = Graph(world)
     names = st.sampled_from(NAMES)
     for _ in range(data.draw(st.integers(1, 8))):
-        begun = []
+        begun: list[tuple[str, str]] = []
         for _ in range(data.draw(st.integers(1, 6))):
             source, target, certain = data.draw(st.tuples(names, names, st.booleans()))
             if source == target:
