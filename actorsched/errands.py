@@ -101,7 +101,8 @@ def _dropped_stream(desk: Desk, number: int) -> None:
 
 async def _outcome(desk: Desk, ref: TaskRef[Any]) -> Any:
     outcome = await ref.outcome()
-    return outcome.status.value, outcome.value, _packed(outcome.error, f"the error of task {ref.name!r}")
+    error = _packed(outcome.error, f"the error of task {ref.name!r}")
+    return outcome.status.value, outcome.value, error, outcome.tardiness
 
 
 def _packed(error: BaseException | None, what: str) -> Error | None:

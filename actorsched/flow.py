@@ -108,8 +108,7 @@ def mapped(
     check_count(limit, "limit", "how many items may be in flight, 1 or more, or None for a sensible bound")
     check_flag(ordered, "ordered")
     source = opened(items, "items")
-    checked = task_options({**options, "host": host})
-    station = Station(fn, checked, workers=limit, capacity=limit, ordered=ordered)
+    station = Station(fn, checked.replace(host=host), workers=limit, capacity=limit, ordered=ordered)
     title = f"map of {checked.name or function_name(fn)!r}"
     return Flow(line(system, nursery, title, [station], source, inline=not is_async(source)))
 

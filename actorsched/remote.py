@@ -419,6 +419,15 @@ class RemoteTaskRef:
         """
         return self._known("the error").error
 
+    @property
+    def tardiness(self) -> float | None:
+        """By how many seconds it ended after its deadline; None without one.
+
+        Raises:
+            RuntimeError: It was not awaited here.
+        """
+        return self._known("the tardiness").tardiness
+
     def _known(self, what: str) -> Outcome[Any]:
         if self._ended is None:
             raise RuntimeError(self._unknown(what))
@@ -433,9 +442,9 @@ class RemoteTaskRef:
     async def outcome(self) -> Outcome[Any]:
         """How it ended, once it has; never raises what the task raised."""
         if self._ended is None:
-            status, value, packed = await _doorway().request("outcome", (self,))
+            status, value, packed, tardiness = await _doorway().request("outcome", (self,))
             error = None if packed is None else unpack_error(packed, f"the error of task {self._name!r}")
-            self._ended = Outcome(TaskStatus(status), value, error)
+            self._ended = Outcome(TaskStatus(status), value, error, tardiness=tardiness)
         return self._ended
 
     async def set_priority(self, priority: int) -> None:

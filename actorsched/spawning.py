@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from actorsched._system.system import System
     from actorsched._system.task import TaskActor
     from actorsched.signatures import ActorKeywords, MakePipeline, Map, Run, Spawn
+    from actorsched.submission import Link
 
 T = TypeVar("T")
 A = TypeVar("A", bound=Actor)
@@ -66,6 +67,7 @@ class Spawner:
             Raises:
                 TypeError: An option or argument does not exist, or has the wrong type.
                 ValueError: An option has a wrong value.
+                NotAdmitted: The pool has admission control, which refuses the task.
                 RuntimeClosed: The runtime or scope takes no more work.
                 BaseException: What the actor's constructor or `on_start` raised.
             """
@@ -112,24 +114,44 @@ class Spawner:
         Args:
             prepared: Not submitted before.
 
+        All of them are submitted, or none, when one is refused.
+
         Returns:
             The ref of the task; of a chain, that of its last task.
 
         Raises:
-            DependencyCycle: Prepared tasks depend on each other in a circle; nothing was submitted.
-            ValueError: It was submitted before, or depends on a task of another runtime.
+            DependencyCycle: Prepared tasks depend on each other in a circle.
+            NotAdmitted: One of the tasks was refused by admission control.
+            ValueError: It was submitted before, depends on a task of another runtime, or has a deadline
+                that is past by now.
             RuntimeClosed: The runtime takes no more work.
         """
         links = submission(prepared)
         for link in links:  # all are right, or none is submitted
             self._system.check_task(self._nursery, link.task.fn, link.args(), link.options())
+        self._make_all(links)
         for link in links:
-            link.task.ref = TaskRef(
-                self._system.new_task(self._nursery, link.task.fn, link.args(), link.options())
-            )
+            assert link.task._task is not None
+            self._system.enter(link.task._task)
         ref = links[-1].task.ref
         assert ref is not None
         return ref
+
+    def _make_all(self, links: list[Link]) -> None:
+        """Make the tasks of these links; if one is refused, it is as if nobody had tried."""
+        system = self._system
+        made: list[Link] = []
+        try:
+            for link in links:
+                task = system.new_task(self._nursery, link.task.fn, link.args(), link.options(), held=True)
+                link.task.ref = TaskRef(task)
+                made.append(link)
+        except BaseException:
+            for link in made:
+                assert link.task._task is not None
+                system.dismiss(link.task._task)
+                link.task.ref = None
+            raise
 
     if TYPE_CHECKING:
         map: Map

@@ -133,6 +133,12 @@ class TaskRef(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
         return self._task.attempt
 
     @property
+    def tardiness(self) -> float | None:
+        """By how many seconds it ended after its deadline, 0.0 if in time; None before, or without one."""
+        outcome = self._task.outcome
+        return None if outcome is None else outcome.tardiness
+
+    @property
     def description(self) -> str | None:
         """What it was described as."""
         return self._task.options.description

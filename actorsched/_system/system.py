@@ -20,17 +20,17 @@ from actorsched._kernel.current import CURRENT
 from actorsched._system.actor_cell import ActorCell, Life
 from actorsched._system.asking import go_on, waiter_of
 from actorsched._system.carrying import BREATHER
+from actorsched._system.deadlines import times_of
 from actorsched._system.handlers import table_of
 from actorsched._system.host_staff import HostStaff
+from actorsched._system.locks import Locks, locks_of
 from actorsched._system.loop_worker import LoopStaff
 from actorsched._system.placing import Habit, check_arguments, host_of
-from actorsched._system.locks import Locks, locks_of
 from actorsched._system.pools import Pool, ReusedWorkers
 from actorsched._system.scheduler import Scheduler
 from actorsched._system.supervisor import Supervisor
 from actorsched._system.task import REFS, TaskActor, function_name
 from actorsched._system.thread_worker import ThreadWorker
-from actorsched._system.deadlines import times_of
 from actorsched.exceptions import NotAdmitted, RuntimeClosed, shown
 from actorsched.messages import Cancel, ExitReason, Kill, SetLimit, SetPolicy, Submit, Wait, Watch
 from actorsched.options import DEFAULT, Hosts, Mailbox, Priority, Supervise, usable_cpus
@@ -107,14 +107,14 @@ class System:
         """One pool for each kind of host."""
         fresh = self.policy.fresh
         return {
-            "loop": Pool("loop", concurrency, fresh(), boundless=concurrency is None),
+            "loop": Pool(
+                "loop", concurrency, fresh(), boundless=concurrency is None, processors=concurrency or 1
+            ),
             "thread": Pool("thread", THREADS, fresh(), processors=usable_cpus()),
             "process": Pool("process", None, fresh(), processors=self.hosts.max),
         }
 
-    def tag_pool(
-        self, name: str, workers: int | None, policy: SchedulingPolicy[TaskActor] | None
-    ) -> None:
+    def tag_pool(self, name: str, workers: int | None, policy: SchedulingPolicy[TaskActor] | None) -> None:
         """Make a pool for the tasks of one tag, or change the limit or the policy of a pool that exists."""
         pool = self.pools.get(name)
         if pool is None:
@@ -185,6 +185,7 @@ class System:
         context: Context | None = None,
         host: str | None = None,
         after: Collection[object] = (),
+        held: bool = False,
     ) -> TaskActor:
         """Check, make and submit a task.
 
@@ -197,9 +198,11 @@ class System:
             host: Where it runs, when that and the arguments were checked before: for one function and many
                 items that is done once.
             after: The refs of tasks that it is to wait for, besides those among the arguments.
+            held: Whether it is not submitted yet: it will `enter`, or be `dismissed`, before anything else.
 
         Raises:
             RuntimeClosed: The runtime or the scope takes no more work.
+            NotAdmitted: Its pool has admission control, which refuses it.
             TypeError: The function cannot be called in this way, or `after` holds something else than refs.
             ValueError: It cannot run where it is asked to, or depends on a task of another runtime.
         """
@@ -238,15 +241,40 @@ class System:
             kernel=self.kernel,
             scheduler=self.scheduler,
         )
-        if options is not DEFAULT:
+        if options is not DEFAULT or pool.admits:
             self._admit(task, pool)
         if host == "process" and upstream is None:
-            task.packed = self.staff.pack(task)
-        nursery.live[task] = None
-        self.kernel.post(self.scheduler, Submit(task))
-        if nursery.cancelling:
-            self.kernel.post(task, Cancel("everything in its scope is cancelled"))
+            self._pack(task)
+        if not held:
+            self.enter(task)
         return task
+
+    def enter(self, task: TaskActor) -> None:
+        """Submit a task that was made."""
+        owner = task.owner
+        owner.live[task] = None
+        self.kernel.post(self.scheduler, Submit(task))
+        if owner.cancelling:
+            self.kernel.post(task, Cancel("everything in its scope is cancelled"))
+
+    def dismiss(self, task: TaskActor) -> None:
+        """A task that was made is not submitted after all: nothing is left of it."""
+        if task.times is not None:
+            task.times.forget()
+        task.pool.policy.forget(task, self.kernel.now)
+        task.packed = None
+
+    def _pack(self, task: TaskActor) -> None:
+        """Put function and arguments of a new task into the form in which they travel.
+
+        Raises:
+            NotTransferable: Something cannot cross.
+        """
+        try:
+            task.packed = self.staff.pack(task)
+        except BaseException:
+            self.dismiss(task)
+            raise
 
     def _checked(self, function: Callable[..., Any], host: str, options: TaskOptions) -> Pool:
         """The pool of a task, if all that it asks for exists.
@@ -275,16 +303,13 @@ class System:
         if options.deadline is not None or options.max_latency is not None:
             task.times = times_of(options, now)
             task.due = task.times.due
-            task.times.watch(task, self.kernel)
-        if not pool.admits:
+        why = pool.policy.admit(task, now, pool.processors) if pool.admits else None
+        if why is None or pool.warns:
+            if why is not None:
+                self.kernel.report(logging.WARNING, f"task {task.name!r} may be late: {why}")
+            if task.times is not None:
+                task.times.watch(task, self.kernel)
             return
-        why = pool.policy.admit(task, now, pool.processors)
-        if why is None:
-            return
-        if getattr(pool.policy, "admission", "off") == "warn":
-            return self.kernel.report(logging.WARNING, f"task {task.name!r} may be late: {why}")
-        if task.times is not None:
-            task.times.forget()
         raise NotAdmitted(
             f"task {task.name!r} was not admitted to pool {pool.name!r}: {why}; give it less to do, a later "
             'deadline or a higher priority, or use admission="warn"',
