@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from math import inf
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from actorsched._core.behaviour import Behaviour, Outbox, handles
 from actorsched._core.lenders import Lenders
@@ -28,8 +28,7 @@ class Urgent(Waiter, kw_only=True):
     inherits: ClassVar[bool] = True
 
     rank: int = _NORMAL
-    """The effective priority; that of an actor as long as it is in the run queue or its code waits, and otherwise
-    that of some time before."""
+    """The effective priority. That of an actor is up to date while it is in the run queue, or its code waits."""
     due: float = inf
     """The effective absolute deadline, by the runtime's clock."""
     lenders: Lenders[Behaviour] | None = None
