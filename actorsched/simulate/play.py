@@ -42,9 +42,9 @@ async def played(taskset: TaskSet, policy: SchedulingPolicy[Any] | None = None) 
     """The same in the present event loop."""
     clock, recorder = VirtualClock(), Recorder(taskset)
     listener = Listener(recorder)
-    async with Runtime(
-        policy=policy or policy_for(taskset), concurrency=taskset.processors, clock=clock
-    ) as rt:
+    if policy is None:  # an empty one is false
+        policy = policy_for(taskset)
+    async with Runtime(policy=policy, concurrency=taskset.processors, clock=clock) as rt:
         for resource in taskset.resources:
             rt.resource(resource.name, resource.capacity, inherit=taskset.inherits)
         stop_listening = rt.subscribe(None, listener.hear)
@@ -52,9 +52,10 @@ async def played(taskset: TaskSet, policy: SchedulingPolicy[Any] | None = None) 
         end = max(rt.now, _end(taskset))
         await rt.sleep(end - rt.now)
         stop_listening()
+        for ref in refs:  # somebody has to look at those of a deadlock
+            if ref.done():
+                await ref.outcome()
         await rt.shutdown(drain=False)
-        for ref in refs:
-            await ref.outcome()
     if listener.failure is not None:
         raise listener.failure
     return recorder.played(end)
