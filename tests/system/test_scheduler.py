@@ -658,6 +658,7 @@ def test_who_is_next_asks_for_its_resources_when_it_has_the_slot() -> None:
     assert world.submit(b) == "preempt a"
     assert world.leave(a) == "resume a"
     assert (b.place, world.running) == (None, "a")
+    assert repr(world.pool.policy) == "<FixedPriority, 0 ready, 1 running>"
     assert world.finish(a) == ""
 
 
@@ -1058,6 +1059,8 @@ class Slots(RuleBasedStateMachine):
         assert not pool.wishing or all(
             job.place in {Place.QUEUED, Place.NEXT, Place.LEAVING} for job in pool.wishing
         )
+        if isinstance(pool.policy, FixedPriority):
+            assert f", {len(pool.on) + len(pool.next)} running" in repr(pool.policy)
         check = getattr(pool.policy, "check", None)
         if check is not None:
             check()
