@@ -65,7 +65,9 @@ class Context:
     def deadline(self) -> float | None:
         """When the task has to be done, in seconds of its runtime's clock (`runtime.now`); None for no limit.
 
-        Its own deadline, or an earlier one that it inherits from those who wait for it.
+        Its own deadline, or an earlier one that it inherits from those who wait for it. It means the same in
+        the loop, in a thread and in a host process: `current().deadline - current().runtime.now` is what is
+        left. A host knows the deadline that the task had when it was sent there.
         """
         due: float = getattr(self._run.owner, "due", inf)
         return None if due == inf else due
@@ -82,9 +84,14 @@ class Context:
             ValueError: A resource was never declared.
             DeadlockError: On entering: this task and others wait for each other, and it has to give way.
         """
-        from actorsched._system.acquiring import acquisition
-
-        return acquisition(self._run, names)
+        acquisition: Callable[[tuple[str, ...]], AsyncContextManager[None]] | None
+        acquisition = getattr(self._run, "acquisition", None)
+        if acquisition is None:
+            raise RuntimeError(
+                f"{self.name!r} cannot acquire resources: only an async task in the event loop can; "
+                'name them at the submission instead: resources={"db"}'
+            )
+        return acquisition(names)
 
     @property
     def runtime(self) -> Runtime:

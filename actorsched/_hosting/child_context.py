@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import os
 from itertools import count
+from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from actorsched._hosting import inside
 from actorsched._hosting.wire import Progress
+from actorsched._kernel.current import CURRENT
 
 if TYPE_CHECKING:
     import logging
@@ -83,6 +85,14 @@ class HostedContext:
     def preempt_requested(self) -> bool:
         """Never: whoever has to make room is suspended with its host, there and then."""
         return False
+
+    @property
+    def deadline(self) -> float | None:
+        """When the task has to be done, in seconds of its runtime's clock (`runtime.now`); None for no limit.
+
+        It is the deadline that it had when it was sent here, its own or an inherited one. A handler has none.
+        """
+        return None
 
     def acquire(self, *names: str) -> Any:
         """In a host there are no resources to be acquired.
@@ -156,8 +166,10 @@ class HostedContext:
 class TaskContext(HostedContext):
     """What `current()` is in a task in a host."""
 
-    __slots__ = ("stop",)
+    __slots__ = ("stop", "time")
 
+    time: tuple[float, float, bool] | None
+    """What is known of the deadline, and of the runtime's clock: see `wire.Run`."""
     stop: Callable[[], object] | None
     """How to cancel what runs in a loop; None while nothing does."""
 
@@ -167,6 +179,7 @@ class TaskContext(HostedContext):
         self.origin = run.task_id
         self.name = run.name
         self.attempt = run.attempt
+        self.time = run.time
         self.cancel_requested = False
         self.reason = self._deferred = self.stop = None
 
@@ -174,6 +187,11 @@ class TaskContext(HostedContext):
         if name in ("ref", "sender", "spawn", "after", "every"):
             raise RuntimeError(f"{self.name!r} is a task; only a handler of an actor has this")
         raise AttributeError(name, obj=self, name=name)
+
+    @property
+    def deadline(self) -> float | None:
+        """When the task has to be done."""
+        return None if self.time is None else self.time[0]
 
     def checkpoint(self) -> None:
         """Stop here if the runtime wants it; in async code every `await` does that, and this does nothing.
@@ -278,6 +296,22 @@ class RemoteRuntime:
 
     def __repr__(self) -> str:
         return "<the runtime outside of this host>"
+
+    @property
+    def now(self) -> float:
+        """The present time of the runtime's clock, in seconds. Known in tasks that have a deadline.
+
+        Raises:
+            RuntimeError: No task that has one is running here.
+        """
+        time: tuple[float, float, bool] | None = getattr(CURRENT.get(), "time", None)
+        if time is None:
+            raise RuntimeError(
+                "in a host process Runtime.now is known in tasks that have a deadline only; to measure how "
+                "long something takes use time.monotonic()"
+            )
+        _, clock, stands = time
+        return clock if stands else clock + monotonic()
 
     async def request(self, verb: str, body: object) -> Any:
         """Ask the runtime for something that has no method here."""

@@ -110,6 +110,9 @@ class Run(msgspec.Struct, array_like=True, gc=False, tag=10):
     context: Payload = b""
     attempt: int = 1
     name: str = ""
+    time: tuple[float, float, bool] | None = None
+    """For a task with a deadline: when that is, by the runtime's clock; by how much that clock is ahead of
+    `time.monotonic()` here, or what it says if it stands still while a host is at work; whether it does."""
 
 
 class Cancel(msgspec.Struct, array_like=True, gc=False, tag=11):

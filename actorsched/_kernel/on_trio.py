@@ -93,7 +93,7 @@ class TrioBackend:
 
     def __init__(self) -> None:
         self._token = trio.lowlevel.current_trio_token()
-        self.monotonic = trio.current_time
+        self.monotonic = trio.lowlevel.current_clock().current_time  # which threads may ask too
         self.create_future = TrioFuture
         self.breathe: Callable[[], Awaitable[None]] = trio.lowlevel.cancel_shielded_checkpoint
 

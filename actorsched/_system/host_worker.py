@@ -16,6 +16,8 @@ grace period is over loses its host; one that had not begun is taken back instea
 from __future__ import annotations
 
 from itertools import count
+from math import inf
+from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
@@ -205,7 +207,15 @@ class HostWorker(Behaviour, kw_only=True):
         variables = task.context
         context = contextvars_out(variables) if variables else b""
         definition, arguments = packed
-        link.run(definition, wire.Run(number, definition.fn_id, arguments, context, run.attempt, task.name))
+        time = None if task.due == inf else self._time(task)
+        link.run(
+            definition, wire.Run(number, definition.fn_id, arguments, context, run.attempt, task.name, time)
+        )
+
+    def _time(self, task: TaskActor) -> tuple[float, float, bool]:
+        """What the host has to know about time. All processes of a computer have the same `monotonic`."""
+        now = self.kernel.now
+        return task.due, now if self.kernel.virtual else now - monotonic(), self.kernel.virtual
 
     @handles(Preempt)
     def _preempt(self, message: Preempt, out: Outbox) -> None:

@@ -31,6 +31,7 @@ BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     list[int]: st.lists(numbers, max_size=3),
     wire.Error: errors,
     str | None: st.none() | texts,
+    tuple[float, float, bool] | None: st.none() | st.tuples(floats, floats, st.booleans()),
     wire.Error | None: st.none() | errors,
 }
 
