@@ -17,9 +17,7 @@ A policy of one's own that is to order tasks as fixed priorities do, say::
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, TypeAlias
-
-import msgspec
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from actorsched.exceptions import shown
 from actorsched.simulate.conformance import differences, shipped
@@ -40,7 +38,7 @@ PolicyOrFactory: TypeAlias = (
 """A policy, a class of policies that needs no arguments, or a function that makes one for a task set."""
 
 
-class Report(msgspec.Struct, frozen=True):
+class Report(NamedTuple):
     """How a policy did.
 
     Attributes:
@@ -140,7 +138,7 @@ def _refuse_what_is_none(policy: object) -> None:
     if policy is not None and not callable(policy) and not callable(getattr(policy, "fresh", None)):
         raise TypeError(
             f"policy={shown(policy)} is of type {type(policy).__name__}, which is no policy and makes none; "
-            "give an object that has all of actorsched.policies.SchedulingPolicy, or a function that returns one"
+            "give an object with all of actorsched.policies.SchedulingPolicy, or a function that makes one"
         )
 
 

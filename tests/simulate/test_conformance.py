@@ -1,4 +1,4 @@
-"""The schedules that come with the package come out slice for slice, and a policy can be held against them."""
+"""The schedules that come with the package come out slice for slice, and any policy can be tried on them."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Clumsy(FirstCome):
         raise LookupError("I have\nlost them")
 
 
-# -------------------------------------------------------------------------------------- the runtime's policies
+# ------------------------------------------------------------------------------------- the runtime's policies
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -91,14 +91,13 @@ async def test_the_policies_conform_in_a_loop_that_is_running() -> None:
     assert (await conformance.checked(Edf, conformance.schedules("edf"))).conforms
 
 
-# ---------------------------------------------------------------------------------------- a policy of one's own
+# -------------------------------------------------------------------------------------- a policy of one's own
 
 
 def test_schedules_are_chosen_by_policy() -> None:
     assert {each.policy for each in conformance.schedules("fair", "Priority+PI")} == {"FAIR", "PRIORITY+PI"}
-    assert conformance.schedules() == conformance.schedules(
-        *{each.policy for each in conformance.schedules()}
-    )
+    everyone = {each.policy for each in conformance.schedules()}
+    assert conformance.schedules() == conformance.schedules(*everyone)
     with pytest.raises(ValueError, match="'lottery' is no policy"):
         conformance.schedules("lottery")
 
@@ -145,9 +144,7 @@ def test_without_quanta_only_those_with_quanta_differ() -> None:
 def test_a_policy_that_leaves_tasks_waiting_for_ever_differs() -> None:
     report = conformance.check(Forgetful, conformance.schedules("realtime") + conformance.schedules("fair"))
     assert len(report.differences) == len(report.played)
-    assert "expected A to finish at 90; it never did" in report.differences["fair-mlfq-boost"] or any(
-        "never did" in line for line in report.differences["fair-mlfq-boost"]
-    )
+    assert any(line.endswith("it never did") for line in report.differences["fair-mlfq-boost"])
 
 
 def test_a_policy_that_fails_differs(caplog: pytest.LogCaptureFixture) -> None:
