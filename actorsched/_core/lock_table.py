@@ -235,6 +235,23 @@ class LockTable(Generic[T]):
             self._add_to(known, request)
         return True
 
+    def put_back(self, request: Request[T]) -> bool:
+        """Give back the one unit that a request holds, if nobody waits for one.
+
+        Returns:
+            Whether it is given back; if not, nothing has changed.
+        """
+        if len(request.names) > 1 or not request._holds:
+            return False
+        resource = self._resources[request.names[0]]
+        if resource.queue:
+            return False
+        request._holds = False
+        del resource.holders[request]
+        resource.free += 1
+        self._forget(request)
+        return True
+
     def acquire(self, request: Request[T]) -> bool:
         """Take a unit of each resource, or begin to wait for them, holding none of them.
 

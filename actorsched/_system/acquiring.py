@@ -1,8 +1,11 @@
 """Acquiring resources from within a task: what `async with current().acquire("db")` does.
 
 While nothing else is going on at this instant, and the resource is free, it is taken at once. Otherwise the
-task asks for it by message, waits until it is chosen to run, and then until the resource is free; it lends its
-slot meanwhile. Whatever ends the wait early, nothing is left held.
+task asks for it by message, waits until it is chosen to run, and then until the resource is free; it lends
+its slot meanwhile. Whatever ends the wait early, nothing is left held.
+
+A task may have children in task groups, each a strand of its own. What one strand holds, another one may wait
+for: that is no deadlock, because the first goes on. So an acquisition knows its strand.
 """
 
 from __future__ import annotations
@@ -18,30 +21,35 @@ from actorsched.messages import Acquire, Failure, Release
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from actorsched._system.locks import Locks
     from actorsched._system.loop_worker import LoopWorker
-    from actorsched._system.task import TaskActor
 
 
-class Acquisition:
-    """One unit of each of some resources, for the time of an `async with`; it can be entered again later."""
+class Acquisition(Request[Any], kw_only=True, eq=False):
+    """One unit of each of some resources, for the time of an `async with`; it can be entered again later.
 
-    __slots__ = ("_request", "_worker")
+    It is the request for them, in one object with the block that makes it.
+    """
 
-    def __init__(self, worker: LoopWorker, names: tuple[str, ...]) -> None:
-        self._worker = worker
-        self._request: Request[TaskActor] = Request(worker.owner, names)
-
-    def __repr__(self) -> str:
-        return f"<acquisition of {', '.join(map(repr, self._request.names))}>"
+    worker: LoopWorker
+    """On whose owner's behalf it is."""
+    locks: Locks
+    strand: object = None
+    """The task of the backend that has entered it."""
 
     async def __aenter__(self) -> None:
-        worker, request = self._worker, self._request
-        task, kernel = worker.owner, worker.kernel
-        if worker.gate is None and not task.pool.choosing and task.locks.take(request, kernel):
+        task, kernel = self.owner, self.locks.kernel
+        if self.worker.gate is None and not task.pool.choosing and self.locks.take(self, kernel):
+            self.strand = kernel.backend.current_task()
             task.locking = True
             return
+        if self.holds or self.waits:
+            raise RuntimeError(
+                f"{self!r} was entered already, and not left yet; call current().acquire() for each block"
+            )
+        self.strand = kernel.backend.current_task()
         answer = kernel.future()
-        kernel.post(task, Acquire(request, answer, here()))
+        kernel.post(task, Acquire(self, answer, here()))
         try:
             result = await answer
         except BaseException as error:
@@ -49,23 +57,8 @@ class Acquisition:
             raise
         await self._waited(answer, None)
         if type(result) is Failure:
-            kernel.post(task.locks, Release(request))
+            kernel.post(self.locks, Release(self))
             raise result.error
-
-    async def _waited(self, answer: Any, error: BaseException | None) -> None:
-        """The wait is over; where the task had begun to wait for others, it goes on when it has a slot."""
-        task, locks = self._worker.owner, self._worker.owner.locks
-        wait = locks.waits.get(self._request)
-        if wait is not None:
-            await go_on(task, wait, answer, error)
-
-    async def _let_go(self, answer: Any, error: BaseException) -> None:
-        """The wait was cut short: nothing is held, and nothing is waited for."""
-        try:
-            if not isinstance(error, GeneratorExit):
-                await self._waited(answer, error)
-        finally:
-            self._worker.kernel.post(self._worker.owner.locks, Release(self._request))
 
     async def __aexit__(
         self,
@@ -73,25 +66,43 @@ class Acquisition:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._worker.kernel.post(self._worker.owner.locks, Release(self._request))
+        locks = self.locks
+        if not locks.put_back(self, locks.kernel):
+            locks.kernel.post(locks, Release(self))
+
+    async def _waited(self, answer: Any, error: BaseException | None) -> None:
+        """The wait is over; where the task had begun to wait for others, it goes on when it has a slot."""
+        wait = self.locks.waits.get(self)
+        if wait is not None:
+            await go_on(self.owner, wait, answer, error)
+
+    async def _let_go(self, answer: Any, error: BaseException) -> None:
+        """The wait was cut short: nothing is held, and nothing is waited for."""
+        try:
+            if not isinstance(error, GeneratorExit):
+                await self._waited(answer, error)
+        finally:
+            self.locks.kernel.post(self.locks, Release(self))
 
 
-def acquisition(run: Any, names: tuple[object, ...]) -> Acquisition:
+def acquisition(worker: LoopWorker, names: tuple[str, ...]) -> Acquisition:
     """What a task acquires.
 
     Raises:
-        TypeError: A name is no str.
+        TypeError: A name is no str, or there is none.
         ValueError: A resource was never declared, or is named twice.
-        RuntimeError: The code does not run as a task in the event loop.
     """
-    if run.role != "task" or not getattr(run, "may_wait", False):
-        raise RuntimeError(
-            f"{run.owner.name!r} cannot acquire resources: only an async task in the event loop can; "
-            'name them at the submission instead: resources={"db"}'
-        )
+    task = worker.owner
+    locks = task.locks
+    if len(names) != 1 or type(names[0]) is not str or names[0] not in locks.resources:
+        _check(locks, names)
+    return Acquisition(task, names, worker=worker, locks=locks)
+
+
+def _check(locks: Locks, names: tuple[object, ...]) -> None:
     if not names:
         raise TypeError('acquire() was given no resource; name at least one: current().acquire("db")')
-    known = run.owner.locks.resources
+    known = locks.resources
     for name in names:
         if not isinstance(name, str):
             raise TypeError(f"acquire({shown(name)}) was given no str; name a declared resource")
@@ -103,4 +114,3 @@ def acquisition(run: Any, names: tuple[object, ...]) -> Acquisition:
             )
     if len(set(names)) < len(names):
         raise ValueError(f"acquire{names!r} names a resource twice; name each once")
-    return Acquisition(run, names)  # type: ignore[arg-type]  # each is a str

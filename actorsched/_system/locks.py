@@ -13,6 +13,7 @@ for them it has no worker, and holds none of them.
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from actorsched._core.behaviour import Behaviour, Outbox, handles
@@ -92,12 +93,33 @@ class LockWait(Waiter, kw_only=True, eq=False):
         """All that may have to let go."""
         return [holder for holders in self.blockers() for holder in holders]
 
+    @property
+    def strand(self) -> object:
+        """Which strand of its owner waits; None for all of them, when it has not even started."""
+        return strand_of(self.request)
+
+    def hinders(self, waiter: Waiter, strand: object) -> bool:
+        """Whether one who has to let go cannot do so while that strand of it waits.
+
+        What another strand of it holds, that one may well give back.
+        """
+        return strand is None or any(
+            strand_of(request) in (None, strand)
+            for request in self.locks.table.requests_of(waiter)  # type: ignore[arg-type]  # a task
+            if (request.holds or request.keeps) and not set(request.names).isdisjoint(self.request.names)
+        )
+
     @handles(Probe)
     def _probe(self, message: Probe, out: Outbox) -> None:
         for holders in self.blockers():
             if len(holders) == 1 or is_stuck(holders[0], whom_it_waits_for):
                 for holder in holders:
                     pass_probe(self, holder, message, out)
+
+
+def strand_of(request: Request[TaskActor]) -> object:
+    """Which strand of its owner a request is of; None for those that it was submitted with."""
+    return getattr(request, "strand", None)
 
 
 def whom_it_waits_for(waiter: Waiter) -> Iterable[Iterable[Waiter]]:
@@ -162,7 +184,7 @@ class Locks(Behaviour, kw_only=True):
         wait.where = message.where
         task = request.owner
         out.send((task, Wait(wait, answer)))
-        if not set(request.names).isdisjoint(self.table.held_by(task)):  # a circle, whoever else waits for it
+        if task in wait.awaits():  # perhaps a circle, though nobody else waits for it
             out.send((wait, Probe(task, wait, answer, False, Step(task), {wait})))
         return None
 
@@ -194,6 +216,14 @@ class Locks(Behaviour, kw_only=True):
         return wait
 
     # ------------------------------------------------------------------------------ giving them back
+
+    def put_back(self, request: Request[TaskActor], out: Outbox) -> bool:
+        """Give back what a request holds if nobody waits for it; otherwise nothing happens but the answer."""
+        if not self.table.put_back(request):
+            return False
+        if out.watched:
+            out.tell("released", request.owner, resource=request.names[0])
+        return True
 
     @handles(Release)
     def _release(self, message: Release, out: Outbox) -> None:
@@ -291,8 +321,12 @@ class Locks(Behaviour, kw_only=True):
 
     def _inherit(self, resource: Resource, holder: TaskActor, out: Outbox) -> None:
         lenders = resource.lenders
-        assert lenders.rank is not None
-        out.send((holder, Inherit(resource, lenders.rank, lenders.due)))
+        rank, due = lenders.rank, lenders.due
+        if any(request in lenders for request in self.table.requests_of(holder)):  # what it lends is its own
+            others = [request.owner for request in lenders if request.owner is not holder]
+            rank = max((other.rank for other in others), default=None)
+            due = min((other.due for other in others), default=inf)
+        out.send((holder, Disinherit(resource) if rank is None else Inherit(resource, rank, due)))
 
     # ----------------------------------------------------------------------------------------- order
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from actorsched._core.behaviour import Behaviour, Outbox, handles
 from actorsched._kernel.current import CURRENT
+from actorsched._system.acquiring import acquisition
 from actorsched._system.code_run import CodeRun, Deferred, without_cancellation
 from actorsched._system.pools import STALL
 from actorsched._system.processor import Processor
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from actorsched._kernel.carrier import Carrier
     from actorsched._kernel.kernel import Kernel
     from actorsched._kernel.stepper import Stepper
+    from actorsched._system.acquiring import Acquisition
     from actorsched._system.task import TaskActor
 
 _UNDERWAY = Underway()
@@ -115,6 +117,10 @@ class LoopWorker(CodeRun, Behaviour):
         """It has slept enough, or was cancelled."""
         self.dozing -= 1
         self.woken = monotonic()
+
+    def acquisition(self, names: tuple[str, ...]) -> Acquisition:
+        """What its code acquires."""
+        return acquisition(self, names)
 
     @property
     def preempt_requested(self) -> bool:

@@ -193,6 +193,11 @@ class TaskActor(Urgent, eq=False):
         return self.locking and self.locks.table.foremost_waiter_on(self) is not None
 
     @property
+    def holds_resources(self) -> bool:
+        """Whether it may hold resources, or wait for some."""
+        return self.locking
+
+    @property
     def hurried(self) -> bool:
         """Whether its attempt was told to stop."""
         return self.stopping is not None

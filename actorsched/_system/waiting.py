@@ -16,6 +16,10 @@ probe. Should somebody begin to wait for it whose own wait was not probed either
 that is possible only while messages are in transit. A probe visits nobody twice, however many ways there
 are: its cost is the number of waits, not of paths through them.
 
+A task may have children in task groups, each a strand of its own. What one strand holds, it may well give back
+while another one waits. So where a circle leads through a resource, the strand that holds has to be the one that
+waits. (Nobody but the backend knows that a strand waits for its children: such a circle is not found.)
+
 A wait may be `certain`: whoever waits for what it has cancelled cannot give up. The circle is then broken
 at its other end, where it leads home.
 """
@@ -84,6 +88,16 @@ class Waiter(Behaviour, eq=False, kw_only=True):
         return True
 
     @property
+    def holds_resources(self) -> bool:
+        """Whether it may hold resources, or wait for some."""
+        return False
+
+    @property
+    def strand(self) -> object:
+        """Which strand of somebody's code waits for it; None if it may be any."""
+        return None
+
+    @property
     def hurried(self) -> bool:
         """Whether it was told to stop."""
         return False
@@ -94,6 +108,10 @@ class Waiter(Behaviour, eq=False, kw_only=True):
     def awaits(self) -> Iterable[Waiter]:
         """Those that it waits for now."""
         return () if self.waits is None else self.waits.targets()
+
+    def hinders(self, waiter: Waiter, strand: object) -> bool:
+        """Whether one for whom it waits cannot go on, for its sake, while that strand of it waits."""
+        return True
 
     def waive(self, out: Outbox) -> bool:
         """It waits for resources, and some are kept free for it: others may have them. False if none are."""
@@ -182,7 +200,7 @@ class Aside(Waiter, kw_only=True):
 class Waits:
     """The open waits of one actor's code."""
 
-    __slots__ = ("_lent", "_open", "_reclaimed", "_resuming", "_unprobed")
+    __slots__ = ("_lent", "_open", "_reclaimed", "_resuming", "_strands", "_unprobed")
 
     def __init__(self) -> None:
         self._open: dict[Waiter, dict[Reply, bool]] = {}  # whom for, on what, and whether for certain
@@ -190,6 +208,7 @@ class Waits:
         self._lent = False
         self._reclaimed = False  # the slot was asked for
         self._unprobed = False
+        self._strands: dict[Reply, object] = {}  # which one waits on what, where that may matter
 
     def __bool__(self) -> bool:
         return bool(self._open)
@@ -221,6 +240,8 @@ class Waits:
         if owner.scheduler is not None and not self._lent:
             self._lent = True
             out.send((owner.scheduler, Lend(owner)))
+        if owner.holds_resources and not target.locks_wait:
+            self._strands[wait.answer] = owner.kernel.backend.current_task()
         probed = owner.awaited
         answers = self._open.get(target)
         if answers is None:
@@ -250,6 +271,7 @@ class Waits:
         """A task has settled. Answers whether the owner's code waited for it."""
         answers = self._open.pop(target, None)
         for answer in answers or ():
+            self._strands.pop(answer, None)
             self._go_on(owner, answer, out)
         return answers is not None
 
@@ -264,6 +286,10 @@ class Waits:
             if self._close(owner, target, refused, out):
                 out.reply(refused, Failure(error))
 
+    def strand(self, target: Waiter, answer: Reply | None) -> object:
+        """Which strand of the code waits for this target; None if that is not known, or does not matter."""
+        return target.strand if answer is None else self._strands.get(answer, target.strand)
+
     def must(self, target: Waiter) -> bool:
         """Whether a wait for this target cannot be given up."""
         return any(self._open.get(target, {}).values())
@@ -273,6 +299,7 @@ class Waits:
         if answers is None or answer not in answers:
             return False
         del answers[answer]
+        self._strands.pop(answer, None)
         if not answers:
             del self._open[target]
             if target.settles:
@@ -322,6 +349,7 @@ class Waits:
             elif owner.inherits:
                 target.left_by(owner, out)  # type: ignore[arg-type]  # as above
         self._open.clear()
+        self._strands.clear()
         self.hurry(out)
 
     # --------------------------------------------------------------------------------------- the probes
@@ -339,7 +367,10 @@ class Waits:
 
     def pass_on(self, owner: Waiter, probe: Probe, out: Outbox) -> None:
         """Pass a probe on along every open wait."""
+        before = probe.way.member
         for target, answers in list(self._open.items()):
+            if not any(before.hinders(owner, self.strand(target, answer)) for answer in answers):
+                continue
             error = pass_probe(owner, target, probe, out)
             if error is not None:
                 for answer in list(answers):
@@ -357,6 +388,10 @@ def pass_probe(owner: Waiter, target: Waiter, probe: Probe, out: Outbox) -> Dead
     """Send a probe on along one edge. Answers with the error, where it is this edge that has to give way."""
     way = Step(owner, probe.way)
     if target is probe.initiator:
+        if target.waits is not None and not owner.hinders(
+            target, target.waits.strand(probe.target, probe.answer)
+        ):
+            return None
         members = _members(way)
         if any(member.locks_wait for member in members):
             _break_somewhere(members, out)
