@@ -92,10 +92,11 @@ def _options(job: Job, params: Params, now: float) -> TaskKeywords:
         "name": job.name,
         "priority": job.priority,
         "preemptible": params.preemptive,
-        "cost": job.cost,
     }
-    if job.period is not None:
-        options["period"] = job.period
+    if job.deadline is None or job.cost <= job.deadline - now:  # what can never be in time has no cost
+        options["cost"] = job.cost
+        if job.period is not None:
+            options["period"] = job.period
     if job.deadline is not None:
         options["deadline"] = job.deadline - now
         options["hard"] = params.on_miss == "abort"

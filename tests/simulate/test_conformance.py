@@ -14,6 +14,8 @@ from actorsched.simulate.graphs import detected
 from actorsched.simulate.play import played
 from actorsched.testing import conformance
 
+pytestmark = pytest.mark.usefixtures("warm_backends")
+
 NAMES = [taskset.name for taskset in conformance.schedules()]
 
 
