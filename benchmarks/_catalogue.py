@@ -10,11 +10,18 @@ from benchmarks import (
     dag,
     first_result,
     host_latency,
+    host_preemption,
     host_throughput,
     idle_actor,
     noop_tasks,
+    policy_price,
+    preemption_price,
+    ready_queue,
+    resource,
     spawn_stop,
     tell,
+    urgent_start,
+    virtual_time,
 )
 
 if TYPE_CHECKING:
@@ -31,6 +38,13 @@ _MODULES = (
     host_latency,
     array_100mb,
     first_result,
+    ready_queue,
+    policy_price,
+    resource,
+    urgent_start,
+    host_preemption,
+    preemption_price,
+    virtual_time,
 )
 FIGURES: dict[str, Figure] = {figure.name: figure for module in _MODULES for figure in module.FIGURES}
 

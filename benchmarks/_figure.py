@@ -22,14 +22,15 @@ JUDGED_LOOPS: tuple[LoopName, ...] = ("uvloop", "asyncio")  # trio has other flo
 Round = Callable[[], Awaitable[float]]
 Side = Callable[[int], AbstractAsyncContextManager[Round]]
 
-Judged = Literal["rate", "time", "amount"]
+Judged = Literal["rate", "time", "excess", "amount"]
 """How the cost of ours is held against the floor's.
 
-"rate": floor / ours, higher is better; "time": ours / floor, lower is better; "amount": the cost of ours
-itself, lower is better, with the floor's beside it for comparison.
+"rate": floor / ours, higher is better; "time": ours / floor, lower is better; "excess": ours - floor in the
+figure's unit, lower is better; "amount": the cost of ours itself, lower is better, with the floor's beside it
+for comparison.
 """
 
-Unit = Literal["/s", "µs", "ms", "MB/s", "B"]
+Unit = Literal["/s", "µs", "ms", "s", "MB/s", "B"]
 Verdict = Literal["aim", "must", "below", "info"]
 
 
@@ -42,7 +43,8 @@ class Figure:
         what: One line for people.
         judged: How the two costs are compared; see `Judged`.
         unit: How a cost is shown.
-        must: The least that is acceptable, as a ratio (or an amount); None for a figure that only informs.
+        must: The least that is acceptable, as a ratio, an excess or an amount; None for a figure that only
+            informs.
         aim: What we are after.
         floor: The side that plain Python sets, on asyncio and uvloop.
         ours: The side of actorsched.
@@ -78,18 +80,22 @@ class Figure:
                 return cost * 1e6
             case "ms":
                 return cost * 1e3
+            case "s":
+                return cost
             case "MB/s":
                 return self.volume / cost
             case "B":
                 return cost
 
     def compared(self, floor: float, ours: float) -> float:
-        """What is judged: the ratio of two costs, or the amount."""
+        """What is judged: the ratio of two costs, their difference, or the amount."""
         match self.judged:
             case "rate":
                 return floor / ours
             case "time":
                 return ours / floor
+            case "excess":
+                return self.shown(ours) - self.shown(floor)
             case "amount":
                 return ours
 

@@ -53,6 +53,15 @@ def running_loop() -> LoopName:
     return "uvloop" if type(loop).__module__.startswith("uvloop") else "asyncio"
 
 
+def loop_sleep() -> Callable[[float], Awaitable[None]]:
+    """The sleep of the running loop's own library, which costs the least."""
+    if running_loop() == "trio":
+        import trio
+
+        return trio.sleep
+    return asyncio.sleep
+
+
 async def compare(figure: Figure, loop: LoopName, *, size: int, rounds: int) -> Comparison:
     """Measures both sides of a figure in alternating rounds, on the running loop.
 

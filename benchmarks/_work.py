@@ -25,6 +25,29 @@ async def noop_of_three(
     return first
 
 
+async def now() -> float:
+    """The time of the clock that all processes of the machine share."""
+    return now_plain()
+
+
+def now_plain() -> float:
+    """The same, as a plain function."""
+    from time import perf_counter
+
+    return perf_counter()
+
+
+def busy() -> None:
+    """Keeps its processor busy until it is cancelled, and says when it has begun."""
+    from actorsched import checkpoint, current
+
+    current().report(0.5)
+
+    while True:
+        sum(range(10_000))
+        checkpoint()
+
+
 def noop_plain() -> None:
     """Does nothing, as a plain function."""
 

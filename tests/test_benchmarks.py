@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.usefixtures("warm_backends")
-WITH_PROCESSES = {"host_throughput", "host_latency", "array_100mb", "first_result", "first_result_imported"}
+WITH_PROCESSES = {
+    *("host_throughput", "host_latency", "array_100mb", "first_result", "first_result_imported"),
+    *("host_preemption", "host_preemption_stop"),
+}
 IN_THE_LOOP = sorted(set(FIGURES) - WITH_PROCESSES)
 TINY = {
     "dag": 2 * WIDTH,
@@ -29,6 +32,8 @@ TINY = {
     "first_result": 1,
     "first_result_imported": 1,
     "array_100mb": 1,
+    "host_preemption": 2,
+    "host_preemption_stop": 2,
 }
 
 
@@ -96,6 +101,11 @@ def test_a_rate_is_better_when_it_is_higher() -> None:
 
 def test_a_time_is_better_when_it_is_lower() -> None:
     assert [rated(cost, judged="time") for cost in (0.5, 1.0, 1.9, 2.1)] == ["aim", "aim", "must", "below"]
+
+
+def test_an_excess_is_a_difference_in_the_unit_of_its_figure() -> None:
+    row = Comparison(FIGURES["urgent_start"], "uvloop", (1e-6, 2e-6), (51e-6, 52e-6)).as_row()
+    assert (row["ratio"], row["verdict"]) == (pytest.approx(50.0), "must")
 
 
 def test_ratios_on_trio_only_inform() -> None:
