@@ -363,6 +363,19 @@ class Kernel:
             self._set_alarm(entry.when)
         return entry
 
+    def call_for_host(self, delay: float, action: Callable[..., object], *args: Any) -> TimerEntry | Handle:
+        """The same, for what is done to a host process if it takes too long.
+
+        Virtual time stands still while a host is at work; so there it is the loop's clock that counts.
+        """
+        if not self.virtual:
+            return self.call_later(delay, action, *args)
+        return self.backend.call_at(self.backend.monotonic() + delay, self._unless_closed, action, args)
+
+    def _unless_closed(self, action: Callable[..., object], args: tuple[Any, ...]) -> None:
+        if not self.closed:
+            action(*args)
+
     @property
     def timers(self) -> int:
         """How many timers are set."""

@@ -61,6 +61,12 @@ class ActorHostPort:
         return len(self._cells)
 
     @property
+    def at_work(self) -> bool:
+        """Whether something runs there that does not wait for us."""
+        numbers = (*self._waiting, *self._stopping)
+        return any(not self.desk.awaited_by(number) for number in numbers)
+
+    @property
     def kernel(self) -> Kernel:
         """The kernel of the runtime."""
         return self._staff.kernel
@@ -131,7 +137,7 @@ class ActorHostPort:
         assert link is not None
         if number not in self._begun or link.exited is not None:
             return None
-        timer = kernel.call_later(GRACE, self._grace_over)
+        timer = kernel.call_for_host(GRACE, self._grace_over)
         link.send(frame)
         word = None
         try:

@@ -59,6 +59,10 @@ class Desk:
         """The kernel of the runtime."""
         return self.system.kernel
 
+    def awaited_by(self, origin: int) -> bool:
+        """Whether what runs in the host under this number has asked, and has no answer yet."""
+        return any(errand.origin == origin for errand in self._open.values())
+
     # ----------------------------------------------------------------------------------- from the host
 
     def asked(self, frame: wire.Request, asker: Any) -> None:
@@ -192,6 +196,11 @@ class Errand(CodeRun):
     def kernel(self) -> Kernel:
         """The kernel that runs it."""
         return self._desk.kernel
+
+    @property
+    def origin(self) -> int:
+        """The number of whatever asks, in its host."""
+        return self._frame.origin
 
     def begin(self) -> tuple[Activity, object] | None:
         """Take the first step, if it is still wanted."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from actorsched._hosting.definitions import Definitions
     from actorsched._hosting.exits import HostExit
     from actorsched._hosting.link import HostLink
+    from actorsched._kernel.backend import Handle
     from actorsched._kernel.kernel import Kernel
     from actorsched._system.actor_cell import ActorCell
     from actorsched._system.host_port import ActorHostPort
@@ -52,7 +53,7 @@ class HostStaff:
         self._failed_starts = 0  # in a row
         self._patience: TimerEntry | None = None
         self._patience_over = False
-        self._trimming: TimerEntry | None = None
+        self._trimming: TimerEntry | Handle | None = None
         self._number = 0
         self._gone: Any = None
 
@@ -81,8 +82,8 @@ class HostStaff:
 
     @property
     def at_work(self) -> bool:
-        """Whether any host has work."""
-        return any(worker.runs and not worker.suspended for worker in self._workers) or any(map(len, self._ports))
+        """Whether any host has work. One whose code waits for us, or for its next call, has none."""
+        return any(worker.at_work for worker in self._workers) or any(port.at_work for port in self._ports)
 
     # ------------------------------------------------------------------------------------ task hosts
 
@@ -176,14 +177,14 @@ class HostStaff:
         self._patience_over = False
 
     def may_go_on(self, task: TaskActor) -> bool:
-        """Whether a suspended host may run again: only so many run at once. One that has waited just goes on."""
+        """Whether a suspended host may run again: only so many run at once. Who has waited just goes on."""
         worker: Any = task.worker
         return not worker.suspended or sum(other.busy for other in self._workers) < self._system.hosts.max
 
     def idle(self, worker: Behaviour) -> None:
         """It is found by its room. One that stood in for those that waited is kept for a moment."""
         if self._trimming is None and len(self._workers) > self._system.hosts.max:
-            self._trimming = self.kernel.call_later(_SPARE, self._trim)
+            self._trimming = self.kernel.call_for_host(_SPARE, self._trim)
 
     def _trim(self) -> None:
         """End hosts that are there only because others had to wait."""
@@ -314,7 +315,7 @@ class HostStaff:
             worker.go_on()  # a system that has failed leaves some suspended
         for link in self.links:
             link.stop()
-        deadline = self.kernel.call_later(min(patience, 5.0), self.kill)
+        deadline = self.kernel.call_for_host(min(patience, 5.0), self.kill)
         while self._workers or self._ports:
             self._gone = self.kernel.future()
             await self._gone

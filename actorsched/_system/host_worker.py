@@ -135,7 +135,7 @@ class HostWorker(Behaviour, kw_only=True):
     suspended: bool = False
     """Whether its host was stopped by the operating system, so that a more urgent task can run elsewhere."""
     leaving: int = 0
-    """The number of the run that is to make room: its host is suspended as soon as that may be. 0 for none."""
+    """The number of the run that is to make room: the host is suspended as soon as may be. 0 for none."""
     stillness: Stillness | None = None
     """How to see whether the host does anything, once somebody has asked."""
     retiring: bool = False
@@ -171,6 +171,13 @@ class HostWorker(Behaviour, kw_only=True):
         return self.stillness.seen()
 
     @property
+    def at_work(self) -> bool:
+        """Whether a task runs there, or is about to, and does not wait for us."""
+        for number in self.runs:  # the first is the one that runs
+            return not self.suspended and not self.desk.awaited_by(number)
+        return False
+
+    @property
     def late(self) -> bool:
         """Whether its host should have been ready by now."""
         return self.kernel.backend.monotonic() >= self.start_by
@@ -196,7 +203,7 @@ class HostWorker(Behaviour, kw_only=True):
         else:
             run.packed = packed
         if self.lookup is None and len(self.runs) > 1:
-            self.lookup = out.later(_LOOK, self, _LOOK_UP)
+            self.lookup = self._later(_LOOK, _LOOK_UP)
         task.begun_by(self, out)
         if link.ready and task.options.timeout is not None and task.stopping is None:
             out.send((task, _UNDERWAY))
@@ -274,7 +281,7 @@ class HostWorker(Behaviour, kw_only=True):
         assert self.link is not None
         self.link.send(wire.Cancel(number, getattr(message.reason, "reason", None)))
         if run.grace is None:
-            run.grace = out.later(GRACE, self, GraceOver(run.owner))
+            run.grace = self._later(GRACE, GraceOver(run.owner))
 
     @handles(GraceOver)
     def _grace_over(self, message: GraceOver, out: Outbox) -> None:
@@ -284,6 +291,9 @@ class HostWorker(Behaviour, kw_only=True):
             self.retire()
             assert self.link is not None
             self.link.kill()
+
+    def _later(self, delay: float, message: object) -> Timer:
+        return self.kernel.call_for_host(delay, self.kernel.post, self, message)
 
     def _number_of(self, task: Behaviour) -> int:
         """The number of the run of a task; 0 if it is not here."""
@@ -296,7 +306,7 @@ class HostWorker(Behaviour, kw_only=True):
             return
         self.silences += 1
         if self.silences < _SILENCES:
-            self.lookup = out.later(_LOOK, self, _LOOK_UP)
+            self.lookup = self._later(_LOOK, _LOOK_UP)
         else:
             self._take_back()
 
@@ -383,7 +393,7 @@ class HostWorker(Behaviour, kw_only=True):
                 self._give_back(number, run)
 
     def _give_back(self, number: int, run: HostRun) -> None:
-        """The host will never begin it. Of several the last is given back first: each goes before its equals."""
+        """The host will never begin it. Of several the last comes first: each goes before its equals."""
         self.runs.pop(number, None)
         self._clear_grace(run)
         self.kernel.send((self.scheduler, Idle(self, run.owner)))
