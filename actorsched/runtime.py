@@ -456,7 +456,7 @@ class Runtime(Scope):
         Raises:
             ValueError: It is none.
         """
-        await self._system.kernel.sleep(seconds(duration, field="duration"))
+        await _doze(CURRENT.get(), self._system.kernel, seconds(duration, field="duration"))
 
     def _reduced(self, owner: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         """How the ref of one of its tasks or actors travels; refs ask for it when they are pickled."""
@@ -533,14 +533,20 @@ async def sleep(duration: Duration) -> None:
         import anyio
 
         await anyio.sleep(delay)
-    elif hasattr(run, "dozes"):
-        run.dozes()
-        try:
-            await kernel.sleep(delay)
-        finally:
-            run.wakes()
     else:
+        await _doze(run, kernel, delay)
+
+
+async def _doze(run: Any, kernel: Kernel, delay: float) -> None:
+    """Wait on the clock of a runtime; a task in the loop is known to do nothing else meanwhile."""
+    dozes = hasattr(run, "dozes")
+    if dozes:
+        run.dozes()
+    try:
         await kernel.sleep(delay)
+    finally:
+        if dozes:
+            run.wakes()
 
 
 def uvloop_is_installed() -> bool:

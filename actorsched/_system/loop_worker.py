@@ -1,8 +1,8 @@
 """The Worker actor of the event loop: runs one attempt of one task, in a carrier.
 
 It is made with its task, and put into the kernel's run queue; a carrier steps the function. `Interrupt`
-cancels it where it waits. `Preempt` closes a gate, at which it stays when its next await is over, until `Resume`
-opens it; so does being interrupted, because then it has to clean up. When it is over it tells the task
+cancels it where it waits. `Preempt` closes a gate, at which it stays when its next await is over, until
+`Resume` opens it; so does being interrupted, because then it has to clean up. When it is over it tells the task
 `Finished`, and the scheduler `Idle` if anybody may be waiting for its slot.
 
 A worker of the loop costs as much as an object, so each attempt has one of its own. That is also what
@@ -97,7 +97,8 @@ class LoopWorker(CodeRun, Behaviour):
     def stalled(self) -> bool:
         """Whether its code has been waiting for some time for something that is none of ours."""
         carrier = self.carrier
-        if carrier is None or carrier.trap is None:
+        waits_on = None if carrier is None else self.kernel.backend.waits_on(carrier.trap)
+        if carrier is None or waits_on is None or waits_on.done():  # it takes a step, or is about to
             return False
         if self.dozing and self.woken <= carrier.since:  # otherwise it is a child that sleeps again and again
             return False
@@ -107,7 +108,8 @@ class LoopWorker(CodeRun, Behaviour):
     @property
     def kept(self) -> bool:
         """Whether its function can take no step until it is resumed; children in its task groups can."""
-        return self.gate is not None and self.carrier is not None and self.carrier.trap is not None
+        stepping: Any = None if self.stepper is None else getattr(self.stepper.send, "__self__", None)
+        return self.gate is not None and stepping is not None and not stepping.gi_running
 
     def dozes(self) -> None:
         """Some part of its code begins to sleep by the runtime's clock."""

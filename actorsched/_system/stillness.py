@@ -1,8 +1,8 @@
 """Whether a thread or a process does anything: seen in the processor time that it uses.
 
 Of code in the loop it is known what it waits for; of a thread, or a host process, only that it has used no
-processor time for a while. Then it waits for something, be it a lock or a disk. Where the system does not tell,
-nobody ever seems to wait.
+processor time for a while. Then it waits for something, be it a lock or a disk. Where the system does not
+tell, nobody ever seems to wait.
 """
 
 from __future__ import annotations
