@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from actorsched._system.task import TaskActor
 
 
-_FAILED = TaskStatus.FAILED  # bound once: reading a member through its class costs as much as a call
+_FAILURES = (TaskStatus.FAILED, TaskStatus.DEADLINE_MISSED)  # bound once: reading a member through its class costs as much as a call
 
 
 class Nursery(Behaviour):
@@ -64,7 +64,7 @@ class Nursery(Behaviour):
     @handles(Settled)
     def _settled(self, message: Settled, out: Outbox) -> None:
         self.live.pop(message.task, None)
-        if message.outcome.status is not _FAILED:
+        if message.outcome.status not in _FAILURES:
             return
         task: TaskActor = message.task  # type: ignore[assignment]
         if not self.contains:

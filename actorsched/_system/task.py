@@ -21,6 +21,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from actorsched._core.behaviour import Behaviour, Outbox, Reply, Timer, handles
+from actorsched._core.lenders import Lenders
 from actorsched._core.retrying import Again, after_crash, after_failure
 from actorsched._system.urgent import Urgent
 from actorsched._system.waiting import Waiter, is_closed, pass_probe, tell_of_deadlock
@@ -38,6 +39,7 @@ from actorsched.messages import (
     GivenBack,
     Granted,
     Hurry,
+    Inherit,
     Interrupt,
     LatencyPassed,
     Outcome,
@@ -215,7 +217,7 @@ class TaskActor(Urgent, eq=False):
             out.tell("waiting", self)
         missing = 0
         for upstream in self.upstream:
-            if upstream.rank < self.rank or self.due < upstream.due:
+            if upstream.rank < self.rank or self.due < upstream.due or upstream.lenders is not None:
                 upstream.urged_by(self, out)
             waiters = upstream.waiters
             if waiters is None or upstream.waits is not None or upstream.outcome is not None:
@@ -625,11 +627,11 @@ class TaskActor(Urgent, eq=False):
 
     def log_unobserved(self, outcome: Outcome[Any], out: Outbox) -> None:
         """Write down a failure that nobody has looked at; once."""
-        if outcome.status is TaskStatus.FAILED and not self.observed:
+        if outcome.error is not None and outcome.status is not TaskStatus.CANCELLED and not self.observed:
             self.observed = True
-            assert outcome.error is not None
             error = outcome.error.with_traceback(outcome.origin)
-            out.report(logging.ERROR, f"task {self.name!r} failed, and nobody looked at its outcome", error)
+            how = "failed" if outcome.status is TaskStatus.FAILED else "missed its deadline"
+            out.report(logging.ERROR, f"task {self.name!r} {how}, and nobody looked at its outcome", error)
 
     def _clear_timer(self) -> None:
         if self.timer is not None:
@@ -729,9 +731,21 @@ class TaskActor(Urgent, eq=False):
 
     @handles(SetPriority)
     def _set_priority(self, message: SetPriority, out: Outbox) -> None:
+        if self.outcome is not None:
+            return
+        before, self.base = self.own_rank, message.priority
+        if message.priority < before:  # those who had nothing to lend may have something now
+            for waiter in self.waiters or ():
+                if isinstance(waiter, Urgent):
+                    self.lenders = Lenders() if self.lenders is None else self.lenders
+                    self.lenders.lend(waiter, waiter.rank, waiter.due)
+        self.reconsider(out)
+
+    @handles(Inherit)
+    def _urged(self, message: Inherit, out: Outbox) -> None:
+        """Once it has ended, nobody lends it anything."""
         if self.outcome is None:
-            self.base = message.priority
-            self.reconsider(out)
+            self._inherit(message, out)
 
 
 def _stopped(reason: TaskCancelled | DeadlineMissed) -> Outcome[Any]:
