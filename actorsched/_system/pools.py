@@ -148,15 +148,26 @@ class Pool:
     @property
     def has_slot(self) -> bool:
         """Whether one more task may have a slot now."""
-        return not self.full and (self.limit is None or self.running < self.limit + self.beside)
+        limit = self.limit
+        return not self.full and (limit is None or len(self.on) + len(self.leaving) < limit + self.beside)
 
     @property
     def has_room(self) -> bool:
         """Whether there is, or will be, a slot for one more task than those that have been chosen."""
-        chosen = len(self.on) + len(self.next)
-        if self.limit is not None and chosen >= self.limit + self.beside:
+        limit = self.limit
+        if limit is not None and len(self.on) + len(self.next) >= limit + self.beside:
             return False
-        return len(self.next) < len(self.leaving) or not self.full
+        return not self.full or len(self.next) < len(self.leaving)
+
+    def is_settled(self, now: float) -> bool:
+        """Whether there is nothing to decide though one more waits now.
+
+        There is no room for it, nobody makes room, and the alarm that is set comes in time.
+        """
+        if self.has_room or self.policy.victim(now) is not None:
+            return False
+        when, alarm = self.policy.alarm(now), self.alarm_when
+        return when is None or (alarm is not None and alarm <= when)
 
 
 class ReusedWorkers:

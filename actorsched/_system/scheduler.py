@@ -67,6 +67,8 @@ class Scheduler(Behaviour):
     """The workers, by kind of host."""
     locks: Locks | None = None
     """Who holds which resource."""
+    crowded: bool = False
+    """Whether there may be a pool that found no worker."""
 
     def __repr__(self) -> str:
         return f"<scheduler {list(self.pools.values())}>"
@@ -102,8 +104,10 @@ class Scheduler(Behaviour):
 
     def _enlist(self, pool: Pool, task: TaskActor, out: Outbox) -> None:
         task.place = _QUEUED
-        pool.policy.push(task, out.now)
-        self._choose_soon(pool, out)
+        now = out.now
+        pool.policy.push(task, now)
+        if not (pool.choosing or pool.is_settled(now)):
+            self._choose_soon(pool, out)
 
     def _holds_all(self, task: TaskActor, out: Outbox) -> bool:
         """Whether a task has the resources that it needs. If not, it will be ready again when it has."""
@@ -135,22 +139,28 @@ class Scheduler(Behaviour):
     def _choose(self, message: Choose, out: Outbox) -> None:
         pool = message.pool
         pool.choosing = False
-        self._pass_on_slots(pool, out)
+        now = out.now
+        if pool.next:
+            self._pass_on_slots(pool, out)
         if pool.beside:  # nobody follows to a slot that was there beside those that did not run
             pool.beside = min(pool.beside, max(0, pool.running - (pool.limit or 0)))
-        self._decide(pool, out)
+        self._decide(pool, now, out)
+        if pool.leaving:
+            self._ask_to_leave(pool, out)
+        if pool.wishing:
+            self._grant_wishes(pool, out)
+        self._set_alarm(pool, now, out)
+
+    def _ask_to_leave(self, pool: Pool, out: Outbox) -> None:
         for task, asked in list(pool.leaving.items()):
             if not asked:
                 pool.leaving[task] = True
                 assert task.worker is not None
                 out.send((task.worker, Preempt(task)))
-        if pool.wishing:
-            self._grant_wishes(pool, out)
-        self._set_alarm(pool, out)
 
-    def _decide(self, pool: Pool, out: Outbox) -> None:
+    def _decide(self, pool: Pool, now: float, out: Outbox) -> None:
         """Ask the policy until it has nothing more to change."""
-        policy, now = pool.policy, out.now
+        policy = pool.policy
         for task in policy.expired(now):
             policy.stopped(task, now)
             policy.push(task, now)
@@ -158,7 +168,7 @@ class Scheduler(Behaviour):
         while len(policy):
             if pool.has_room:
                 task = policy.pop(now)  # type: ignore[assignment]  # it is not empty
-                self._place(pool, task, out)
+                self._place(pool, task, now, out)
                 continue
             victim = policy.victim(now)
             if victim is None:
@@ -176,7 +186,7 @@ class Scheduler(Behaviour):
             pool.next.remove(task)
             task.place = _QUEUED
 
-    def _place(self, pool: Pool, task: TaskActor, out: Outbox) -> None:
+    def _place(self, pool: Pool, task: TaskActor, now: float, out: Outbox) -> None:
         """A task was taken from the queue: it has a slot, or is next."""
         if task.place is _LEAVING:
             if pool.leaving.pop(task):
@@ -188,7 +198,7 @@ class Scheduler(Behaviour):
             task.place = _NEXT
         elif not self._let_on(pool, task, out):
             return
-        pool.policy.started(task, out.now)
+        pool.policy.started(task, now)
 
     def _let_on(self, pool: Pool, task: TaskActor, out: Outbox) -> bool:
         """Give a task a slot that is free. Answers whether it has it; if not, it knows what to wait for."""
@@ -197,7 +207,7 @@ class Scheduler(Behaviour):
             task.place = None
             return False
         if not (staff.may_go_on(task) if begun else staff.assign(task, out)):
-            pool.full = True
+            pool.full = self.crowded = True
             pool.policy.stopped(task, out.now)  # who was next had been started
             pool.policy.put_back(task, out.now)
             task.place = _QUEUED
@@ -219,15 +229,18 @@ class Scheduler(Behaviour):
             else:
                 self._let_on(pool, task, out)
 
-    def _set_alarm(self, pool: Pool, out: Outbox) -> None:
-        """Choose again when the policy says so, whatever happens until then."""
-        when = pool.policy.alarm(out.now)
-        if when == pool.alarm_when:
+    def _set_alarm(self, pool: Pool, now: float, out: Outbox) -> None:
+        """Choose again when the policy says so, whatever happens until then.
+
+        An alarm that comes too early stays as it is: the policy is asked again then.
+        """
+        when, before = pool.policy.alarm(now), pool.alarm_when
+        if when == before or (when is not None and before is not None and before < when):
             return
         if pool.alarm is not None:
             pool.alarm.cancel()
         pool.alarm_when = when
-        pool.alarm = None if when is None else out.later(max(0.0, when - out.now), self, Alarm(pool))
+        pool.alarm = None if when is None else out.later(max(0.0, when - now), self, Alarm(pool))
 
     @handles(Alarm)
     def _alarm(self, message: Alarm, out: Outbox) -> None:
@@ -305,7 +318,8 @@ class Scheduler(Behaviour):
         pool = task.pool
         self._out_of_place(pool, task, out)
         task.place = None
-        pool.wishing.pop(task, None)
+        if pool.wishing:
+            pool.wishing.pop(task, None)
         if pool.remembers and task.outcome is not None:
             pool.policy.forget(task, out.now)
         self._freed(pool, out)
@@ -327,18 +341,16 @@ class Scheduler(Behaviour):
 
     def _freed(self, pool: Pool, out: Outbox) -> None:
         """A slot, or a worker, may be free."""
-        pool.full = False
         if pool.next or pool.wishing or len(pool.policy):
             self._choose_soon(pool, out)
         else:
-            self._set_alarm(pool, out)
-        for other in self.pools.values():
-            if other.full:
-                other.full = False
-                self._choose_soon(other, out)
+            self._set_alarm(pool, out.now, out)
+        if self.crowded:
+            self.look_again(out)
 
     def look_again(self, out: Outbox) -> None:
         """There may be workers for those pools that found none."""
+        self.crowded = False
         for pool in self.pools.values():
             if pool.full:
                 pool.full = False
