@@ -449,8 +449,6 @@ class TaskActor(Urgent, eq=False):
         if message.slot and self.waits is not None:
             self.waits.resumed(self, out)
         self.waits_changed()
-        if message.slot and out.watched:
-            out.tell("resumed", self)
 
     # ------------------------------------------------------------------------------------- resources
 

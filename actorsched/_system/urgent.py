@@ -22,13 +22,13 @@ from actorsched.options import Priority
 _NORMAL = int(Priority.NORMAL)
 
 
-class Urgent(Waiter, kw_only=True):
+class Urgent(Waiter, kw_only=True, eq=False):
     """Somebody who inherits from those who wait for it, and lends to those that it waits for."""
 
     inherits: ClassVar[bool] = True
 
     rank: int = _NORMAL
-    """The effective priority. That of an actor is up to date while it is in the run queue, or its code waits."""
+    """The effective priority. An actor's is up to date while it is in the run queue or its code waits."""
     due: float = inf
     """The effective absolute deadline, by the runtime's clock."""
     lenders: Lenders[Behaviour] | None = None
@@ -48,11 +48,10 @@ class Urgent(Waiter, kw_only=True):
 
     def urged_by(self, waiter: Urgent, out: Outbox) -> None:
         """Somebody waits for it, and may be more urgent than before, or less."""
-        if waiter.rank > self.rank or waiter.due < self.due or self._inherits_from(waiter):
+        lenders = self.lenders  # without any, what is effective is its own
+        rank, due = (self.rank, self.due) if lenders is None else (self.own_rank, self.own_due)
+        if waiter.rank > rank or waiter.due < due or (lenders is not None and waiter in lenders):
             out.send((self, Inherit(waiter, waiter.rank, waiter.due)))
-
-    def _inherits_from(self, lender: Behaviour) -> bool:
-        return self.lenders is not None and lender in self.lenders
 
     @handles(Inherit)
     def _inherit(self, message: Inherit, out: Outbox) -> None:

@@ -59,6 +59,7 @@ class Peg(Behaviour):
     waits: Any = None
     rank: int = 3
     due: float = inf
+    lenders: Any = None
 
     def expected_by(self, waiter: Behaviour, out: Outbox) -> bool:
         out.send((self, Await(waiter)))
