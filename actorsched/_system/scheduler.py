@@ -190,7 +190,7 @@ class Scheduler(Behaviour):
         """A task was taken from the queue: it has a slot, or is next."""
         if task.place is _LEAVING:
             if pool.leaving.pop(task):
-                out.send((task, _RESUME))
+                self._resume(task, out)
             pool.on[task] = None
             task.place = _ON
         elif not pool.has_slot:
@@ -213,10 +213,16 @@ class Scheduler(Behaviour):
             task.place = _QUEUED
             return False
         if begun:
-            out.send((task, _RESUME))
+            self._resume(task, out)
         pool.on[task] = None
         task.place = _ON
         return True
+
+    def _resume(self, task: TaskActor, out: Outbox) -> None:
+        """Let a task go on. It is told here, so that all who come on are told of in the order of the choice."""
+        if out.watched:
+            out.tell("resumed", task)
+        out.send((task, _RESUME))
 
     def _pass_on_slots(self, pool: Pool, out: Outbox) -> None:
         """Those who were next get the slots that have been left."""
@@ -301,7 +307,7 @@ class Scheduler(Behaviour):
             pool.policy.remove(best)
             if pool.limit is not None:
                 pool.beside = max(0, pool.running + 1 - pool.limit)
-            out.send((best, _RESUME))
+            self._resume(best, out)
             pool.on[best] = None
             best.place = _ON
             pool.policy.started(best, out.now)
@@ -377,7 +383,7 @@ class Scheduler(Behaviour):
         task: TaskActor = message.task  # type: ignore[assignment]
         pool = task.pool
         if pool.boundless:
-            return out.send((task, _RESUME))
+            return self._resume(task, out)
         if task.place is not _LENT:
             return
         if pool.limit is None:  # it has its worker; and those before it may be waiting for one
