@@ -242,7 +242,8 @@ class Kernel:
         Or somebody has interrupted it in the middle of something, with an error that is no `Exception`.
         """
         if isinstance(error, Exception):
-            _log.critical("%r failed at %r; please report this", actor, message, exc_info=error)
+            remedy = "; ".join(getattr(error, "__notes__", ())) or "please report this"
+            _log.critical("%r failed at %r; %s", actor, message, remedy, exc_info=error)
         if self.panic is None:
             self.panic = error
             if self.on_panic is not None:

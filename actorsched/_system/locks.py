@@ -20,6 +20,7 @@ from actorsched._core.behaviour import Behaviour, Outbox, handles
 from actorsched._core.deadlock import is_stuck
 from actorsched._core.lenders import Lenders
 from actorsched._core.lock_table import LockTable, Request
+from actorsched._system.guarded import guarded
 from actorsched._system.waiting import Step, Waiter, pass_probe
 from actorsched.messages import (
     Acquire,
@@ -339,13 +340,14 @@ class Locks(Behaviour, kw_only=True):
 
     def order_by(self, policy: SchedulingPolicy[TaskActor], out: Outbox) -> None:
         """Those who wait are ordered by another policy."""
-        self.table.urgency = policy.urgency
+        self.table.urgency = guarded(policy, "the resources").urgency
         self._serve(self.table.reorder(), out)
 
 
 def locks_of(kernel: Kernel, policy: SchedulingPolicy[TaskActor]) -> Locks:
     """The resources of a runtime, of which there are none yet."""
     locks: Locks
-    table = LockTable(policy.urgency, on_keep=lambda request: locks.keepers.append(request))
+    urgency = guarded(policy, "the resources").urgency
+    table = LockTable(urgency, on_keep=lambda request: locks.keepers.append(request))
     locks = Locks(kernel=kernel, table=table)
     return locks

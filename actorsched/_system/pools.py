@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import msgspec
 
 from actorsched._core.policies import Policy
+from actorsched._system.guarded import guarded
 from actorsched.messages import Assign
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ class Pool:
 
     def take_policy(self, policy: SchedulingPolicy[TaskActor]) -> None:
         """From now on this policy decides."""
-        self.policy: SchedulingPolicy[TaskActor] = policy
+        self.policy: SchedulingPolicy[TaskActor] = guarded(policy, f"pool {self.name!r}", self._runs)
         self.remembers: bool = getattr(type(policy), "forget", None) is not Policy.forget
         """Whether the policy has to be told that a task has ended."""
         admission = getattr(policy, "admission", None)
@@ -139,6 +140,9 @@ class Pool:
         """Whether the policy may refuse a task, or warn of it."""
         self.warns: bool = admission == "warn"
         """Whether it only warns."""
+
+    def _runs(self, task: object) -> bool:
+        return task in self.on or task in self.next
 
     @property
     def running(self) -> int:
