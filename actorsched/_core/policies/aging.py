@@ -41,7 +41,10 @@ class Aging(msgspec.Struct, frozen=True):
 
     def value(self, rank: int, steps: int) -> int:
         """Return the aged value of a rank."""
-        return max(rank, min(rank + self.step * steps, HIGHEST))
+        aged = rank + self.step * steps
+        if aged > HIGHEST:
+            aged = HIGHEST
+        return aged if aged > rank else rank
 
     def most(self, rank: int) -> int:
         """Return how many steps there are for a rank."""
@@ -49,10 +52,14 @@ class Aging(msgspec.Struct, frozen=True):
 
     def steps(self, rank: int, origin: float, now: float) -> int:
         """Return how many steps that count one of this rank has taken that has waited since `origin`."""
+        if now < origin + self.interval:  # which is so for most
+            return 0
         return min(self.intervals(origin, now), self.most(rank))
 
     def intervals(self, origin: float, now: float) -> int:
         """Return how many whole intervals there are between two times: the steps for any rank."""
+        if now < origin + self.interval:
+            return 0
         steps = int((now - origin) // self.interval)
         if origin + (steps + 1) * self.interval <= now:  # a division of floats may be off by one
             steps += 1

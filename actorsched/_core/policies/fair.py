@@ -212,7 +212,9 @@ class Fair(Policy[Item]):
     def started(self, task: Item, now: float, /) -> None:
         """A task has a worker from now on; one that nobody knows is taken for new."""
         self._advance(now)
-        self.remove(task)
+        known = self._records.get(task)
+        if known is not None and known.queued:
+            self.remove(task)
         record = self._known(task, now)
         if record.end is not None:
             return
@@ -238,16 +240,21 @@ class Fair(Policy[Item]):
 
     def forget(self, task: Item, now: float, /) -> None:
         """A task has ended: nothing is known of it any more."""
-        self.stopped(task, now)
-        self.remove(task)
-        self._records.pop(task, None)
+        record = self._records.get(task)
+        if record is None:
+            return
+        if record.end is not None:
+            self.stopped(task, now)
+        elif record.queued:
+            self.remove(task)
+        del self._records[task]
 
     # -------------------------------------------------------------------------------------- decisions
 
     def expired(self, now: float, /) -> list[Item]:
         """Return whose turns are over, of those that may be preempted; nobody's is when nobody waits."""
         self._look_at_runners(now)
-        return sorted(self._over, key=lambda task: self._records[task].place)
+        return sorted(self._over, key=lambda task: self._records[task].place) if self._over else []
 
     def victim(self, now: float, /) -> Item | None:
         """Return who joined the lowest level last, of the runners, if somebody waits at a higher one."""
@@ -255,8 +262,11 @@ class Fair(Policy[Item]):
         worst = self._runners.worst() if self._length else None
         if worst is None:
             return None
-        best = next(level for level, tasks in enumerate(self._queue) if tasks)
-        return worst if self._records[worst].level > best else None
+        lower = self._records[worst].level
+        for tasks in self._queue[:lower]:
+            if tasks:
+                return worst
+        return None
 
     def alarm(self, now: float, /) -> float | None:
         """Return when the next turn ends, or the next boost is; None while nobody waits, or nobody can go."""
@@ -267,7 +277,8 @@ class Fair(Policy[Item]):
             return now
         while not self._is_current(self._ends[0]):
             heappop(self._ends)
-        return min(self._ends[0][0], self._next_boost)
+        end = self._ends[0][0]
+        return end if end < self._next_boost else self._next_boost
 
     def describe(self, task: Item, now: float, /) -> str:
         """Say at which level a task is, and what is left of its allotment."""
@@ -371,7 +382,8 @@ class Fair(Policy[Item]):
 
     def _look_at_runners(self, now: float) -> None:
         """Bring what is known of the runners up to now, if somebody waits; else nobody's turn is over."""
-        self._advance(now)
+        if now >= self._next_boost:
+            self._advance(now)
         if not self._length:
             return self._over.clear()
         if self._boosts_of_runners < self._boosts and self.boost is not None:
@@ -379,7 +391,9 @@ class Fair(Policy[Item]):
                 self._boost_runners(self._boosts - 1)
             self._end_turns(self._boosts * self.boost)
             self._boost_runners(self._boosts)
-        return self._end_turns(now)
+        if self._ends and self._ends[0][0] <= now:
+            self._end_turns(now)
+        return None
 
     def _boost_runners(self, boosts: int) -> None:
         self._boosts_of_runners = boosts
@@ -417,7 +431,7 @@ class Fair(Policy[Item]):
 
     def _is_current(self, end: _End) -> bool:
         record = self._turns.get(end[1])
-        return record is not None and _end_of(record) == end
+        return record is not None and record.end == end[0]
 
 
 def _end_of(record: _Record[Item]) -> _End:

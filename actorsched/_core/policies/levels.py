@@ -201,7 +201,8 @@ class Levels(Generic[Item]):
         """Clear away what is empty before the next task, and return the highest level; None for nobody."""
         while self._ranks:
             level = self._ranks[0][1]
-            if level.origin() is not None:
+            pushed = level.pushed
+            if (pushed and pushed[0].item is not None and not level.moved) or level.origin() is not None:
                 return level
             if len(self._ranks) == 1:
                 return None  # and keep it: the next push probably has the same rank

@@ -253,7 +253,8 @@ class FixedPriority(Levels[Item], Policy[Item]):
             cell = Cell(self._sequence, task.rank, task, now)
         self._last = None
         self._running[task] = cell
-        self._runners.add(task, (self._value(cell), -cell.sequence))
+        value = cell.rank if self._aging is None else self._value(cell)
+        self._runners.add(task, (value, -cell.sequence))
         if self._turns is not None:
             self._turns.start(task, cell.rank, cell.sequence, cell.left or self._turns.quantum, now)
 
@@ -300,12 +301,11 @@ class FixedPriority(Levels[Item], Policy[Item]):
         worst = None if top is None else self._runners.worst()
         if top is None or worst is None:
             return None
-        bar = self._running[worst]
         highest = top.rank
         if self.aging_preempts:
             best = self._best(now)
             highest = highest if best is None else self._value(best)
-        return worst if highest > self._value(bar) else None
+        return worst if highest > self._runners.value_of(worst) else None
 
     def alarm(self, now: float, /) -> float | None:
         """Return when the next turn is over, or when somebody has aged enough to preempt; None for never."""

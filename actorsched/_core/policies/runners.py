@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
+from math import inf
 from typing import Final, Generic, TypeAlias
 
 from actorsched._core.policies import Item
@@ -55,7 +56,9 @@ class Runners(Generic[Item]):
     def add(self, task: Item, key: Key) -> None:
         """A task runs from now on; one that did already has another key."""
         if self._heap is not None:
-            self._owners.pop(self._keys.get(task, ()), None)
+            known = self._keys.get(task)
+            if known is not None:
+                self._owners.pop(known, None)
             self._enter(self._heap, task, key)
         self._keys[task] = key
 
@@ -80,6 +83,22 @@ class Runners(Generic[Item]):
     def key_of(self, task: Item) -> Key | None:
         """Return the key of a running task; None if it does not run."""
         return self._keys.get(task)
+
+    def value_of(self, task: Item) -> float:
+        """Return the first number of the key of a running task.
+
+        Raises:
+            KeyError: It does not run.
+        """
+        return self._keys[task][0]
+
+    def least(self) -> float:
+        """Return the first number of the least key of those that may be preempted; inf if there is none."""
+        heap = self._heap
+        if heap and heap[0] in self._owners:
+            return heap[0][0]
+        task = self.worst()
+        return inf if task is None else self._keys[task][0]
 
     def worst(self) -> Item | None:
         """Return the task with the least key, of those that may be preempted; None if there is none."""

@@ -63,19 +63,19 @@ class Turns(Generic[Item]):
         if self._soonest >= now:
             return
         for rank, runners in self._levels.items():
-            if self._first(runners) < now:
+            if runners.least() < now:
                 self._settle(runners, reach(rank), now)
-        self._soonest = min(map(self._first, self._levels.values()), default=inf)
+        self._soonest = self._next()
 
     def due(self, reach: Reach, now: float) -> list[Item]:
         """Return the tasks whose turn is over, those of this instant included, in the order of the ends."""
         self.settle(reach, now)
         if self._soonest == now:
             for rank, runners in self._levels.items():
-                if self._first(runners) == now:
+                if runners.least() == now:
                     self._end(runners, now, over=reach(rank) <= now)
-            self._soonest = min(map(self._first, self._levels.values()), default=inf)
-        return sorted(self._over, key=self._over.__getitem__)
+            self._soonest = self._next()
+        return sorted(self._over, key=self._over.__getitem__) if self._over else []
 
     def alarm(self, reach: Reach) -> float:
         """Return when a turn is over next if nothing happens until then; inf for never.
@@ -83,14 +83,19 @@ class Turns(Generic[Item]):
         It may be too early, once for every step in age that makes somebody count for a level, but never late:
         it may be the time from which on somebody counts, when a quantum ends before that.
         """
-        ends = (max(self._first(runners), reach(rank)) for rank, runners in self._levels.items() if runners)
-        return min(ends, default=inf)
+        soonest = inf
+        for rank, runners in self._levels.items():
+            end = runners.least()
+            if end < soonest:
+                since = reach(rank)
+                soonest = min(soonest, since if since > end else end)
+        return soonest
 
     def check(self) -> None:
         """Assert what must hold between any two calls; for tests."""
         for runners in self._levels.values():
             runners.check()
-            assert self._first(runners) >= self._soonest
+            assert runners.least() >= self._soonest
             assert not any(task in self._over for task in runners)
 
     def _settle(self, runners: Runners[Item], crowded: float, now: float) -> None:
@@ -125,7 +130,8 @@ class Turns(Generic[Item]):
         if runners is None:
             runners = self._levels[rank] = Runners()
         runners.add(task, key)
-        self._soonest = min(self._soonest, key[0])
+        if key[0] < self._soonest:
+            self._soonest = key[0]
 
     def _leave(self, task: Item, rank: int) -> Key:
         runners = self._levels[rank]
@@ -136,9 +142,6 @@ class Turns(Generic[Item]):
             del self._levels[rank]
         return key
 
-    @staticmethod
-    def _first(runners: Runners[Item]) -> float:
-        """Return when the first quantum of a level ends."""
-        task = runners.worst()
-        key = None if task is None else runners.key_of(task)
-        return inf if key is None else key[0]
+    def _next(self) -> float:
+        """Return when the first of all quanta ends."""
+        return min((runners.least() for runners in self._levels.values()), default=inf)
