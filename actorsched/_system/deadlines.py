@@ -1,7 +1,7 @@
 """When a task has to be started and done, and what becomes of it when it is not.
 
-A hard deadline stops the task, or takes it out of the queue: it ends DEADLINE_MISSED. After a soft one it goes
-on, and by how much it was late is recorded in its outcome. What is done exactly at its deadline is in time.
+A hard deadline stops the task, or takes it out of the queue: it ends DEADLINE_MISSED. After a soft one it
+goes on, and by how much it was late is recorded in its outcome. What is done exactly at its deadline is in time.
 A task that was to be started by now, and was not, is an alert; it is not stopped.
 """
 
@@ -103,7 +103,7 @@ def times_of(options: TaskOptions, now: float) -> Times:
         ValueError: The deadline is past.
     """
     deadline, latency = options.deadline, options.max_latency
-    if deadline is not None and not isinstance(deadline, float):
+    if deadline is not None and not isinstance(deadline, (int, float)):
         deadline = seconds_until(deadline)
     return Times(
         now,

@@ -3,12 +3,12 @@
 Who gets what is decided by the table (`_core.lock_table`); here it becomes messages. A task asks (`Acquire`),
 and is answered, or begins to wait: for a `LockWait`, which stands for its request in the wait-for graph. A
 probe that comes to it goes on to those who hold what it lacks, so a circle of waiting is found on the request
-that closes it, whatever it leads through (`_system.waiting`). What is given back (`Release`) is handed over at
-once. The holders of a resource inherit from it (`Inherit`) the highest priority and the earliest deadline of
-those who wait for it, as long as they do and it holds.
+that closes it, whatever it leads through (`_system.waiting`). What is given back (`Release`) is handed over
+at once. The holders of a resource inherit from it (`Inherit`) the highest priority and the earliest deadline
+of those who wait for it, as long as they do and it holds.
 
-A task that names its resources at its submission asks for them when it is chosen, all together; while it waits
-for them it has no worker, and holds none of them.
+A task that names its resources at its submission asks for them when it is chosen, all together; while it
+waits for them it has no worker, and holds none of them.
 """
 
 from __future__ import annotations
@@ -113,7 +113,8 @@ class LockWait(Waiter, kw_only=True, eq=False):
     @handles(Probe)
     def _probe(self, message: Probe, out: Outbox) -> None:
         for holders in self.blockers():
-            if len(holders) == 1 or is_stuck(holders[0], whom_it_waits_for):
+            first: Waiter = holders[0]
+            if len(holders) == 1 or is_stuck(first, whom_it_waits_for):
                 for holder in holders:
                     pass_probe(self, holder, message, out)
 
@@ -164,7 +165,7 @@ class Locks(Behaviour, kw_only=True):
     # --------------------------------------------------------------------------------- asking for them
 
     def take(self, request: Request[TaskActor], out: Outbox) -> bool:
-        """Take what a running task asks for if all of it is free; otherwise nothing happens but the answer."""
+        """Take what a running task asks for if that is free; otherwise nothing happens but the answer."""
         table = self.table
         if len(request.names) == 1 and not self.kernel.virtual and table.take(request):
             if out.watched:
@@ -273,7 +274,7 @@ class Locks(Behaviour, kw_only=True):
         return True
 
     def _probe_keepers(self, out: Outbox) -> None:
-        """Others wait for these from now on: that may close a circle, though nobody has asked for anything."""
+        """Others wait for these from now on: that may close a circle, though nobody has asked."""
         keepers, self.keepers = self.keepers, []
         for request in keepers:
             wait = self.waits.get(request)
