@@ -50,7 +50,8 @@ class Event(msgspec.Struct, frozen=True, eq=False):
         name: The name of the task.
         id: Its id.
         details: What else there is to know, by kind: `resource`, `holder` and `holders` ("blocked"),
-            `resource` ("acquired", ...), `circle` ("deadlock"), `deadline` ("deadline_missed").
+            `resource` ("acquired", ...), `circle` and `victim` ("deadlock"), `deadline` ("deadline_missed"),
+            `limit` and `seconds` ("alert"), and whether it has ended with that: `final` ("completed", ...).
     """
 
     kind: EventKind
