@@ -67,6 +67,8 @@ class Scheduler(Behaviour):
     """The workers, by kind of host."""
     locks: Locks | None = None
     """Who holds which resource."""
+    some_came_on: bool = False
+    """Whether anybody got a slot at the present choice."""
     crowded: bool = False
     """Whether there may be a pool that found no worker."""
 
@@ -106,7 +108,7 @@ class Scheduler(Behaviour):
         task.place = _QUEUED
         now = out.now
         pool.policy.push(task, now)
-        if not (pool.choosing or pool.is_settled(now)):
+        if not (pool.choosing or pool.is_settled(task, now)):
             self._choose_soon(pool, out)
 
     def _holds_all(self, task: TaskActor, out: Outbox) -> bool:
@@ -138,7 +140,7 @@ class Scheduler(Behaviour):
     @handles(Choose)
     def _choose(self, message: Choose, out: Outbox) -> None:
         pool = message.pool
-        pool.choosing = False
+        pool.choosing = self.some_came_on = False
         now = out.now
         if pool.next:
             self._pass_on_slots(pool, out)
@@ -148,7 +150,10 @@ class Scheduler(Behaviour):
         if pool.leaving:
             self._ask_to_leave(pool, out)
         if pool.wishing:
-            self._grant_wishes(pool, out)
+            if self.some_came_on:  # they may wish for something as well, and be more urgent
+                self._choose_soon(pool, out)
+            else:
+                self._grant_wishes(pool, out)
         self._set_alarm(pool, now, out)
 
     def _ask_to_leave(self, pool: Pool, out: Outbox) -> None:
@@ -167,8 +172,9 @@ class Scheduler(Behaviour):
             self._begins_to_leave(pool, task)
         while len(policy):
             if pool.has_room:
-                task = policy.pop(now)  # type: ignore[assignment]  # it is not empty
-                self._place(pool, task, now, out)
+                best = policy.pop(now)
+                assert best is not None
+                self._place(pool, best, now, out)
                 continue
             victim = policy.victim(now)
             if victim is None:
@@ -214,12 +220,13 @@ class Scheduler(Behaviour):
             return False
         if begun:
             self._resume(task, out)
+        self.some_came_on = True
         pool.on[task] = None
         task.place = _ON
         return True
 
     def _resume(self, task: TaskActor, out: Outbox) -> None:
-        """Let a task go on. It is told here, so that all who come on are told of in the order of the choice."""
+        """Let a task go on. It is told here, so that those who come on are told of in the order of choice."""
         if out.watched:
             out.tell("resumed", task)
         out.send((task, _RESUME))
