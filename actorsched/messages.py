@@ -339,7 +339,13 @@ class DeadlinePassed(msgspec.Struct, frozen=True, eq=False):
 
 
 class LatencyPassed(msgspec.Struct, frozen=True, eq=False):
-    """Task to itself: I should have been started by now."""
+    """Task to itself: I should have been started by now.
+
+    Attributes:
+        looks: How often to wait for the rest of this instant, in which it may be chosen, and started.
+    """
+
+    looks: int = 2
 
 
 # ------------------------------------------------------------------------------------------ resources

@@ -492,7 +492,11 @@ class TaskActor(Urgent, eq=False):
 
     @handles(LatencyPassed)
     def _latency_passed(self, message: LatencyPassed, out: Outbox) -> None:
-        if self.times is not None and self.outcome is None:
+        if self.times is None or self.times.latency is None:
+            return
+        if message.looks:
+            out.at_rest((self, LatencyPassed(message.looks - 1)))
+        else:
             self.times.alert(self, out)
 
     @handles(DeadlinePassed)
