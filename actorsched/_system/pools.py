@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from enum import Enum
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 STALL: Final = 0.02
 """Seconds for which all that run have to wait for something unknown, before one more may run."""
+
+
+_BASE: Final[Any] = Policy
 
 
 class Place(Enum):
@@ -132,10 +135,13 @@ class Pool:
     def take_policy(self, policy: SchedulingPolicy[TaskActor]) -> None:
         """From now on this policy decides."""
         self.policy: SchedulingPolicy[TaskActor] = guarded(policy, f"pool {self.name!r}", self._runs)
-        self.remembers: bool = getattr(type(policy), "forget", None) is not Policy.forget
+        self.remembers: bool = getattr(type(policy), "forget", None) is not _BASE.forget
         """Whether the policy has to be told that a task has ended."""
+        known = type(self.policy) is type(policy)
+        self.stirs: Callable[[TaskActor], bool] | None = getattr(policy, "stirs", None) if known else None
+        """Whether a new task may change who runs; None if one of a user's own has to be asked for all."""
         admission = getattr(policy, "admission", None)
-        own = getattr(type(policy), "admit", None) is not Policy.admit
+        own = getattr(type(policy), "admit", None) is not _BASE.admit
         self.admits: bool = own if admission is None else admission != "off"
         """Whether the policy may refuse a task, or warn of it."""
         self.warns: bool = admission == "warn"
@@ -163,12 +169,16 @@ class Pool:
             return False
         return not self.full or len(self.next) < len(self.leaving)
 
-    def is_settled(self, now: float) -> bool:
-        """Whether there is nothing to decide though one more waits now.
+    def is_settled(self, task: TaskActor, now: float) -> bool:
+        """Whether there is nothing to decide though one more task has joined the queue just now.
 
         There is no room for it, nobody makes room, and the alarm that is set comes in time.
         """
-        if self.has_room or self.policy.victim(now) is not None:
+        if self.has_room:
+            return False
+        if self.stirs is not None and not self.stirs(task):
+            return True
+        if self.policy.victim(now) is not None:
             return False
         when, alarm = self.policy.alarm(now), self.alarm_when
         return when is None or (alarm is not None and alarm <= when)

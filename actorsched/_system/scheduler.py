@@ -275,7 +275,11 @@ class Scheduler(Behaviour):
 
     def _grant_wishes(self, pool: Pool, out: Outbox) -> None:
         chosen = [task for task in pool.wishing if task.place not in (_LEAVING, _QUEUED, _NEXT)]
-        for task in sorted(chosen, key=pool.policy.urgency):
+        if len(chosen) > 1:  # of equals, whoever got the slot first
+            places = {task: place for place, task in enumerate(pool.on)}
+            chosen.sort(key=lambda task: places.get(task, -1))
+            chosen.sort(key=pool.policy.urgency)
+        for task in chosen:
             del pool.wishing[task]
             out.send((task, _CHOSEN))
 

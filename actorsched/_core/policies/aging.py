@@ -41,10 +41,7 @@ class Aging(msgspec.Struct, frozen=True):
 
     def value(self, rank: int, steps: int) -> int:
         """Return the aged value of a rank."""
-        aged = rank + self.step * steps
-        if aged > HIGHEST:
-            aged = HIGHEST
-        return aged if aged > rank else rank
+        return max(rank, min(rank + self.step * steps, HIGHEST)) if steps else rank
 
     def most(self, rank: int) -> int:
         """Return how many steps there are for a rank."""

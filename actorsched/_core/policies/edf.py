@@ -173,6 +173,10 @@ class Edf(Policy[Item]):
             return None
         return last if self._keys[last][:2] > head[:2] else None
 
+    def stirs(self, task: Item, /) -> bool:
+        """Whether a task that was pushed just now may change who runs: it does not unless it is the next."""
+        return self._head() == self._keys[task]
+
     # -------------------------------------------------------------------------------------- admission
 
     def admit(self, task: Item, now: float, processors: int, /) -> str | None:

@@ -172,7 +172,8 @@ class Fair(Policy[Item]):
 
     def pop(self, now: float, /) -> Item | None:
         """Take out the first task of the highest level; None if there is none."""
-        self._advance(now)
+        if now >= self._next_boost:
+            self._advance(now)
         for level in self._queue:
             if level:
                 task, _ = level.popitem(last=False)
@@ -211,11 +212,14 @@ class Fair(Policy[Item]):
 
     def started(self, task: Item, now: float, /) -> None:
         """A task has a worker from now on; one that nobody knows is taken for new."""
-        self._advance(now)
+        if now >= self._next_boost:
+            self._advance(now)
         known = self._records.get(task)
         if known is not None and known.queued:
             self.remove(task)
-        record = self._known(task, now)
+        record = known
+        if record is None or record.boosts != self._boosts:
+            record = self._known(task, now)
         if record.end is not None:
             return
         record.served = True
@@ -229,8 +233,10 @@ class Fair(Policy[Item]):
         record = self._records.get(task)
         if record is None or record.end is None:
             return
-        self._advance(now)
-        self._settle(record, now)
+        if now >= self._next_boost:
+            self._advance(now)
+        if record.end <= now or record.boosts != self._boosts:
+            self._settle(record, now)
         record.left = record.end - now
         record.end = None
         self._runners.discard(task)
@@ -278,7 +284,15 @@ class Fair(Policy[Item]):
         while not self._is_current(self._ends[0]):
             heappop(self._ends)
         end = self._ends[0][0]
-        return end if end < self._next_boost else self._next_boost
+        return min(self._next_boost, end)
+
+    def stirs(self, task: Item, /) -> bool:
+        """Whether a task that was pushed just now may change who runs, or when there has to be a decision.
+
+        It does not when one of its level or a higher one waits already.
+        """
+        level = self._records[task].level
+        return len(self._queue[level]) == 1 and not any(self._queue[:level])
 
     def describe(self, task: Item, now: float, /) -> str:
         """Say at which level a task is, and what is left of its allotment."""
@@ -320,7 +334,8 @@ class Fair(Policy[Item]):
         if known is not None and (known.queued or known.end is not None):
             state = "in the queue already; remove it" if known.queued else "running; tell that it has stopped"
             raise ValueError(f"{shown(task)} cannot be pushed: it is {state} first")
-        self._advance(now)
+        if now >= self._next_boost:
+            self._advance(now)
         if not self._length:
             self._waiting_since = now
         self._length += 1

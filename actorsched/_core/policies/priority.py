@@ -293,6 +293,8 @@ class FixedPriority(Levels[Item], Policy[Item]):
         self._now = now
         if self._turns is None:
             return ()
+        if self._turns.nothing_due(now):
+            return []
         return self._turns.due(self._reach, now)
 
     def victim(self, now: float, /) -> Item | None:
@@ -318,6 +320,14 @@ class FixedPriority(Levels[Item], Policy[Item]):
             if worst is not None:
                 soonest = min(soonest, self._reach(self._value(self._running[worst]) + 1))
         return None if soonest == inf else max(soonest, now)
+
+    def stirs(self, task: Item, /) -> bool:
+        """Whether a task that was pushed just now may change who runs, or when there has to be a decision.
+
+        It does not when one of its rank or a higher one waits already: that one is before it, and older.
+        """
+        cell, top = self._cells[task], self._top()
+        return top is None or (top.rank == cell.rank and top.pushed[0] is cell)
 
     def describe(self, task: Item, now: float, /) -> str:
         """Say the rank of a task, and what it has aged to."""
@@ -350,8 +360,9 @@ class FixedPriority(Levels[Item], Policy[Item]):
     def _settle(self, now: float) -> None:
         """Account for the time that has passed with the queue as it is."""
         self._now = now
-        if self._turns is not None:
-            self._turns.settle(self._reach, now)
+        turns = self._turns
+        if turns is not None and turns.soonest < now:
+            turns.settle(self._reach, now)
 
     def _refusal(self, task: Item, what: str) -> ValueError:
         if task in self._cells:

@@ -73,12 +73,14 @@ class Runners(Generic[Item]):
 
     def discard(self, task: Item) -> bool:
         """A task runs no longer; False if it did not."""
+        return self.take(task) is not None
+
+    def take(self, task: Item) -> Key | None:
+        """A task runs no longer. Return the key that it had; None if it did not run."""
         key = self._keys.pop(task, None)
-        if key is None:
-            return False
-        if self._heap is not None:
+        if key is not None and self._heap is not None:
             self._owners.pop(key, None)
-        return True
+        return key
 
     def key_of(self, task: Item) -> Key | None:
         """Return the key of a running task; None if it does not run."""

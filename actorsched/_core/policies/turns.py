@@ -34,13 +34,14 @@ _FEW: Final = 32  # so many levels without a running task are never worth droppi
 class Turns(Generic[Item]):
     """The quanta of the running tasks. A task that may not be preempted has no end to its turn."""
 
-    __slots__ = ("_levels", "_over", "_soonest", "quantum")
+    __slots__ = ("_levels", "_over", "quantum", "soonest")
 
     def __init__(self, quantum: float) -> None:
         self.quantum = quantum
         self._levels: dict[int, Runners[Item]] = {}  # by the end of the quantum and the sequence number
         self._over: dict[Item, Key] = {}
-        self._soonest = inf  # no quantum ends before
+        self.soonest = inf
+        """No quantum ends before. As long as that is to come, nothing has to be accounted for."""
 
     def start(self, task: Item, rank: int, sequence: int, left: float, now: float) -> None:
         """A task runs from now on, with what is left of its quantum."""
@@ -60,21 +61,25 @@ class Turns(Generic[Item]):
 
     def settle(self, reach: Reach, now: float) -> None:
         """Account for all quanta that ended before now, with those in the queue who are there already."""
-        if self._soonest >= now:
+        if self.soonest >= now:
             return
         for rank, runners in self._levels.items():
             if runners.least() < now:
                 self._settle(runners, reach(rank), now)
-        self._soonest = self._next()
+        self.soonest = self._next()
+
+    def nothing_due(self, now: float) -> bool:
+        """Whether it is sure, without looking, that nobody's turn is over."""
+        return self.soonest > now and not self._over
 
     def due(self, reach: Reach, now: float) -> list[Item]:
         """Return the tasks whose turn is over, those of this instant included, in the order of the ends."""
         self.settle(reach, now)
-        if self._soonest == now:
+        if self.soonest == now:
             for rank, runners in self._levels.items():
                 if runners.least() == now:
                     self._end(runners, now, over=reach(rank) <= now)
-            self._soonest = self._next()
+            self.soonest = self._next()
         return sorted(self._over, key=self._over.__getitem__) if self._over else []
 
     def alarm(self, reach: Reach) -> float:
@@ -88,14 +93,14 @@ class Turns(Generic[Item]):
             end = runners.least()
             if end < soonest:
                 since = reach(rank)
-                soonest = min(soonest, since if since > end else end)
+                soonest = min(soonest, max(end, since))
         return soonest
 
     def check(self) -> None:
         """Assert what must hold between any two calls; for tests."""
         for runners in self._levels.values():
             runners.check()
-            assert runners.least() >= self._soonest
+            assert runners.least() >= self.soonest
             assert not any(task in self._over for task in runners)
 
     def _settle(self, runners: Runners[Item], crowded: float, now: float) -> None:
@@ -130,15 +135,13 @@ class Turns(Generic[Item]):
         if runners is None:
             runners = self._levels[rank] = Runners()
         runners.add(task, key)
-        if key[0] < self._soonest:
-            self._soonest = key[0]
+        self.soonest = min(self.soonest, key[0])
 
     def _leave(self, task: Item, rank: int) -> Key:
         runners = self._levels[rank]
-        key = runners.key_of(task)
+        key = runners.take(task)
         assert key is not None
-        runners.discard(task)
-        if not runners and len(self._levels) > _FEW:
+        if len(self._levels) > _FEW and not runners:
             del self._levels[rank]
         return key
 
