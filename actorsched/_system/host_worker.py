@@ -28,7 +28,7 @@ from actorsched._hosting.failures import unpack_error
 from actorsched._hosting.transfer import loads
 from actorsched._hosting.variables import contextvars_out
 from actorsched._system.pools import Place
-from actorsched._system.stillness import Stillness, clock_of_process
+from actorsched._system.stillness import Stillness, of_process
 from actorsched.messages import (
     Finished,
     GivenBack,
@@ -164,10 +164,10 @@ class HostWorker(Behaviour, kw_only=True):
     def stalled(self) -> bool:
         """Whether its host has been waiting for something for some time."""
         link = self.link
-        if link is None or not link.ready or self.suspended:
-            return False
+        if link is None or self.suspended or link.last_started < next(iter(self.runs), 0):
+            return False  # or it has not begun yet
         if self.stillness is None:
-            self.stillness = Stillness(clock_of_process(link.pid))
+            self.stillness = of_process(link.pid)
         return self.stillness.seen()
 
     @property

@@ -2,8 +2,8 @@
 
 It is made with its task, and put into the kernel's run queue; a carrier steps the function. `Interrupt`
 cancels it where it waits. `Preempt` closes a gate, at which it stays when its next await is over, until
-`Resume` opens it; so does being interrupted, because then it has to clean up. When it is over it tells the task
-`Finished`, and the scheduler `Idle` if anybody may be waiting for its slot.
+`Resume` opens it; so does being interrupted, because then it has to clean up. When it is over it tells the
+task `Finished`, and the scheduler `Idle` if anybody may be waiting for its slot.
 
 A worker of the loop costs as much as an object, so each attempt has one of its own. That is also what
 `current()` finds: whatever the code leaves running behind its back still finds the right attempt.

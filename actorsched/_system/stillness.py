@@ -1,69 +1,73 @@
 """Whether a thread or a process does anything: seen in the processor time that it uses.
 
-Of code in the loop it is known what it waits for; of a thread, or a host process, only that it has used no
-processor time for a while. Then it waits for something, be it a lock or a disk. Where the system does not
-tell, nobody ever seems to wait.
+Of code in the loop it is known what it waits for; of a thread, or a host process, only that it has neither
+used a processor for a while, nor stood in a queue for one. Then it waits for something, be it a lock or a
+disk. Linux tells that of each thread; elsewhere nobody ever seems to wait.
 """
 
 from __future__ import annotations
 
-import sys
-import time
+from pathlib import Path
+from time import monotonic
 from typing import Final
 
 from actorsched._system.pools import STALL
 
 _LITTLE: Final = 0.05
-"""Who uses a smaller part of a processor than this waits. Some threads look up now and then as they do."""
+"""Who wants a smaller part of a processor than this waits. Some threads look up now and then as they do."""
+_AGES: Final = 10 * STALL
+"""After so long without a look nothing is known of the last moments."""
 
 
 class Stillness:
     """Watches one thread or process; asked now and then, it compares with the last time.
 
     Args:
-        clock: The clock of its processor time; None when there is none.
+        folder: Where Linux tells of a thread; or, ending in "/task", of all threads of a process.
     """
 
-    __slots__ = ("_clock", "_since", "_still", "_used")
+    __slots__ = ("_folder", "_since", "_still", "_wanted")
 
-    def __init__(self, clock: int | None) -> None:
-        self._clock = clock
-        self._since = self._used = 0.0
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._since = self._wanted = 0.0
         self._still = False
 
     def __repr__(self) -> str:
-        return f"<{'still' if self._still else 'busy'}, with {self._used:g} s used>"
+        return f"<{self._folder}: {'still' if self._still else 'busy'}>"
 
     def seen(self) -> bool:
-        """Whether it has used next to nothing between the last looks, which `STALL` at least lay between."""
-        if self._clock is None:
-            return False
-        now = time.monotonic()
+        """Whether it did next to nothing between the last looks, which `STALL` at least lay between."""
+        now = monotonic()
         elapsed = now - self._since
         if elapsed < STALL:
             return self._still
         try:
-            used = time.clock_gettime(self._clock)
-        except OSError:  # it has ended
+            wanted = self._time_wanted()
+        except (OSError, ValueError, IndexError):  # it has ended, or the system does not tell
             return False
-        # After a long time without a look nothing is known of the last moments: that look was the first.
-        self._still = elapsed < 10 * STALL and used - self._used < _LITTLE * elapsed
-        self._since, self._used = now, used
+        self._still = wanted is not None and elapsed < _AGES and wanted - self._wanted < _LITTLE * elapsed
+        self._since, self._wanted = now, self._wanted if wanted is None else wanted
         return self._still
 
+    def _time_wanted(self) -> float | None:
+        """For how long its threads have had a processor, or could have used one; None if one could now."""
+        total = 0
+        for thread in self._folder.iterdir() if self._folder.name == "task" else [self._folder]:
+            if (thread / "stat").read_bytes().rpartition(b")")[2].split()[0] == b"R":
+                return None
+            ran, queued = (thread / "schedstat").read_bytes().split()[:2]
+            total += int(ran) + int(queued)
+        return total / 1e9
 
-def clock_of_thread() -> int | None:
-    """The clock of the processor time of the thread that calls; None where there is no such thing."""
-    if sys.platform == "win32" or not hasattr(time, "pthread_getcpuclockid"):
-        return None
-    from threading import get_ident
 
-    return time.pthread_getcpuclockid(get_ident())
+def of_this_thread() -> Stillness:
+    """Watches the thread that calls."""
+    from threading import get_native_id
+
+    return Stillness(Path(f"/proc/self/task/{get_native_id()}"))
 
 
-def clock_of_process(pid: int) -> int | None:
-    """The clock of the processor time of another process, all threads together; None where there is none.
-
-    It is what clock_getcpuclockid(3) answers with on Linux, which Python has no name for.
-    """
-    return (~pid << 3) | 2 if sys.platform == "linux" else None
+def of_process(pid: int) -> Stillness:
+    """Watches another process."""
+    return Stillness(Path(f"/proc/{pid}/task"))

@@ -22,7 +22,7 @@ import msgspec
 
 from actorsched._core.behaviour import Behaviour, Outbox, Timer, handles
 from actorsched._kernel.current import CURRENT
-from actorsched._system.stillness import Stillness, clock_of_thread
+from actorsched._system.stillness import Stillness, of_this_thread
 from actorsched.exceptions import Interrupted
 from actorsched.messages import (
     Assign,
@@ -281,7 +281,7 @@ class ThreadWorker(Behaviour):
 
 def _work(worker: ThreadWorker, jobs: SimpleQueue[ThreadRun | None]) -> None:
     """The main function of a worker's thread."""
-    worker.stillness = Stillness(clock_of_thread())
+    worker.stillness = of_this_thread()
     kernel = worker.kernel
     while (run := jobs.get()) is not None:
         finished = run.execute()
