@@ -119,7 +119,10 @@ class System:
         pool = self.pools.get(name)
         if pool is None:
             pool = self.pools[name] = Pool(
-                name, workers, (policy or self.policy).fresh(), processors=workers or usable_cpus()
+                name,
+                workers,
+                (self.policy if policy is None else policy).fresh(),
+                processors=workers or usable_cpus(),
             )
             pool.own_policy = policy is not None
             return
@@ -306,13 +309,13 @@ class System:
         why = pool.policy.admit(task, now, pool.processors) if pool.admits else None
         if why is None or pool.warns:
             if why is not None:
-                self.kernel.report(logging.WARNING, f"task {task.name!r} may be late: {why}")
+                self.kernel.report(logging.WARNING, f"task {task.name!r} was admitted in spite of this: {why}")
             if task.times is not None:
                 task.times.watch(task, self.kernel)
             return
         raise NotAdmitted(
-            f"task {task.name!r} was not admitted to pool {pool.name!r}: {why}; give it less to do, a later "
-            'deadline or a higher priority, or use admission="warn"',
+            f"task {task.name!r} was not admitted to pool {pool.name!r}: with it, {why}; give it less to do, a "
+            'later deadline or a higher priority, or use admission="warn"',
             task=task.name,
         )
 

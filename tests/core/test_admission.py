@@ -158,10 +158,7 @@ JACKSON = [
 def test_what_is_due_by_a_deadline_has_to_fit_before_it() -> None:
     test = DemandBound[Task]()
     assert taken(test, JACKSON) == ["J1", "J2", "J3", "J5"]
-    assert test.refuse(JACKSON[-1], 0, 1) == (
-        "J4 cannot be admitted: what is due by 8 needs 10 s of processor time, and until then there are 8 s "
-        "(10 > 8)"
-    )
+    assert test.refuse(JACKSON[-1], 0, 1) == ("what is due within 8 s needs 10 s of processor time (10 > 8)")
     assert len(test) == 4
 
 
@@ -169,22 +166,19 @@ def test_the_deadline_that_fails_may_be_that_of_another() -> None:
     test = full(DemandBound[Task](), [Task("a", 2, 5), Task("b", 3, 9), Task("c", 4, 9)])
     why = test.refuse(Task("d", 2, 3), 0, 1)
     assert why is not None
-    assert "d cannot be admitted: what is due by 9 needs 11 s" in why
+    assert "what is due within 9 s needs 11 s" in why
 
 
 @pytest.mark.parametrize("processors", [1, 2, 8])
 @pytest.mark.parametrize("test", [DemandBound[Task](), ResponseTimes[Task]()])
 def test_a_deadline_that_is_impossible_anyway_is_refused(test: Test, processors: int) -> None:
-    assert (
-        test.refuse(Task("a", 3, 12), 10, processors)
-        == "a cannot be admitted: it needs 3 s, and is due in 2 s"
-    )
+    assert test.refuse(Task("a", 3, 12), 10, processors) == "it needs 3 s, and is due in 2 s"
     assert test.refuse(Task("a", 2, 12), 10, processors) is None
 
 
 @pytest.mark.parametrize("test", [DemandBound[Task](), ResponseTimes[Task]()])
 def test_without_a_processor_nothing_is_done_in_time(test: Test) -> None:
-    assert test.refuse(Task("a", 1, 12), 0, 0) == "a cannot be admitted: there is no processor"
+    assert test.refuse(Task("a", 1, 12), 0, 0) == "there is no processor"
     assert test.refuse(Task("a", 1), 0, 0) is None
 
 
@@ -242,7 +236,7 @@ def test_a_task_with_a_period_claims_time_for_all_that_follow() -> None:
     assert test.refuse(Task("once", 6, 15), 0, 1) is None
     why = test.refuse(Task("once", 11, 20), 0, 1)
     assert why is not None
-    assert "what is due by 20 needs 21 s" in why
+    assert "what is due within 20 s needs 21 s" in why
 
 
 def test_tasks_with_periods_may_use_all_of_the_processor_and_no_more() -> None:
@@ -250,9 +244,7 @@ def test_tasks_with_periods_may_use_all_of_the_processor_and_no_more() -> None:
     tasks = [Task("a", 1, period=2), Task("b", 1, period=3), Task("c", 1, period=6), Task("d", 1, period=600)]
     assert taken(test, tasks) == ["a", "b", "c"]
     why = test.refuse(tasks[-1], 0, 1)
-    assert why == (
-        "d cannot be admitted: the tasks with periods need 1.001666667 processors, and there is one"
-    )
+    assert why == ("the tasks with periods need 1.001666667 processors, and there is one")
 
 
 def test_a_processor_that_is_never_idle_promises_nothing_more() -> None:
@@ -272,8 +264,7 @@ def test_one_that_cannot_be_preempted_keeps_the_more_urgent_waiting() -> None:
     test = full(DemandBound[Task](), [Task("long", 8, 100, preemptible=False)])
     assert test.refuse(Task("urgent", 2, 10), 0, 1) is None
     assert test.refuse(Task("urgent", 3, 10), 0, 1) == (
-        "urgent cannot be admitted: what is due by 10 needs 11 s of processor time, 8 of it for one not "
-        "preemptible, and until then there are 10 s (11 > 10)"
+        "what is due within 10 s needs 11 s of processor time, 8 of it for one not preemptible (11 > 10)"
     )
     test = full(DemandBound[Task](), [Task("urgent", 1, period=5)])
     assert test.refuse(Task("long", 4, preemptible=False), 0, 1) is None
@@ -361,7 +352,7 @@ def test_response_times_come_out_as_in_the_textbook() -> None:
 def test_who_would_be_late_is_named_with_by_how_much() -> None:
     test = full(ResponseTimes[Task](), TEXTBOOK)
     assert test.refuse(Task("d", 1, period=30, rank=2), 0, 1) == (
-        "d cannot be admitted: c would end 1 s after its deadline: it might take 21 s, and has 20 s (21 > 20)"
+        "c would end 1 s after its deadline: it might take 21 s, and has 20 s (21 > 20)"
     )
     assert test.refuse(Task("d", 1, period=80, rank=0), 0, 1) is None
 
@@ -426,7 +417,7 @@ def test_on_several_processors_the_work_of_others_is_shared_out() -> None:
     ]
     assert taken(test, tasks, processors=2) == ["a", "b", "c"]
     assert test.refuse(tasks[-1], 0, 2) == (
-        "d cannot be admitted: c might be late: it is not certain that 2 processors leave it 4 s within 8 s"
+        "c might be late: it is not certain that 2 processors leave it 4 s within 8 s"
     )
     assert test.refuse(tasks[-1], 0, 4) is None
 

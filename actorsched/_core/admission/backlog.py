@@ -37,8 +37,8 @@ class Shortfall(NamedTuple):
         demand, available = figure(self.demand), figure(self.available)
         blocking = f", {figure(self.blocking)} of it for one not preemptible" if self.blocking else ""
         return (
-            f"what is due by {figure(self.deadline)} needs {demand} s of processor time{blocking}, "
-            f"and until then there are {available} s ({demand} > {available})"
+            f"what is due within {available} s needs {demand} s of processor time{blocking} "
+            f"({demand} > {available})"
         )
 
 

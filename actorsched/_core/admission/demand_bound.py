@@ -74,7 +74,7 @@ class DemandBound(Claims[Item]):
             why = self._shortage(claim, now, processors)
         finally:
             self._lost(claim)
-        return None if why is None else f"{task.name} cannot be admitted: {why}"
+        return None if why is None else str(why)
 
     def check(self) -> None:
         """Assert what is always true, for tests."""

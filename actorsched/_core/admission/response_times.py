@@ -82,7 +82,7 @@ class ResponseTimes(Claims[Item]):
             why = self._lateness(claim, now, processors)
         finally:
             self._lost(claim)
-        return None if why is None else f"{task.name} cannot be admitted: {why}"
+        return None if why is None else str(why)
 
     def response_times(self) -> dict[Item, float]:
         """Return the longest time from arrival to end of every task that is remembered, on one processor.
