@@ -68,7 +68,7 @@ class Scheduler(Behaviour):
     locks: Locks | None = None
     """Who holds which resource."""
     some_came_on: bool = False
-    """Whether anybody got a slot at the present choice."""
+    """Whether somebody else has, or will have, a slot because of the present choice."""
     crowded: bool = False
     """Whether there may be a pool that found no worker."""
 
@@ -202,6 +202,7 @@ class Scheduler(Behaviour):
         elif not pool.has_slot:
             pool.next.append(task)
             task.place = _NEXT
+            self.some_came_on = True
         elif not self._let_on(pool, task, out):
             return
         pool.policy.started(task, now)
