@@ -680,7 +680,7 @@ def test_a_wish_is_granted_when_the_instant_is_over_to_those_who_still_run_by_ur
     world.submit(a, b, c)
     for job in (b, a, c):
         world.out.send((world.scheduler, Wish(job)))
-    assert world.submit(d) == "preempt b, chosen c, chosen a, assign d"
+    assert world.submit(d) == "preempt b, assign d, chosen c, chosen a"
     assert world.finish(a) == "resume b, chosen b"
 
 
