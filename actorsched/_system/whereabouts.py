@@ -1,21 +1,29 @@
-"""Where in its code somebody waits: found by looking at the code, and only when it is to be told."""
+"""Where in its code somebody waits: found by looking at the code, and only when it is to be told.
+
+The line that is told is one of the user's: frames of this package, of the library under it and of Python's
+own are passed over.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import anyio
+
 if TYPE_CHECKING:
     from types import FrameType
 
-_PACKAGE = str(Path(__file__).parent.parent)
+_OURS = tuple(f"{folder}{os.sep}" for folder in (Path(__file__).parent.parent, Path(anyio.__file__).parent))
+_STANDARD = f"{Path(os.__file__).parent}{os.sep}"
 
 
 def here() -> str | None:
     """The line of the user's code that is calling; None if there is none."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    while frame is not None and not _is_users(frame):
         frame = frame.f_back
     return None if frame is None else _line(frame)
 
@@ -26,11 +34,18 @@ def line_of(worker: Any) -> str | None:
     awaiting: Any = None if stepper is None else getattr(stepper.send, "__self__", None)
     found: FrameType | None = None
     while awaiting is not None:
-        frame = _attribute(awaiting, "cr_frame", "gi_frame")
-        if frame is not None and not frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = _attribute(awaiting, "cr_frame", "gi_frame", "ag_frame")
+        if frame is not None and _is_users(frame):
             found = frame
-        awaiting = _attribute(awaiting, "cr_await", "gi_yieldfrom")
+        awaiting = _attribute(awaiting, "cr_await", "gi_yieldfrom", "ag_await")
     return None if found is None else _line(found)
+
+
+def _is_users(frame: FrameType) -> bool:
+    file = frame.f_code.co_filename
+    if file.startswith(_OURS):
+        return False
+    return not file.startswith(_STANDARD) or "site-packages" in file
 
 
 def _attribute(awaiting: object, *names: str) -> Any:
