@@ -81,8 +81,11 @@ class Scheduler(Behaviour):
     def _submit(self, message: Submit, out: Outbox) -> None:
         task: TaskActor = message.task  # type: ignore[assignment]
         if task.upstream is not None:
-            return task.begin(out)
-        self.ready(task, out)
+            task.begin(out)
+        elif task.pool.boundless and not task.options.resources:  # like most: a call less
+            self.staffs[task.host].assign(task, out)
+        else:
+            self.ready(task, out)
 
     @handles(Ready)
     def _ready(self, message: Ready, out: Outbox) -> None:

@@ -248,8 +248,11 @@ class System:
             self._admit(task, pool)
         if host == "process" and upstream is None:
             self._pack(task)
-        if not held:
-            self.enter(task)
+        if not held:  # `enter`, written out: every task passes here
+            nursery.live[task] = None
+            self.kernel.post(self.scheduler, Submit(task))
+            if nursery.cancelling:
+                self.kernel.post(task, Cancel("everything in its scope is cancelled"))
         return task
 
     def enter(self, task: TaskActor) -> None:

@@ -215,9 +215,9 @@ class TaskActor(Urgent, eq=False):
         self.status = _WAITING
         if out.watched:
             out.tell("waiting", self)
-        missing = 0
+        missing, rank, due = 0, self.rank, self.due
         for upstream in self.upstream:
-            if upstream.rank < self.rank or self.due < upstream.due or upstream.lenders is not None:
+            if upstream.rank < rank or due < upstream.due or upstream.lenders is not None:
                 upstream.urged_by(self, out)
             waiters = upstream.waiters
             if waiters is None or upstream.waits is not None or upstream.outcome is not None:
@@ -566,8 +566,9 @@ class TaskActor(Urgent, eq=False):
             self._clear_timer()
         if self.locking:
             self._unlock(out)
-        if self.pool.remembers and self.place is None:
-            self.pool.policy.forget(self, out.now)
+        pool = self.pool
+        if pool.remembers and self.place is None:
+            pool.policy.forget(self, out.now)
         if out.watched:
             out.tell(outcome.status.value, self, final=True)  # type: ignore[arg-type]  # a final status
         if outcome.error is None:
