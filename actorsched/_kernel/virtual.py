@@ -11,7 +11,8 @@ How it works: while there is a timer or a choice to come, the kernel looks aroun
 loop. It acts when for some turns in a row there was no mail, nobody ready, and every carrier waiting with its
 activity for a future of ours. The turns in between are for code that is not ours, such as the body of the
 runtime: it takes one turn to wake up, and a few to get out of its task groups. While something is
-outstanding, the kernel looks every millisecond instead.
+outstanding, and nothing more is to be done at this instant, the kernel looks every millisecond instead.
+Choices are made all the same: what is outstanding may wait for somebody who has yet to be chosen.
 
 Most carriers stay for long with an activity that was preempted, or waits; there may be thousands. Such a
 carrier is looked at once, and settles on the future that it waits for. It is looked at again when that is
@@ -212,7 +213,7 @@ class VirtualKernel(Kernel):
         elif self._busy():
             self._calm = 0
             self.backend.call_soon(self._beat)
-        elif self._outstanding():
+        elif self._outstanding() and not self._due():
             self._calm = 0
             self.backend.call_at(self.backend.monotonic() + _LOOK, self._beat)
         else:
@@ -229,6 +230,11 @@ class VirtualKernel(Kernel):
             or self._called
             or any(carrier.steps_soon(self.backend, self._ours) for carrier in list(self.unsettled))
         )
+
+    def _due(self) -> bool:
+        """Whether something is still to be done at this instant, for which no time has to pass."""
+        first = self._timers.first()
+        return bool(self._choices) or (first is not None and first.when <= self._time.now())
 
     def _outstanding(self) -> bool:
         """Whether something takes real time: nobody is about to step, so the unsettled wait for that."""
