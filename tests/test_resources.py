@@ -43,7 +43,7 @@ def table(rt: Runtime) -> Any:
 
 async def spawned(rt: Any, function: object, *args: object, **options: object) -> TaskRef[Any]:
     """Spawn with options that are known at run time only."""
-    ref: TaskRef[Any] = await spawned(rt, function, *args, **options)
+    ref: TaskRef[Any] = await rt.spawn(function, *args, **options)
     return ref
 
 
