@@ -14,6 +14,9 @@ runtime: it takes one turn to wake up, and a few to get out of its task groups. 
 outstanding, and nothing more is to be done at this instant, the kernel looks every millisecond instead.
 Choices are made all the same: what is outstanding may wait for somebody who has yet to be chosen.
 
+User code is woken in the order of the answers, one in each turn, since some loops take those of one turn in
+any order. So the same program does the same again, as long as it waits for nothing but ours.
+
 Most carriers stay for long with an activity that was preempted, or waits; there may be thousands. Such a
 carrier is looked at once, and settles on the future that it waits for. It is looked at again when that is
 answered, or when its activity has taken a step all the same, because it was cancelled.
@@ -160,6 +163,10 @@ class VirtualKernel(Kernel):
         """Those to be looked at: they may be about to take a step, or wait for something that is not ours."""
         self.settled: dict[Any, VirtualCarrier] = {}
         """The others that stay with an activity, by the futures of ours that they wait for."""
+        self._woken = False
+        """Whether somebody was woken in this turn of the loop."""
+        self._to_wake: deque[tuple[Reply, object] | None] = deque()
+        """Who is in the next ones, with which answer; None for a carrier that is to pump."""
         self._beating = False
         self._calm = 0
 
@@ -171,12 +178,41 @@ class VirtualKernel(Kernel):
         super().post(to, message)
 
     def reply(self, to: Reply, value: object, /) -> None:
-        """The same; and whoever waited has yet to go on."""
+        """The same, as soon as it is its turn; and whoever waited has yet to go on."""
         self._calm = 0
+        if self._woken:
+            self._to_wake.append((to, value))
+        else:
+            self._wake(to, value)
+
+    def _wake(self, to: Reply, value: object) -> None:
+        self._somebody_was_woken()
         super().reply(to, value)
         carrier = self.settled.pop(to, None)
         if carrier is not None:
             carrier.unsettle()
+
+    def _call_carrier(self) -> None:
+        self._called = True
+        if self._woken:
+            self._to_wake.append(None)
+        else:
+            self._somebody_was_woken()
+            super()._call_carrier()
+
+    def _somebody_was_woken(self) -> None:
+        """Nobody else is before the next turn of the loop."""
+        self._woken = True
+        self.backend.call_soon(self._wake_next)
+
+    def _wake_next(self) -> None:
+        self._woken = False
+        if self._to_wake:
+            answer = self._to_wake.popleft()
+            if answer is not None:
+                self._wake(*answer)
+            elif self._called:  # none has come of itself meanwhile
+                self._call_carrier()
 
     def stir(self) -> None:
         """Some user code takes a step."""
@@ -226,7 +262,7 @@ class VirtualKernel(Kernel):
     def _busy(self) -> bool:
         """Whether something of ours happens in this turn of the loop or the next."""
         return (
-            bool(self.mail or self.ready or self.resting or self._thread_calls)
+            bool(self.mail or self.ready or self.resting or self._to_wake or self._thread_calls)
             or self._called
             or any(carrier.steps_soon(self.backend, self._ours) for carrier in list(self.unsettled))
         )
