@@ -940,7 +940,6 @@ async def test_cut_short_at_any_await_nothing_is_left_held_or_waiting(
             await rt.run(together, rt)
         check(rt)
         if not cut and number % 2 == 0:
-            assert number > 3
             return
     pytest.fail("it never came to its end")
 

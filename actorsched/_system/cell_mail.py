@@ -13,7 +13,7 @@ from actorsched._core.mailbox import Refusal
 from actorsched._system.asking import make_call
 from actorsched._system.call import Call, Letter
 from actorsched._system.cell_state import Life
-from actorsched._system.cell_urgency import CellUrgency
+from actorsched._system.cell_urgency import RECONSIDER, CellUrgency
 from actorsched.exceptions import MailboxFull
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class CellMail(CellUrgency, eq=False):
             if not self.scheduled and self.turn is None:
                 self.schedule()
             elif call.priority > self.rank:
-                self.reconsider(self.kernel)
+                self.kernel.post(self, RECONSIDER)
             return None
         if isinstance(verdict, Refusal):
             return verdict

@@ -25,7 +25,7 @@ from actorsched.messages import Reconsider, Wait
 if TYPE_CHECKING:
     from actorsched._system.urgent import Urgent
 
-_RECONSIDER = Reconsider()
+RECONSIDER = Reconsider()
 
 
 class CellUrgency(CellState, eq=False):
@@ -58,7 +58,7 @@ class CellUrgency(CellState, eq=False):
             if lenders is None:
                 lenders = self.lenders = Lenders()
             if lenders.lend(waiter, rank, due):
-                out.send((self, _RECONSIDER))
+                out.send((self, RECONSIDER))
 
     def left_by(self, waiter: Urgent, out: Outbox) -> None:
         """Somebody waits for it no longer."""
@@ -66,7 +66,7 @@ class CellUrgency(CellState, eq=False):
         if lenders is not None and lenders.withdraw(waiter):
             if not len(lenders):
                 self.lenders = None
-            out.send((self, _RECONSIDER))
+            out.send((self, RECONSIDER))
 
     @handles(Reconsider)
     def _reconsider(self, message: Reconsider, out: Outbox) -> None:
