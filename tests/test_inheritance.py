@@ -325,6 +325,19 @@ async def test_it_passes_from_a_wait_for_a_resource_through_an_awaited_task_to_t
         await middle
 
 
+async def test_a_lent_priority_decides_who_begins_where_there_is_room_for_all() -> None:
+    order: list[str] = []
+
+    async def note(name: str) -> None:
+        order.append(name)
+
+    async with Runtime() as rt:
+        await rt.spawn(note, "normal")
+        low = await rt.spawn(note, "low", priority=LOW)
+        await rt.spawn(note, "urgent", priority=HIGH, after=[low])
+    assert order == ["low", "urgent", "normal"]
+
+
 async def test_a_lent_priority_decides_who_runs() -> None:
     order: list[str] = []
 

@@ -32,6 +32,7 @@ from actorsched.messages import (
     Interrupt,
     Preempt,
     Preempted,
+    PriorityChanged,
     Resume,
     Underway,
 )
@@ -144,6 +145,14 @@ class LoopWorker(CodeRun, Behaviour):
             return self.kernel.interrupt(self)
         self.context = None
         self._tell(Finished(error=message.reason, stopped=True))
+
+    @handles(PriorityChanged)
+    def _priority_changed(self, message: PriorityChanged, out: Outbox) -> None:
+        """Before it has begun, its place in the run queue follows."""
+        rank = self.owner.rank
+        if self.context is not None and not (self.begun or self.shelved) and rank != self.rank:
+            self.kernel.ready.move(self, self.rank, rank)
+            self.rank = rank
 
     @handles(Preempt)
     def _preempt(self, message: Preempt, out: Outbox) -> None:

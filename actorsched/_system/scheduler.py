@@ -122,6 +122,8 @@ class Scheduler(Behaviour):
     @handles(PriorityChanged)
     def _priority_changed(self, message: PriorityChanged, out: Outbox) -> None:
         task: TaskActor = message.task  # type: ignore[assignment]
+        if task.worker is not None and task.pool.boundless:
+            out.send((task.worker, message))
         if task.place is not None and task.place is not _LENT:
             task.pool.policy.changed(task, out.now)
             self._choose_soon(task.pool, out)
