@@ -198,7 +198,8 @@ class FixedPriority(Levels[Item], Policy[Item]):
         if not self._cells:
             return None
         if self._timed:
-            self._settle(now)
+            if now != self._now:
+                self._settle(now)
             if self._aging is not None:
                 return self._pop_aged(now)
         while True:

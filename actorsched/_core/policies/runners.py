@@ -56,10 +56,14 @@ class Runners(Generic[Item]):
     def add(self, task: Item, key: Key) -> None:
         """A task runs from now on; one that did already has another key."""
         if self._heap is not None:
-            known = self._keys.get(task)
+            owners, known = self._owners, self._keys.get(task)
             if known is not None:
-                self._owners.pop(known, None)
-            self._enter(self._heap, task, key)
+                owners.pop(known, None)
+            if len(self._heap) > 2 * len(owners) + _FEW:  # most of it is outdated
+                self._heap, self._owners = None, {}
+            elif task.preemptible:
+                owners[key] = task
+                heappush(self._heap, key)
         self._keys[task] = key
 
     def update(self, task: Item, key: Key) -> None:
@@ -124,12 +128,3 @@ class Runners(Generic[Item]):
         else:
             assert self._owners == {key: task for task, key in self._keys.items() if task.preemptible}
             assert set(self._owners) <= set(self._heap)
-
-    def _enter(self, heap: list[Key], task: Item, key: Key) -> None:
-        """Note a key in the heap; or throw the heap away when most of it is outdated."""
-        if len(heap) > 2 * len(self._owners) + _FEW:
-            self._heap = None
-            self._owners = {}
-        elif task.preemptible:
-            self._owners[key] = task
-            heappush(heap, key)

@@ -45,7 +45,14 @@ class Turns(Generic[Item]):
 
     def start(self, task: Item, rank: int, sequence: int, left: float, now: float) -> None:
         """A task runs from now on, with what is left of its quantum."""
-        self._enter(task, rank, (now + left, sequence))
+        runners, end = self._levels.get(rank), now + left
+        if runners is None:
+            return self._enter(task, rank, (end, sequence))
+        runners.add(task, (end, sequence))
+        soonest = self.soonest
+        if end < soonest:
+            self.soonest = end
+        return None
 
     def stop(self, task: Item, rank: int, now: float) -> float:
         """A task runs no longer. Return what is left of its quantum; a whole one if its turn was over."""
