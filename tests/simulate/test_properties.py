@@ -301,10 +301,13 @@ def test_with_earliest_deadlines_first_the_greatest_lateness_is_the_least_possib
 
 @several(100)
 @given(tasks=with_programs(nested=False))
-def test_nobody_is_blocked_by_more_than_one_critical_section_of_each_lower_task_and_resource(
+def test_nobody_is_blocked_by_more_than_one_critical_section_of_each_lower_task(
     tasks: list[dict[str, Any]],
 ) -> None:
-    """Sha, Rajkumar and Lehoczky, 1990: on one processor, with different priorities, and nothing nested."""
+    """Sha, Rajkumar and Lehoczky, 1990: on one processor, with different priorities, and nothing nested.
+
+    Two lower tasks may be in the way with one resource, if it is wanted again after it was handed over.
+    """
     for place, task in enumerate(tasks):
         task["priority"] = place
     taskset = taskset_of("PRIORITY+PI", tasks, resources=["R", "S", "T"])
@@ -317,7 +320,6 @@ def test_nobody_is_blocked_by_more_than_one_critical_section_of_each_lower_task_
                 if lower["name"] in running_in(result, tick):
                     blocking.add((lower["name"], *section_of(result, lower["name"], tick)))
         assert len({job for job, _, _ in blocking}) == len(blocking), "two sections of one task"
-        assert len({resource for _, resource, _ in blocking}) == len(blocking), "two of one resource"
 
 
 def section_of(result: Played, job: str, tick: int) -> tuple[str, int]:
