@@ -89,6 +89,8 @@ class Pool:
         boundless: Whether there is room for every task. Then there is nothing to choose, nobody reports to
             the scheduler when a task has ended, nothing is lent, and nobody is preempted.
         processors: For how many processors a policy may admit tasks.
+        mixed: Whether its tasks may have different kinds of hosts. When there is no worker of one kind, those
+            of others go on.
     """
 
     def __init__(
@@ -99,11 +101,13 @@ class Pool:
         *,
         boundless: bool = False,
         processors: int = 1,
+        mixed: bool = False,
     ) -> None:
         self.name = name
         self.limit = limit
         self.boundless = boundless
         self.processors = processors
+        self.mixed = mixed
         self.own_policy = False
         """Whether its policy was asked for by itself, and does not change with that of the runtime."""
         self.on: dict[TaskActor, None] = {}
@@ -122,6 +126,8 @@ class Pool:
         """Whether somebody will look for a stall."""
         self.full = False
         """Whether no worker was to be had, and none has become idle since."""
+        self.stuck: set[str] = set()
+        """The same of a mixed pool: the kinds of hosts of which there was no worker."""
         self.choosing = False
         """Whether who gets the slots is to be decided as soon as this instant is over."""
         self.choose = Choose(self)

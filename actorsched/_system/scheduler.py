@@ -175,7 +175,11 @@ class Scheduler(Behaviour):
             policy.stopped(task, now)
             policy.push(task, now)
             self._begins_to_leave(pool, task)
+        aside: list[TaskActor] = []  # those for whom there is no worker; who comes after them need not wait
         while len(policy):
+            if pool.stuck and self._is_stuck(policy.peek(now), pool):
+                aside.append(policy.pop(now))  # type: ignore[arg-type]  # there is one
+                continue
             if pool.has_room:
                 best = policy.pop(now)
                 assert best is not None
@@ -183,10 +187,18 @@ class Scheduler(Behaviour):
                 continue
             victim = policy.victim(now)
             if victim is None:
-                return
+                break
             policy.stopped(victim, now)
             policy.put_back(victim, now)
             self._begins_to_leave(pool, victim)
+        for task in reversed(aside):
+            policy.put_back(task, now)
+
+    def _is_stuck(self, task: TaskActor | None, pool: Pool) -> bool:
+        """Whether there is no worker for the first in the queue of a mixed pool."""
+        if task is None or task.host not in pool.stuck or task.place is not _QUEUED:
+            return False
+        return task.worker is None or not self.staffs[task.host].may_go_on(task)
 
     def _begins_to_leave(self, pool: Pool, task: TaskActor) -> None:
         if task.place is _ON:
@@ -219,7 +231,11 @@ class Scheduler(Behaviour):
             task.place = None
             return False
         if not (staff.may_go_on(task) if begun else staff.assign(task, out)):
-            pool.full = self.crowded = True
+            self.crowded = True
+            if pool.mixed:
+                pool.stuck.add(task.host)
+            else:
+                pool.full = True
             pool.policy.stopped(task, out.now)  # who was next had been started
             pool.policy.put_back(task, out.now)
             task.place = _QUEUED
@@ -375,8 +391,9 @@ class Scheduler(Behaviour):
         """There may be workers for those pools that found none."""
         self.crowded = False
         for pool in self.pools.values():
-            if pool.full:
+            if pool.full or pool.stuck:
                 pool.full = False
+                pool.stuck.clear()
                 self._choose_soon(pool, out)
 
     # ---------------------------------------------------------------------------------- lending slots

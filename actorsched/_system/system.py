@@ -123,6 +123,7 @@ class System:
                 workers,
                 (self.policy if policy is None else policy).fresh(),
                 processors=workers or usable_cpus(),
+                mixed=True,
             )
             pool.own_policy = policy is not None
             return
