@@ -6,7 +6,7 @@ import gc
 import logging
 import pickle
 from types import FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 STRICT: list[Any] = [Edf(admission="reject"), Realtime(admission="reject")]
+LENIENT: list[Any] = ["edf", "realtime", "priority", "fair", Edf(), Realtime()]
 strict = pytest.mark.parametrize("policy", STRICT, ids=["edf", "realtime"])
 
 
@@ -136,9 +137,7 @@ async def test_a_warning_takes_the_task_and_tells(policy: Any, caplog: pytest.Lo
         check_untouched(rt)
 
 
-@pytest.mark.parametrize(
-    "policy", cast("list[Any]", ["edf", "realtime", "priority", "fair", Edf(), Realtime()])
-)
+@pytest.mark.parametrize("policy", LENIENT)
 async def test_without_admission_control_everything_is_taken(
     policy: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
