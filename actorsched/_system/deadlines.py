@@ -1,8 +1,8 @@
 """When a task has to be started and done, and what becomes of it when it is not.
 
 A hard deadline stops the task, or takes it out of the queue: it ends DEADLINE_MISSED. After a soft one it
-goes on, and by how much it was late is recorded in its outcome. What is done exactly at its deadline is in time.
-A task that was to be started by now, and was not, is an alert; it is not stopped.
+goes on, and by how much it was late is recorded in its outcome. What is done exactly at its deadline is in
+time. A task that was to be started by now, and was not, is an alert; it is not stopped.
 """
 
 from __future__ import annotations

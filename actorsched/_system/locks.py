@@ -36,7 +36,7 @@ from actorsched.messages import (
 from actorsched.status import TaskStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from actorsched._core.policies import SchedulingPolicy
     from actorsched._kernel.kernel import Kernel
@@ -55,6 +55,10 @@ class Resource(Behaviour, eq=False):
     """Whether its holders inherit from those who wait for it."""
     lenders: Lenders[Request[TaskActor]]
     """The requests that wait for it."""
+
+    def behind(self) -> Iterable[Behaviour]:
+        """Those who wait for it."""
+        return [request.owner for request in self.lenders]
 
     def __repr__(self) -> str:
         return f"<resource {self.name!r} of capacity {self.capacity}>"
@@ -94,6 +98,17 @@ class LockWait(Waiter, kw_only=True, eq=False):
         """All that may have to let go."""
         return [holder for holders in self.blockers() for holder in holders]
 
+    def lends_to(self) -> Iterable[Waiter]:
+        """All who hold any of it, also where there are other units."""
+        table, resources = self.locks.table, self.locks.resources
+        return [
+            holder for name in self.request.names if resources[name].inherit for holder in table.holders(name)
+        ]
+
+    def needs(self, target: Waiter) -> bool:
+        """Whether no other one will let go: where there are several holders, the last circle decides."""
+        return any(target in holders and is_certain(holders) for holders in self.blockers())
+
     @property
     def strand(self) -> object:
         """Which strand of its owner waits; None for all of them, when it has not even started."""
@@ -113,10 +128,14 @@ class LockWait(Waiter, kw_only=True, eq=False):
     @handles(Probe)
     def _probe(self, message: Probe, out: Outbox) -> None:
         for holders in self.blockers():
-            first: Waiter = holders[0]
-            if len(holders) == 1 or is_stuck(first, whom_it_waits_for):
+            if is_certain(holders):
                 for holder in holders:
                     pass_probe(self, holder, message, out)
+
+
+def is_certain(holders: Sequence[Waiter]) -> bool:
+    """Whether none of those who hold something can let go of it, or there is only one."""
+    return len(holders) == 1 or is_stuck(holders[0], whom_it_waits_for)
 
 
 def strand_of(request: Request[TaskActor]) -> object:
@@ -284,6 +303,15 @@ class Locks(Behaviour, kw_only=True):
 
     # ------------------------------------------------------------------------------------- inheritance
 
+    def knots(self) -> bool:
+        """Whether anybody waits who holds what others wait for."""
+        return any(
+            holder.waits
+            for resource in self.resources.values()
+            if len(resource.lenders)
+            for holder in self.table.holders(resource.name)
+        )
+
     def _holds(self, request: Request[TaskActor], how: Any, out: Outbox) -> None:
         """A request has what it is for: from now on its owner inherits from those who wait for that."""
         for name in request.names:
@@ -305,13 +333,13 @@ class Locks(Behaviour, kw_only=True):
         task = request.owner
         for name in request.names:
             resource = self.resources[name]
-            if resource.inherit and resource.lenders.lend(request, task.rank, task.due):
+            if resource.inherit and (resource.lenders.lend(request, task.rank, task.due) or self.knots()):
                 self._lenders_changed(resource, out)
 
     def _lend_no_more(self, request: Request[TaskActor], out: Outbox) -> None:
         for name in request.names:
             resource = self.resources[name]
-            if resource.lenders.withdraw(request):
+            if request in resource.lenders and (resource.lenders.withdraw(request) or self.knots()):
                 self._lenders_changed(resource, out)
 
     def _lenders_changed(self, resource: Resource, out: Outbox) -> None:

@@ -72,8 +72,7 @@ class Processor:
 
     def given_up(self, worker: Behaviour, out: Outbox) -> None:
         """Somebody no longer waits for the end of its computation."""
-        if self._queue and self._queue[0].answer.done():
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-                self.go_on(worker, out)
+        if self._timer is not None and self._queue[0].answer.done():
+            self._timer.cancel()
+            self._timer = None
+            self.go_on(worker, out)

@@ -471,7 +471,8 @@ class TaskActor(Urgent, eq=False):
     @property
     def locks(self) -> Locks:
         """The resources of its runtime."""
-        locks: Locks = self.scheduler.locks  # type: ignore[union-attr]
+        scheduler: Any = self.scheduler
+        locks: Locks = scheduler.locks
         return locks
 
     def _unlock(self, out: Outbox) -> None:
@@ -704,6 +705,11 @@ class TaskActor(Urgent, eq=False):
         if self.request is not None and self.request.waits:
             targets.append(self.locks.waits[self.request])
         return targets
+
+    def knots(self) -> bool:
+        """Only holders of resources who wait can be in a circle that is no deadlock."""
+        locks = getattr(self.scheduler, "locks", None)
+        return locks is not None and bool(locks.waits) and locks.knots()
 
     def urgency_changed(self, out: Outbox) -> None:
         """The scheduler has to know."""

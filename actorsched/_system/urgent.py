@@ -5,11 +5,17 @@ for, to its holders. What is effective is always the best of its own and of what
 saved, so nothing has to be restored, in whatever order the lenders go (Sha, Rajkumar and Lehoczky, "Priority
 inheritance protocols", 1990, without their mistake of restoring). A change is passed on to whatever the task
 waits for itself, through chains of any length, and to the scheduler.
+
+There are circles that are no deadlocks: where a resource has several units, one of those who hold them may
+be outside of the circle. In it everybody would go on to lend what it was lent, though nobody has it of its
+own any more. So those in a circle look at all who wait for them, directly or not, and at what these have of
+their own.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterable
 from math import inf
 from typing import ClassVar
 
@@ -57,7 +63,7 @@ class Urgent(Waiter, kw_only=True, eq=False):
     def _inherit(self, message: Inherit, out: Outbox) -> None:
         if self.lenders is None:
             self.lenders = Lenders()
-        if self.lenders.lend(message.lender, message.rank, message.due):
+        if self.lenders.lend(message.lender, message.rank, message.due) or self.knots():
             self.reconsider(out)
 
     @handles(Disinherit)
@@ -66,7 +72,8 @@ class Urgent(Waiter, kw_only=True, eq=False):
 
     def lost(self, lender: Behaviour, out: Outbox) -> None:
         """This one lends nothing any more, if it did."""
-        if self.lenders is not None and self.lenders.withdraw(lender):
+        lenders = self.lenders
+        if lenders is not None and lender in lenders and (lenders.withdraw(lender) or self.knots()):
             self.reconsider(out)
 
     def reconsider(self, out: Outbox) -> None:
@@ -75,8 +82,18 @@ class Urgent(Waiter, kw_only=True, eq=False):
         if self.lenders is not None:
             lent = self.lenders.rank
             rank, due = rank if lent is None else max(rank, lent), min(due, self.lenders.due)
+            if (rank, due) != (self.own_rank, self.own_due) and self.knots() and _is_in_circle(self):
+                rank, due = _best_of_all_who_wait(self)
         if (rank, due) != (self.rank, self.due):
             self.set_effective(rank, due, out)
+
+    def knots(self) -> bool:
+        """Whether there may be circles that are no deadlocks."""
+        return False
+
+    def behind(self) -> Iterable[Behaviour]:
+        """Those who lend it something."""
+        return self.lenders or ()
 
     def set_effective(self, rank: int, due: float, out: Outbox) -> None:
         """This is effective from now on."""
@@ -84,3 +101,31 @@ class Urgent(Waiter, kw_only=True, eq=False):
         for target in self.awaits():
             target.urged_by(self, out)
         self.urgency_changed(out)
+
+
+def _is_in_circle(one: Waiter) -> bool:
+    """Whether somebody lends, through others, to itself."""
+    ahead, seen = list(one.lends_to()), set[Waiter]()
+    while ahead:
+        other = ahead.pop()
+        if other is one:
+            return True
+        if other not in seen:
+            seen.add(other)
+            ahead.extend(other.lends_to())
+    return False
+
+
+def _best_of_all_who_wait(one: Urgent) -> tuple[int, float]:
+    """The highest priority and the earliest deadline that anybody has who waits for it, through whomever."""
+    rank, due = one.own_rank, one.own_due
+    behind, seen = list(one.behind()), set[Behaviour]()
+    while behind:
+        other = behind.pop()
+        if other in seen:
+            continue
+        seen.add(other)
+        if isinstance(other, Urgent):
+            rank, due = max(rank, other.own_rank), min(due, other.own_due)
+        behind.extend(other.behind())  # type: ignore[attr-defined]  # a resource, if nothing else
+    return rank, due

@@ -16,9 +16,10 @@ probe. Should somebody begin to wait for it whose own wait was not probed either
 that is possible only while messages are in transit. A probe visits nobody twice, however many ways there
 are: its cost is the number of waits, not of paths through them.
 
-A task may have children in task groups, each a strand of its own. What one strand holds, it may well give back
-while another one waits. So where a circle leads through a resource, the strand that holds has to be the one that
-waits. (Nobody but the backend knows that a strand waits for its children: such a circle is not found.)
+A task may have children in task groups, each a strand of its own. What one strand holds, it may well give
+back while another one waits. So where a circle leads through a resource, the strand that holds has to be the
+one that waits. (Nobody but the backend knows that a strand waits for its children: such a circle is not
+found.)
 
 A wait may be `certain`: whoever waits for what it has cancelled cannot give up. The circle is then broken
 at its other end, where it leads home.
@@ -108,6 +109,14 @@ class Waiter(Behaviour, eq=False, kw_only=True):
     def awaits(self) -> Iterable[Waiter]:
         """Those that it waits for now."""
         return () if self.waits is None else self.waits.targets()
+
+    def lends_to(self) -> Iterable[Waiter]:
+        """Those who inherit from it, if it has anything to lend."""
+        return self.awaits()
+
+    def needs(self, target: Waiter) -> bool:
+        """Whether it cannot go on before this one does."""
+        return target in list(self.awaits())
 
     def hinders(self, waiter: Waiter, strand: object) -> bool:
         """Whether one for whom it waits cannot go on, for its sake, while that strand of it waits."""
@@ -407,12 +416,12 @@ def pass_probe(owner: Waiter, target: Waiter, probe: Probe, out: Outbox) -> Dead
 
 
 def is_closed(circle: Sequence[Waiter]) -> bool:
-    """Whether everybody in a circle still waits for the next one."""
-    return all(after in list(one.awaits()) for one, after in _pairs(circle))
+    """Whether everybody in a circle still waits for the next one, and cannot go on without."""
+    return all(one.needs(after) for one, after in _pairs(circle))
 
 
 def tell_of_deadlock(circle: Sequence[Waiter], victim: Waiter, out: Outbox) -> None:
-    """Tell those who listen: who closed the circle, the others along what they wait for, and who gives way."""
+    """Tell those who listen: who closed the circle, the others as they wait, and who gives way."""
     out.tell("deadlock", circle[0], circle=_tasks(circle), victim=victim.name)
 
 
