@@ -171,8 +171,8 @@ def _lines(taskset: TaskSet, outcome: Played | Exception) -> list[str]:
 
 def _cause(error: BaseException) -> str:
     """The error that is the reason for all others, on one line."""
-    inner: object = error
-    while isinstance(inner, BaseExceptionGroup):
-        inner = inner.exceptions[0]  # pyright: ignore[reportUnknownMemberType]  # of whatever kind
-    cause = getattr(inner, "__cause__", None) or inner
+    inner: BaseException = error
+    while inners := getattr(inner, "exceptions", ()):  # of a group
+        inner = inners[0]
+    cause = inner.__cause__ or inner
     return f"{type(cause).__name__}: {' '.join(str(cause).split())}"
