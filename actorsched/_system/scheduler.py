@@ -349,8 +349,18 @@ class Scheduler(Behaviour):
     @handles(Idle)
     def _idle(self, message: Idle, out: Outbox) -> None:
         task: TaskActor = message.task  # type: ignore[assignment]
+        pool = task.pool
         self.staffs[task.host].idle(message.worker)
-        self._leave(task, out)
+        if task.place is not _ON or pool.wishing:
+            return self._leave(task, out)
+        del pool.on[task]  # as nearly always: the rest is `_leave`, written out
+        task.place = None
+        pool.policy.stopped(task, out.now)
+        if pool.remembers and task.outcome is not None:
+            pool.policy.forget(task, out.now)
+        if self.crowded or not pool.choosing:
+            self._freed(pool, out)
+        return None
 
     def _leave(self, task: TaskActor, out: Outbox) -> None:
         """A task has ended, or one attempt of it, or it was withdrawn."""

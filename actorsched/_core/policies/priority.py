@@ -79,6 +79,7 @@ class FixedPriority(Levels[Item], Policy[Item]):
     __slots__ = (
         "aging",
         "aging_preempts",
+        "_floor",
         "preempted_to",
         "quantum",
         "step",
@@ -114,7 +115,9 @@ class FixedPriority(Levels[Item], Policy[Item]):
         super().__init__(None if self.aging is None else Aging(self.aging, step))
         self._turns: Turns[Item] | None = None if self.quantum is None else Turns(self.quantum)
         self._timed = self.aging is not None or self.quantum is not None
-        self._runners: Runners[Item] = Runners()  # by aged value, the last of equals being the worst
+        # By aged value, the last of equals being the worst; made when somebody first might have to make room.
+        self._runners: Runners[Item] | None = None
+        self._floor: float = inf  # nobody who runs, and may be preempted, has a lower value
         self._running: dict[Item, Cell[Item]] = {}
         self._last: Cell[Item] | None = None  # of the task that left the queue, or its worker, last
         self._front = 0  # the lowest sequence number, given to those that are put back and not known
@@ -255,7 +258,10 @@ class FixedPriority(Levels[Item], Policy[Item]):
         self._last = None
         self._running[task] = cell
         value = cell.rank if self._aging is None else self._value(cell)
-        self._runners.add(task, (value, -cell.sequence))
+        if value < self._floor:
+            self._floor = value
+        if self._runners is not None:
+            self._runners.add(task, (value, -cell.sequence))
         if self._turns is not None:
             self._turns.start(task, cell.rank, cell.sequence, cell.left or self._turns.quantum, now)
 
@@ -264,7 +270,10 @@ class FixedPriority(Levels[Item], Policy[Item]):
         cell = self._running.pop(task, None)
         if cell is None:
             return
-        self._runners.discard(task)
+        if self._runners is not None:
+            self._runners.discard(task)
+        if not self._running:
+            self._floor, self._runners = inf, None
         self._last = cell
         cell.preempted = True
         if self._turns is not None:
@@ -285,7 +294,9 @@ class FixedPriority(Levels[Item], Policy[Item]):
             if self._turns is not None:
                 self._turns.move(task, cell.rank, rank)
             cell.rank = rank
-            self._runners.update(task, (self._value(cell), -cell.sequence))
+            self._floor = min(self._floor, self._value(cell))
+            if self._runners is not None:
+                self._runners.update(task, (self._value(cell), -cell.sequence))
 
     # -------------------------------------------------------------------------------------- decisions
 
@@ -301,14 +312,25 @@ class FixedPriority(Levels[Item], Policy[Item]):
     def victim(self, now: float, /) -> Item | None:
         """Return the lowest running task, if somebody waits who may have its place; None for nobody."""
         top = self._top()
-        worst = None if top is None else self._runners.worst()
-        if top is None or worst is None:
+        if top is None:
             return None
         highest = top.rank
         if self.aging_preempts:
             best = self._best(now)
             highest = highest if best is None else self._value(best)
-        return worst if highest > self._runners.value_of(worst) else None
+        if highest <= self._floor:
+            return None
+        worst = self._in_order().worst()
+        self._floor = inf if worst is None else self._value(self._running[worst])
+        return worst if highest > self._floor else None
+
+    def _in_order(self) -> Runners[Item]:
+        """Those who run, the first to make room first."""
+        if self._runners is None:
+            self._runners = Runners()
+            for task, cell in self._running.items():
+                self._runners.add(task, (self._value(cell), -cell.sequence))
+        return self._runners
 
     def alarm(self, now: float, /) -> float | None:
         """Return when the next turn is over, or when somebody has aged enough to preempt; None for never."""
@@ -317,7 +339,7 @@ class FixedPriority(Levels[Item], Policy[Item]):
             return None
         soonest = inf if self._turns is None else self._turns.alarm(self._reach)
         if self.aging_preempts:
-            worst = self._runners.worst()
+            worst = self._in_order().worst()
             if worst is not None:
                 soonest = min(soonest, self._reach(self._value(self._running[worst]) + 1))
         return None if soonest == inf else max(soonest, now)
@@ -343,12 +365,15 @@ class FixedPriority(Levels[Item], Policy[Item]):
     def check(self) -> None:
         """Assert what must hold between any two calls; for tests."""
         super().check()
-        self._runners.check()
-        assert list(self._runners) == list(self._running)
+        if self._runners is not None:
+            self._runners.check()
+            assert list(self._runners) == list(self._running)
         assert not self._cells.keys() & self._running.keys()
         for task, cell in self._running.items():
             assert cell.item is task
-            assert self._runners.key_of(task) == (self._value(cell), -cell.sequence)
+            assert self._floor <= self._value(cell) or not task.preemptible
+            if self._runners is not None:
+                assert self._runners.key_of(task) == (self._value(cell), -cell.sequence)
         if self._turns is not None:
             self._turns.check()
 
