@@ -321,6 +321,44 @@ def test_in_a_circle_that_is_no_deadlock_nobody_keeps_what_nobody_lends_any_more
     assert (a.rank, b.rank, free.rank) == (1, 2, 1)
 
 
+@pytest.mark.parametrize("gives_up", [False, True])
+def test_nor_what_one_of_several_who_wait_for_the_same_lends_no_more(gives_up: bool) -> None:
+    system = System(resources=["s"])
+    system.declare("r", 2)
+    a, b, free, high = (system.task(name, rank) for name, rank in (("a", 1), ("b", 1), ("free", 1), ("z", 6)))
+    for task, name in ((a, "r"), (free, "r"), (b, "s"), (a, "s"), (b, "r")):
+        system.acquire(task, name)
+    wanted = system.acquire(high, "r")
+    assert (a.rank, b.rank, free.rank) == (6, 6, 6)
+    if gives_up:
+        system.give_up(wanted)
+    else:
+        system.set_priority(high, 1)
+    assert (a.rank, b.rank, free.rank) == (1, 1, 1)
+
+
+def test_whoever_is_handed_a_resource_inherits_from_equals_who_still_wait() -> None:
+    system = System(resources=["r"])
+    a, b, c = system.task("a", 5), system.task("b", 5), system.task("c", 5)
+    held = system.acquire(a, "r")
+    system.acquire(b, "r")
+    system.acquire(c, "r")
+    system.release(held)
+    system.set_priority(b, 1)
+    assert (b.rank, c.rank) == (5, 5)
+
+
+def test_whoever_takes_what_somebody_waits_for_together_with_other_things_inherits_at_once() -> None:
+    system = System(resources=["r", "s"])
+    holder, high, low = system.task("holder"), system.task("high", 5), system.task("low", 1)
+    system.acquire(holder, "s")
+    system.acquire(high, "r", "s")
+    held = system.acquire(low, "r")
+    assert (held.given, low.rank) == ([None], 5)
+    system.release(held)
+    assert low.rank == 1
+
+
 def test_another_policy_orders_those_who_wait_anew() -> None:
     system = System(resources=["r"])
     a = system.task("a")
@@ -449,6 +487,17 @@ def test_a_dependent_that_could_never_start_fails() -> None:
     assert system.locks.waits == {}
 
 
+def test_so_does_one_that_closes_the_circle_as_it_is_about_to_start() -> None:
+    system = System(resources=["r"])
+    a, upstream = system.task("a", 5), system.task("upstream", 5)
+    system.acquire(a, "r")
+    b = system.task("b", 1, after=[upstream], resources=["r"])
+    answer = system.wait(a, b)
+    system.finish(upstream)
+    assert isinstance(b.outcome.error, DeadlockError)  # type: ignore[union-attr]
+    assert answer.given == [None]
+
+
 def test_who_wants_what_it_holds_is_a_circle_of_one() -> None:
     system = System(resources=["r"])
     a = system.task("a")
@@ -536,6 +585,28 @@ def test_what_is_kept_free_for_one_who_waits_is_waived_rather_than_that_anybody_
     assert next(iter(system.locks.waits)).keeps
     assert not wanted.done()
     needed = system.acquire(holder, "r")
+    assert needed.given == [None]
+    assert not system.refused
+    system.finish(holder)
+    assert wanted.given == [None]
+
+
+def test_a_circle_that_is_closed_because_something_begins_to_be_kept_is_found_as_well() -> None:
+    system = System(resources=["r", "s", "t"])
+    holder, other, keeper = system.task("holder"), system.task("other"), system.task("keeper")
+    system.acquire(holder, "s")
+    system.acquire(other, "t")
+    wanted = system.acquire(keeper, "r", "s")
+    needed = None
+    for number in range(16):
+        if number == 15:
+            needed = system.acquire(holder, "r", "t")
+        passer = system.task(f"passer{number}")
+        assert system.acquire(passer, "r").given == [None]
+        assert not any(request.keeps for request in system.locks.waits)  # it was waived at once
+        system.finish(passer)
+    assert needed is not None
+    system.finish(other)
     assert needed.given == [None]
     assert not system.refused
     system.finish(holder)
