@@ -84,14 +84,16 @@ class Context:
             ValueError: A resource was never declared.
             DeadlockError: On entering: this task and others wait for each other, and it has to give way.
         """
-        acquisition: Callable[[tuple[str, ...]], AsyncContextManager[None]] | None
-        acquisition = getattr(self._run, "acquisition", None)
+        acquisition: Callable[[tuple[str, ...]], AsyncContextManager[None]] | None = getattr(
+            self._run, "acquisition", None
+        )
         if acquisition is None:
             raise RuntimeError(
                 f"{self.name!r} cannot acquire resources: only an async task in the event loop can; "
                 'name them at the submission instead: resources={"db"}'
             )
-        return acquisition(names)
+        made: AsyncContextManager[None] = acquisition(names)
+        return made
 
     @property
     def runtime(self) -> Runtime:

@@ -41,7 +41,7 @@ class Acquisition(Request[Any], kw_only=True, eq=False):
         task, kernel = self.owner, self.locks.kernel
         if self.worker.gate is None and not task.pool.choosing and self.locks.take(self, kernel):
             self.strand = kernel.backend.current_task()
-            task.locking = True
+            task.specially().locking = True
             return
         if self.holds or self.waits:
             raise RuntimeError(

@@ -22,7 +22,7 @@ from actorsched.status import TaskStatus
 
 if TYPE_CHECKING:
     from actorsched._core.behaviour import Outbox, Timer
-    from actorsched._system.task import TaskActor
+    from actorsched._system.task_state import TaskState
     from actorsched.options import TaskOptions
 
 
@@ -36,7 +36,7 @@ class Times(msgspec.Struct, eq=False):
     deadline: Timer | None = None
     latency: Timer | None = None
 
-    def watch(self, task: TaskActor, out: Outbox) -> None:
+    def watch(self, task: TaskState, out: Outbox) -> None:
         """The task is submitted: from now on time is running."""
         if self.due != inf:
             self.deadline = out.later(self.due - out.now, task, DeadlinePassed(), phase=TOO_LATE)
@@ -49,7 +49,7 @@ class Times(msgspec.Struct, eq=False):
             self.latency.cancel()
             self.latency = None
 
-    def alert(self, task: TaskActor, out: Outbox) -> None:
+    def alert(self, task: TaskState, out: Outbox) -> None:
         """It should have been started by now."""
         self.latency = None
         limit = task.options.max_latency
@@ -61,7 +61,7 @@ class Times(msgspec.Struct, eq=False):
         if out.watched:
             out.tell("alert", task, limit="max_latency", seconds=limit)
 
-    def error(self, task: TaskActor, now: float) -> DeadlineMissed:
+    def error(self, task: TaskState, now: float) -> DeadlineMissed:
         """Why a task with a hard deadline is stopped."""
         began = "after it had begun" if task.attempt else "before it had begun"
         return DeadlineMissed(
@@ -72,13 +72,13 @@ class Times(msgspec.Struct, eq=False):
             tardiness=max(0.0, now - self.due),
         )
 
-    def missed(self, task: TaskActor, error: BaseException | None, missed: DeadlineMissed) -> Outcome[Any]:
+    def missed(self, task: TaskState, error: BaseException | None, missed: DeadlineMissed) -> Outcome[Any]:
         """The task has stopped, as it was told to at its hard deadline."""
         if error is not None and error is not missed:
             missed.__cause__ = error  # which shows where it was stopped
         return Outcome(TaskStatus.DEADLINE_MISSED, error=missed)
 
-    def over(self, task: TaskActor, outcome: Outcome[Any], out: Outbox) -> Outcome[Any]:
+    def over(self, task: TaskState, outcome: Outcome[Any], out: Outbox) -> Outcome[Any]:
         """The task has ended: nothing has to be watched any more. Answers with how late it was."""
         self.forget()
         self.deadline = self.latency = None

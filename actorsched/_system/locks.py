@@ -213,7 +213,7 @@ class Locks(Behaviour, kw_only=True):
         """Whether a task that is about to start has what it needs. If not, it is told when it has."""
         request = task.request
         if request is None:
-            request = task.request = Request(task, tuple(task.options.resources))
+            request = task.specially().request = Request(task, tuple(task.options.resources))
         if request.holds:
             return True
         if self.table.acquire(request):
@@ -268,7 +268,8 @@ class Locks(Behaviour, kw_only=True):
 
     def ended(self, task: TaskActor, out: Outbox) -> None:
         """A task, or one attempt of it, is over: nothing of it holds anything, or waits."""
-        task.request = None
+        if task.special is not None:
+            task.special.request = None
         for request in self.table.requests_of(task):
             self.give_back(request, out)
 

@@ -18,7 +18,7 @@ from actorsched._core.mailbox import UserLane
 from actorsched._core.supervision import Supervision
 from actorsched._kernel.current import CURRENT
 from actorsched._system.actor_cell import ActorCell, Life
-from actorsched._system.asking import go_on, waiter_of
+from actorsched._system.asking import begin_to_wait, go_on, waiter_of
 from actorsched._system.carrying import BREATHER
 from actorsched._system.deadlines import times_of
 from actorsched._system.handlers import table_of
@@ -32,7 +32,7 @@ from actorsched._system.supervisor import Supervisor
 from actorsched._system.task import REFS, TaskActor, function_name
 from actorsched._system.thread_worker import ThreadWorker
 from actorsched.exceptions import NotAdmitted, RuntimeClosed, shown
-from actorsched.messages import Cancel, ExitReason, Kill, SetLimit, SetPolicy, Submit, Wait, Watch
+from actorsched.messages import Cancel, ExitReason, Kill, SetLimit, SetPolicy, Submit, Watch
 from actorsched.options import DEFAULT, Hosts, Mailbox, Priority, Supervise, usable_cpus
 
 if TYPE_CHECKING:
@@ -308,18 +308,19 @@ class System:
         """
         options, now = task.options, self.kernel.now
         if options.deadline is not None or options.max_latency is not None:
-            task.times = times_of(options, now)
-            task.due = task.times.due
+            times = task.specially().times = times_of(options, now)
+            task.due = times.due
         why = pool.policy.admit(task, now, pool.processors) if pool.admits else None
         if why is None or pool.warns:
             if why is not None:
-                self.kernel.report(logging.WARNING, f"task {task.name!r} was admitted in spite of this: {why}")
+                why = f"task {task.name!r} was admitted in spite of this: {why}"
+                self.kernel.report(logging.WARNING, why)
             if task.times is not None:
                 task.times.watch(task, self.kernel)
             return
         raise NotAdmitted(
-            f"task {task.name!r} was not admitted to pool {pool.name!r}: with it, {why}; give it less to do, a "
-            'later deadline or a higher priority, or use admission="warn"',
+            f"task {task.name!r} was not admitted to pool {pool.name!r}: with it, {why}; give it less to do, "
+            'a later deadline or a higher priority, or use admission="warn"',
             task=task.name,
         )
 
@@ -448,7 +449,7 @@ class System:
         waiter, begun = None if CURRENT.get() is None else waiter_of(cell), None
         if waiter is not None:
             begun = kernel.future()
-            kernel.post(waiter, Wait(cell, begun))
+            begin_to_wait(waiter, cell, begun)
         try:
             if hook is not None:
                 suspended = kernel.lender.begin(hook, hook.open())

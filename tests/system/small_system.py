@@ -128,7 +128,7 @@ class System:
             scheduler=self.scheduler,
         )
         if known.deadline is not None or known.max_latency is not None:
-            task.times = times_of(known, self.out.now)
+            task.specially().times = times_of(known, self.out.now)
             task.due = task.times.due
             task.times.watch(task, self.out)
         self.tasks.append(task)

@@ -1,0 +1,260 @@
+"""The attempts of a task: how one begins, is preempted, stopped and over, and what follows from its end.
+
+A worker tells `Started` and `Finished`. What follows from an attempt's end, be it another attempt or the
+final status, is decided here and nowhere else; so is what becomes of a task that is cancelled, or late.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from actorsched._core.behaviour import Behaviour, Outbox, handles
+from actorsched._core.retrying import Again, after_crash, after_failure
+from actorsched._system.task_end import stopped_for_good
+from actorsched._system.task_waits import TaskWaits
+from actorsched.exceptions import DeadlineMissed, TaskCancelled, TaskTimeout
+from actorsched.messages import (
+    AttemptExpired,
+    Cancel,
+    DeadlinePassed,
+    Finished,
+    GivenBack,
+    Hurry,
+    Interrupt,
+    LatencyPassed,
+    Outcome,
+    Preempted,
+    Report,
+    Resume,
+    Retry,
+    Started,
+    Underway,
+    Withdraw,
+    Withdrawn,
+)
+from actorsched.status import TaskStatus
+
+if TYPE_CHECKING:
+    from actorsched._system.task_state import Special
+
+RETRY = Retry()
+_UNDERWAY = Underway()
+_HURRY = Hurry()
+_READY = TaskStatus.READY
+_RUNNING = TaskStatus.RUNNING
+_COMPLETED = TaskStatus.COMPLETED
+_RETURNED: Outcome[Any] = Outcome(_COMPLETED)
+
+
+class TaskAttempts(TaskWaits, eq=False):
+    """Being run."""
+
+    def begun_by(self, worker: Behaviour, out: Outbox) -> None:
+        """A worker begins an attempt."""
+        self.status = _RUNNING
+        self.attempt += 1
+        self.worker = worker
+        if out.watched:
+            out.tell("started", self)
+        if self.special is not None:
+            self._begun(self.special, out)
+        if self.stopping is not None:  # cancelled while the worker was being told
+            out.send((worker, Interrupt(self, self.stopping)))
+
+    def _begun(self, special: Special, out: Outbox) -> None:
+        if special.times is not None:
+            special.times.started(out)
+        if special.request is not None:
+            special.locking = True
+
+    @handles(Started)
+    def _started(self, message: Started, out: Outbox) -> None:
+        self.begun_by(message.worker, out)
+        if message.begun and self.stopping is None:
+            self._underway(_UNDERWAY, out)
+
+    @handles(Underway)
+    def _underway(self, message: Underway, out: Outbox) -> None:
+        timeout = self.options.timeout
+        if timeout is not None:
+            self.timer = out.later(timeout, self, AttemptExpired(self.attempt))
+
+    @handles(AttemptExpired)
+    def _expired(self, message: AttemptExpired, out: Outbox) -> None:
+        if self.worker is None or self.attempt != message.attempt or self.stopping is not None:
+            return
+        timeout = self.options.timeout
+        expired = TaskTimeout(
+            f"attempt {self.attempt} of task {self.name!r} was stopped after its timeout of {timeout:g} s; "
+            "give it more time, or make it faster",
+            task=self.name,
+            timeout=timeout,
+        )
+        self._stop(expired, out)
+
+    @handles(Finished)
+    def _finished(self, message: Finished, out: Outbox) -> None:
+        self.worker = None
+        if self.timer is not None:
+            self._clear_timer()
+        if self.waits is not None:
+            self.waits.abandon(self, out)
+            self.waits = None
+        self.paused = False
+        if self.special is not None and self.special.locking:
+            self._unlock(out)
+        if self.outcome is not None:
+            return
+        error, stopping = message.error, self.stopping
+        if stopping is not None:
+            self.stopping = None
+            if isinstance(stopping, DeadlineMissed):
+                return self._settle(self.times.missed(self, error, stopping), out)  # type: ignore[union-attr]
+        if error is None:
+            value = message.value
+            return self._settle(_RETURNED if value is None else Outcome(_COMPLETED, value), out)
+        if isinstance(stopping, TaskCancelled) and message.stopped:
+            return self._settle(Outcome(TaskStatus.CANCELLED, error=stopping), out)
+        if stopping is not None and message.stopped:
+            if error is not stopping:
+                stopping.__cause__ = error  # which shows where it was stopped
+            error = stopping
+        self._attempt_failed(error, message, out, final=isinstance(stopping, TaskCancelled))
+
+    @handles(GivenBack)
+    def _given_back(self, message: GivenBack, out: Outbox) -> None:
+        self._clear_timer()
+        self.worker = None
+        if self.outcome is not None:
+            return
+        self.attempt -= 1
+        self.paused = False
+        if self.special is not None and self.special.locking:
+            self._unlock(out)
+        stopping, self.stopping = self.stopping, None
+        if isinstance(stopping, (TaskCancelled, DeadlineMissed)):
+            self._settle(stopped_for_good(stopping), out)
+        else:
+            self._become_ready(out, again=True)
+
+    def _attempt_failed(self, error: BaseException, message: Finished, out: Outbox, *, final: bool) -> None:
+        """Try again, or fail for good."""
+        crashed = message.crashed and not message.stopped
+        retry = self.options.retry
+        self.crashes += crashed
+        if final or (retry.attempts == 1 and not retry.crashes):
+            return self._fail(error, out)
+        fraction = out.random()
+        if crashed:
+            decision = after_crash(retry, crashes=self.crashes, fraction=fraction)
+        else:
+            decision = after_failure(
+                retry, attempt=self.attempt, error=error, fraction=fraction, crashes=self.crashes
+            )
+        if not isinstance(decision, Again):
+            error.add_note(f"not retried: {decision.why}")
+            return self._fail(error, out)
+        if not decision.delay:
+            return self._become_ready(out)
+        self.status = TaskStatus.RETRYING
+        if out.watched:
+            out.tell("retrying", self)
+        self.timer = out.later(decision.delay, self, RETRY)
+
+    @handles(Retry)
+    def _retry(self, message: Retry, out: Outbox) -> None:
+        if self.status is TaskStatus.RETRYING:
+            self.timer = None
+            self._become_ready(out)
+
+    @handles(Report)
+    def _report(self, message: Report, out: Outbox) -> None:
+        if self.outcome is None:
+            self.progress = (message.fraction, message.message)
+
+    @handles(Preempted)
+    def _preempted(self, message: Preempted, out: Outbox) -> None:
+        if self.worker is None:
+            return
+        self.paused = True
+        self.status = TaskStatus.PREEMPTED
+        if out.watched:
+            out.tell("preempted", self)
+        assert self.scheduler is not None
+        out.send((self.scheduler, message))
+
+    @handles(Resume)
+    def _slot_again(self, message: Resume, out: Outbox) -> None:
+        if self.worker is None:
+            return
+        self.paused = False
+        out.send((self.worker, message))
+        if message.slot and self.waits is not None:
+            self.waits.resumed(self, out)
+        self.waits_changed()
+
+    # ------------------------------------------------------------------------------------- deadlines
+
+    @handles(LatencyPassed)
+    def _latency_passed(self, message: LatencyPassed, out: Outbox) -> None:
+        times = self.times
+        if times is None or times.latency is None:
+            return
+        if message.looks:
+            out.at_rest((self, LatencyPassed(message.looks - 1)))
+        else:
+            times.alert(self, out)
+
+    @handles(DeadlinePassed)
+    def _deadline_passed(self, message: DeadlinePassed, out: Outbox) -> None:
+        times = self.times
+        if self.outcome is not None or times is None:
+            return
+        if out.watched:
+            out.tell("deadline_missed", self, deadline=times.due, final=False)
+        if not self.options.hard or isinstance(self.stopping, TaskCancelled):
+            return
+        missed = times.error(self, out.now)
+        if self.worker is None and self.status is not _READY:
+            self._settle(stopped_for_good(missed), out)
+        else:
+            self._stop(missed, out)
+
+    # ---------------------------------------------------------------------------------- cancellation
+
+    @handles(Cancel)
+    def _cancel(self, message: Cancel, out: Outbox) -> None:
+        if self.outcome is not None or isinstance(self.stopping, TaskCancelled):
+            return
+        if self.worker is None and self.status is not TaskStatus.READY:
+            return self._settle_cancelled(message.reason, out)
+        self._stop(self._cancellation(message.reason), out)
+
+    def _stop(self, reason: TaskCancelled | TaskTimeout | DeadlineMissed, out: Outbox) -> None:
+        """Have its worker stop it, or take it out of the queue."""
+        self.stopping = reason
+        if self.worker is None:
+            assert self.scheduler is not None
+            return out.send((self.scheduler, Withdraw(self)))
+        out.send((self.worker, Interrupt(self, reason)))
+        if self.waits is not None:
+            out.send((self, _HURRY))
+
+    @handles(Hurry)
+    def _hurry(self, message: Hurry, out: Outbox) -> None:
+        """Whoever was not interrupted as it waited for the slot, being shielded, goes on without."""
+        if self.waits is not None:
+            self.waits.hurry(out)
+            self.waits_changed()
+
+    @handles(Withdrawn)
+    def _withdrawn(self, message: Withdrawn, out: Outbox) -> None:
+        if self.outcome is None and isinstance(self.stopping, (TaskCancelled, DeadlineMissed)):
+            self._settle(stopped_for_good(self.stopping), out)
+
+    def _settle_cancelled(self, reason: str | None, out: Outbox) -> None:
+        self._settle(Outcome(TaskStatus.CANCELLED, error=self._cancellation(reason)), out)
+
+    def _cancellation(self, reason: str | None) -> TaskCancelled:
+        why = f": {reason}" if reason else ""
+        return TaskCancelled(f"task {self.name!r} was cancelled{why}", reason=reason, task=self.name)
