@@ -43,9 +43,9 @@ class TaskEnd(TaskState, eq=False):
             out.send((self.owner, Settled(self, outcome)))
         waiters = self.waiters
         if waiters is not None:
-            self.waiters = None
+            self.waiters, kind = None, type(self)
             for waiter in waiters:
-                if outcome.error is None and isinstance(waiter, TaskState):
+                if outcome.error is None and type(waiter) is kind:  # another task
                     waiter.upstream_completed(self, out)  # type: ignore[arg-type]  # a TaskActor
                 else:
                     self._tell(waiter, outcome, out)
