@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from actorsched._kernel.clock import Clock
     from actorsched.actor import Actor, ActorRef
     from actorsched.context import checkpoint, current
+    from actorsched.events import Event
     from actorsched.exceptions import (
         ActorschedError,
         ActorStopped,
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
         StageFailed,
         TaskCancelled,
     )
-    from actorsched.events import Event
     from actorsched.explaining import Explanation
     from actorsched.groups import ActorPool, Group
     from actorsched.messages import ExitReason, Outcome

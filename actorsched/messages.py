@@ -256,7 +256,7 @@ class Preempted(msgspec.Struct, frozen=True, eq=False):
 
 
 class Wish(msgspec.Struct, frozen=True, eq=False):
-    """Task to scheduler: before I take something, tell me that I am still to run when this instant is over."""
+    """Task to scheduler: before I take something, tell me that I am to run when this instant is over."""
 
     task: Behaviour
 
@@ -278,7 +278,7 @@ class SetPolicy(msgspec.Struct, frozen=True, eq=False):
 
 
 class SetLimit(msgspec.Struct, frozen=True, eq=False):
-    """Anyone to scheduler: from now on so many tasks of a pool may run at once. Nobody has to stop for that."""
+    """Anyone to scheduler: from now on so many tasks of a pool may run at once. Nobody is stopped."""
 
     pool: Pool
     limit: int
@@ -366,7 +366,7 @@ class Acquire(msgspec.Struct, frozen=True, eq=False):
 
 
 class Release(msgspec.Struct, frozen=True, eq=False):
-    """Anyone to the resources: what this request holds is free again; if it still waits, it does no longer."""
+    """Anyone to the resources: what this request holds is free again; one that waits does no longer."""
 
     request: Request[Any]
 
@@ -440,11 +440,13 @@ class Wait(msgspec.Struct, frozen=True, eq=False):
 
     Attributes:
         certain: Whether it cannot be refused: when it closes a circle, another wait in the circle is.
+        strand: Which task of the backend waits; None if it does not matter, because nothing is held.
     """
 
     target: Waiter
     answer: Reply
     certain: bool = False
+    strand: object = None
 
 
 class EndWait(msgspec.Struct, frozen=True, eq=False):
@@ -485,7 +487,7 @@ class Probe(msgspec.Struct, frozen=True, eq=False):
 
 
 class Refused(msgspec.Struct, frozen=True, eq=False):
-    """Whoever has to break a circle of waiting learns it: this wait would never end, and ends now, in an error.
+    """Whoever has to break a circle of waiting learns it: this wait would never end, and ends in an error.
 
     Attributes:
         target: For whom it waits.

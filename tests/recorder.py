@@ -51,9 +51,7 @@ class Recorder:
     def at_rest(self, envelope: Envelope, /) -> None:
         self.resting.append(envelope)
 
-    def later(
-        self, delay: float, to: Behaviour, message: object, /, *, phase: int = ORDINARY
-    ) -> TimerEntry:
+    def later(self, delay: float, to: Behaviour, message: object, /, *, phase: int = ORDINARY) -> TimerEntry:
         return self.timers.add(self.now + delay, self.send, (to, message), phase=phase)
 
     def later_in_fact(self, delay: float, to: Behaviour, message: object, /) -> None:

@@ -241,7 +241,7 @@ class LockTable(Generic[T]):
         Returns:
             Whether it is given back; if not, nothing has changed.
         """
-        if len(request.names) > 1 or not request._holds:
+        if len(request.names) != 1 or not request._holds:
             return False
         resource = self._resources[request.names[0]]
         if resource.queue:

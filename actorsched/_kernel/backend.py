@@ -84,7 +84,7 @@ class Backend(Protocol):
         ...
 
     def waits_on(self, trap: object) -> Future | None:
-        """What a task waits on that has yielded this to the loop; None if it only lets the loop have a turn."""
+        """What a task waits on that has yielded this; None if it only lets the loop have a turn."""
         ...
 
     def cancel_again(self) -> None:

@@ -130,9 +130,7 @@ class Kernel:
         """The present time of the runtime's clock, in seconds."""
         return self.clock.now()
 
-    def later(
-        self, delay: float, to: Behaviour, message: object, /, *, phase: int = ORDINARY
-    ) -> TimerEntry:
+    def later(self, delay: float, to: Behaviour, message: object, /, *, phase: int = ORDINARY) -> TimerEntry:
         """Send a message after `delay` seconds."""
         return self.call_later(delay, self.post, to, message, phase=phase)
 

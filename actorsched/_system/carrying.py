@@ -11,9 +11,9 @@ with it.
 
 All this is done on asyncio only. There a borrowed task can be told to stop by `Task.cancel`, and the request
 be taken back with `uncancel`, at no cost for the many that never suspend; trio would need a cancel scope
-around each. With a seed it is not done either, because the run queue has to decide; nor in virtual time, which
-has to know who waits for what. Asks within asks are
-carried a few levels deep only, for the stack's sake, and now and then the loop gets its turn.
+around each. With a seed it is not done either, because the run queue has to decide; nor in virtual time,
+which has to know who waits for what. Asks within asks are carried a few levels deep only, for the stack's
+sake, and now and then the loop gets its turn.
 
 One thing is different from a carrier of the kernel when a run is carried: what is to stop is told so once,
 not at every await from then on.

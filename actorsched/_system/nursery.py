@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from actorsched._system.task import TaskActor
 
 
-_FAILURES = (TaskStatus.FAILED, TaskStatus.DEADLINE_MISSED)  # bound once: reading a member through its class costs as much as a call
+# Bound once: reading a member through its class costs as much as a call.
+_FAILURES = (TaskStatus.FAILED, TaskStatus.DEADLINE_MISSED)
 
 
 class Nursery(Behaviour):

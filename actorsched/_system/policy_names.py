@@ -22,7 +22,8 @@ HOMES: Final[Mapping[str, tuple[str, str]]] = {
 
 _VERBS: Final = (
     *("fresh", "push", "put_back", "peek", "pop", "remove", "drain", "order", "__len__"),
-    *("started", "stopped", "changed", "expired", "victim", "alarm", "admit", "forget", "urgency", "describe"),
+    *("started", "stopped", "changed", "expired", "victim", "alarm"),
+    *("admit", "forget", "urgency", "describe"),
 )
 
 
@@ -45,8 +46,8 @@ def policy_of(value: object, field: str = "policy") -> SchedulingPolicy[Any]:
     missing = [verb for verb in _VERBS if not callable(getattr(type(value), verb, None))]
     if missing:
         raise TypeError(
-            f"{field}={shown(value)} is no scheduling policy, being without {', '.join(missing)}; choose from "
-            f"{names}, or extend actorsched.policies.Policy"
+            f"{field}={shown(value)} is no scheduling policy, being without {', '.join(missing)}; "
+            f"choose from {names}, or extend actorsched.policies.Policy"
         )
     policy: Any = value
     return policy  # type: ignore[no-any-return]  # it has all the verbs

@@ -189,9 +189,7 @@ class ThreadWorker(Behaviour):
 
     def _start_thread(self) -> None:
         jobs: SimpleQueue[ThreadRun | None] = SimpleQueue()
-        thread = Thread(
-            target=_work, args=(self, jobs), name=f"actorsched thread {self.number}", daemon=True
-        )
+        thread = Thread(target=_work, args=(self, jobs), name=f"actorsched thread {self.number}", daemon=True)
         thread.start()
         self.thread, self.jobs = thread, jobs
 

@@ -15,7 +15,7 @@ async def compute(amount: Duration) -> None:
     """Use up so much time of a processor.
 
     In a task it takes that long by the runtime's clock, not counting the time in which the task is preempted.
-    In a handler of an actor, which nobody preempts, it is a sleep. In virtual time nothing is really computed.
+    In a handler of an actor, which nobody preempts, it is a sleep. Nothing is really computed.
 
     Args:
         amount: A duration; a number is units of virtual time, or seconds.

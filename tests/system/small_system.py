@@ -128,9 +128,9 @@ class System:
             scheduler=self.scheduler,
         )
         if known.deadline is not None or known.max_latency is not None:
-            task.specially().times = times_of(known, self.out.now)
-            task.due = task.times.due
-            task.times.watch(task, self.out)
+            times = task.specially().times = times_of(known, self.out.now)
+            task.due = times.due
+            times.watch(task, self.out)
         self.tasks.append(task)
         self.send(self.scheduler, Submit(task))
         return task

@@ -258,7 +258,7 @@ class FixedPriority(Levels[Item], Policy[Item]):
         self._last = None
         self._running[task] = cell
         value = cell.rank if self._aging is None else self._value(cell)
-        if value < self._floor:
+        if value < self._floor:  # noqa: PLR1730  # `min` is a call, and every task passes here
             self._floor = value
         if self._runners is not None:
             self._runners.add(task, (value, -cell.sequence))
