@@ -90,7 +90,7 @@ async def ask(call: Call, timeout: float | None) -> Any:
     if timeout is not None:
         call.timer = kernel.call_later(timeout, call.expire, timeout)
     if waiter is not None:
-        kernel.post(waiter, Wait(owner, reply))
+        begin_to_wait(waiter, owner, reply)
     try:
         if reply.done():  # refused: it would never be answered
             call.context = None
@@ -128,7 +128,7 @@ async def _carried(call: Call) -> Any:
     slot = call.reply = Slot()
     waiter = None if call.sender is None else waiter_of(owner)
     if waiter is not None:
-        kernel.post(waiter, Wait(owner, slot))
+        begin_to_wait(waiter, owner, slot)
     try:
         if slot.filled:  # refused: it would never be answered
             call.context = None
@@ -154,6 +154,13 @@ async def _carried(call: Call) -> Any:
         finally:  # the error refers to this frame: nothing here may refer back
             del call, slot, result
     return result
+
+
+def begin_to_wait(waiter: Waiter, target: Waiter, answer: Reply, *, certain: bool = False) -> None:
+    """The code that runs now is going to wait, in the name of its task or actor."""
+    kernel = target.kernel
+    strand = kernel.backend.current_task() if waiter.holds_resources else None
+    kernel.post(waiter, Wait(target, answer, certain, strand))
 
 
 async def go_on(waiter: Waiter, target: Waiter, answer: Reply, error: BaseException | None = None) -> None:
@@ -193,7 +200,7 @@ async def aside(
     waiter = waiter_of(target)
     if waiter is None:
         return await answer
-    kernel.post(waiter, Wait(target, answer, certain))
+    begin_to_wait(waiter, target, answer, certain=certain)
     try:
         result = await answer
     except BaseException as error:
@@ -218,7 +225,7 @@ async def telling(call: Call) -> None:
     admitted = kernel.future()
     owner.wait_for_room(call, admitted)
     if waiter is not None:
-        kernel.post(waiter, Wait(owner, admitted))
+        begin_to_wait(waiter, owner, admitted)
     try:
         result = await admitted
     except BaseException as error:
@@ -286,7 +293,7 @@ async def ended(cell: ActorCell, *, waits: bool = False) -> ExitReason:
     waiter = None if gone.done() else waiter_of(cell)
     target: Waiter = cell if waits else Aside(kernel=kernel, title=f"the end of {cell.name!r}")
     if waiter is not None:
-        kernel.post(waiter, Wait(target, gone))
+        begin_to_wait(waiter, target, gone)
     try:
         reason: ExitReason | Failure = await gone
     except BaseException as error:
@@ -319,7 +326,10 @@ async def settled(task: TaskActor, *, certain: bool = False) -> None:
         kernel.check_thread(f"task {task.name!r} was awaited")
     answer = kernel.future()
     waiter = waiter_of(task)
-    kernel.post(waiter or task, Watch(answer) if waiter is None else Wait(task, answer, certain))
+    if waiter is None:
+        kernel.post(task, Watch(answer))
+    else:
+        begin_to_wait(waiter, task, answer, certain=certain)
     try:
         result = await answer
     except BaseException as error:
@@ -351,7 +361,7 @@ async def next_item(call: Call, timeout: float | None) -> Any:
     source.want(answer)
     try:
         if waiter is not None:
-            kernel.post(waiter, Wait(owner, answer))
+            begin_to_wait(waiter, owner, answer)
         if not answer.done():
             if timeout is not None:
                 timer = kernel.call_later(timeout, source.expire, call, timeout)
@@ -407,7 +417,7 @@ async def close_stream(call: Call) -> None:
     kernel, waiter = owner.kernel, waiter_of(owner)
     over = call.when_over()
     if waiter is not None:
-        kernel.post(waiter, Wait(owner, over))
+        begin_to_wait(waiter, owner, over)
     source.close(call)
     try:
         if not over.done():

@@ -13,9 +13,9 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from actorsched._core.behaviour import Outbox, handles
-from actorsched._system.asking import aside, go_on, waiter_of
+from actorsched._system.asking import aside, begin_to_wait, go_on, waiter_of
 from actorsched._system.waiting import Waiter, pass_probe
-from actorsched.messages import Failure, Probe, Wait
+from actorsched.messages import Failure, Probe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -119,7 +119,7 @@ class Feed(Waiter, kw_only=True):
         answer = self.reader = kernel.future()
         try:
             if waiter is not None:
-                kernel.post(waiter, Wait(self, answer))
+                begin_to_wait(waiter, self, answer)
             result = await answer
         except BaseException as error:
             if waiter is not None:

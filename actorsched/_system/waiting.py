@@ -160,6 +160,7 @@ class Waiter(Behaviour, eq=False, kw_only=True):
 
     @handles(Refused)
     def _refused(self, message: Refused, out: Outbox) -> None:
+        probe_again(message.circle, out, but=self)
         if not is_closed(message.circle):  # it was broken elsewhere meanwhile
             return
         if message.circle and out.watched:
@@ -249,8 +250,8 @@ class Waits:
         if owner.scheduler is not None and not self._lent:
             self._lent = True
             out.send((owner.scheduler, Lend(owner)))
-        if owner.holds_resources and not target.locks_wait:
-            self._strands[wait.answer] = owner.kernel.backend.current_task()
+        if wait.strand is not None:
+            self._strands[wait.answer] = wait.strand
         probed = owner.awaited
         answers = self._open.get(target)
         if answers is None:
@@ -420,6 +421,16 @@ def is_closed(circle: Sequence[Waiter]) -> bool:
     return all(one.needs(after) for one, after in _pairs(circle))
 
 
+def probe_again(circle: Sequence[Waiter], out: Outbox, but: Waiter | None = None) -> None:
+    """A circle is, or will be, no more. Those in it may be in another: a probe visits nobody twice.
+
+    They are probed when what follows from the end of this one has happened.
+    """
+    for one, wait in _pairs(circle):
+        if wait.locks_wait and one is not but:
+            out.at_rest((wait, Probe(one, wait, None, False, Step(one), {wait})))
+
+
 def tell_of_deadlock(circle: Sequence[Waiter], victim: Waiter, out: Outbox) -> None:
     """Tell those who listen: who closed the circle, the others as they wait, and who gives way."""
     out.tell("deadlock", circle[0], circle=_tasks(circle), victim=victim.name)
@@ -438,8 +449,9 @@ def _break_somewhere(circle: list[Waiter], out: Outbox) -> None:
 
     Unless somebody in it waits for nothing but what is kept free for another one: that can be waived.
     """
-    if any(member.waive(out) for member in circle):
-        return
+    for member in circle:
+        if member.waive(out) and not is_closed(circle):
+            return probe_again(circle, out)
     waits: list[tuple[Any, Waiter]] = [pair for pair in _pairs(circle) if pair[0].settles]
     able = [(one, after) for one, after in waits if one.waits is None or not one.waits.must(after)]
     victim, target = min(able or waits, key=lambda wait: (wait[0].own_rank, -wait[0].number))
