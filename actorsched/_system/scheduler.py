@@ -80,6 +80,8 @@ class Scheduler(Behaviour):
     @handles(Submit)
     def _submit(self, message: Submit, out: Outbox) -> None:
         task: TaskActor = message.task  # type: ignore[assignment]
+        if out.watched:
+            out.tell("created", task)
         if task.upstream is not None:
             task.begin(out)
         elif task.pool.boundless and not task.options.resources:  # like most: a call less
