@@ -427,7 +427,7 @@ def probe_again(circle: Sequence[Waiter], out: Outbox, but: Waiter | None = None
     They are probed when what follows from the end of this one has happened.
     """
     for one, wait in _pairs(circle):
-        if wait.locks_wait and one is not but:
+        if wait.locks_wait and one is not but and wait in one.awaits():
             out.at_rest((wait, Probe(one, wait, None, False, Step(one), {wait})))
 
 
