@@ -129,7 +129,8 @@ class LockWait(Waiter, kw_only=True, eq=False):
     def _probe(self, message: Probe, out: Outbox) -> None:
         for holders in self.blockers():
             if is_certain(holders):
-                for holder in holders:
+                others = [holder for holder in holders if holder is not self.request.owner]
+                for holder in others or holders[:1]:  # if there are others, the circle leads through them
                     pass_probe(self, holder, message, out)
 
 
