@@ -14,7 +14,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
-from math import inf
+from math import inf, isclose
 from typing import Any, NamedTuple
 
 from actorsched._core.admission.claims import Claim, figure, slop
@@ -190,7 +190,7 @@ class Backlog:
         assert all(len(bucket.claims) <= FULL for bucket in self._buckets)
         for bucket in self._buckets:
             if bucket.known:
-                assert bucket.demand == sum(claim.remaining for claim in bucket.claims)
+                assert isclose(bucket.demand, sum(claim.remaining for claim in bucket.claims), abs_tol=1e-9)
 
     def _replace(self, at: int, parts: list[list[Claim[Any]]]) -> None:
         self._buckets[at : at + 1] = [_Bucket(part) for part in parts]
