@@ -189,10 +189,11 @@ async def test_as_many_may_be_suspended_as_may_run_and_the_next_is_when_one_goes
         third = await rt.spawn(works[2].function, host="process", priority=3)
         for _ in range(50):
             await anyio.lowlevel.checkpoint()
-        assert (state(first[1]), second[0].status, third.status.value) == ("T", TaskStatus.RUNNING, "ready")
+        await until(lambda: state(first[1]) == "T")
+        assert (second[0].status, third.status.value) == (TaskStatus.RUNNING, "ready")
         await first[0].cancel()
         await works[2].fifo.told()
-        assert state(second[1]) == "T"
+        await until(lambda: state(second[1]) == "T")
         assert works[0].log == ["deferred"]
         for each, ref in ((works[2], third), (works[1], second[0])):
             each.let_go()
@@ -372,7 +373,7 @@ async def test_a_suspended_host_that_is_killed_fails_its_task_only(tmp_path: Pat
         with pytest.raises(HostDied, match="SIGKILL"):
             await first[0]
         await works[2].fifo.told()
-        assert state(second[1]) == "T"
+        await until(lambda: state(second[1]) == "T")
         for each, ref in ((works[2], third), (works[1], second[0])):
             each.let_go()
             await ref
