@@ -7,6 +7,7 @@ its code waits for (`task_waits`), its attempts (`task_attempts`), and what come
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from contextvars import Context
 from math import inf
@@ -207,13 +208,13 @@ class TaskState(Urgent, eq=False):
             self.timer.cancel()
             self.timer = None
 
+    @abstractmethod
     def upstream_completed(self, task: TaskActor, out: Outbox) -> None:
         """A task that it depends on, or waits for, has completed: `Settled`, told at once."""
-        raise NotImplementedError
 
+    @abstractmethod
     def shows(self) -> bool:
         """Whether the failure of an upstream task is seen in what becomes of this one."""
-        raise NotImplementedError
 
 
 def function_name(function: Callable[..., Any] | None) -> str:

@@ -12,6 +12,7 @@ done from then on.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from math import inf
 from typing import Generic
 
@@ -129,6 +130,24 @@ class Claims(Generic[Item]):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {len(self)} tasks>"
 
+    def refuse(self, task: Item, now: float, processors: int) -> str | None:
+        """Return why a task and those remembered might not all be done in time, with the figures.
+
+        None when they are, and when nothing is promised to this task. Nothing is remembered of it.
+
+        Raises:
+            ValueError: The task is remembered already.
+        """
+        claim = self._claim(task, now)
+        if claim is None:
+            return None
+        self._gained(claim)
+        try:
+            why = self._why_not(claim, now, processors)
+        finally:
+            self._lost(claim)
+        return None if why is None else str(why)
+
     def add(self, task: Item, now: float) -> None:
         """Remember a task, which arrives now, with its present rank and deadline, until it is dropped.
 
@@ -167,9 +186,13 @@ class Claims(Generic[Item]):
         claim = Claim(task, task.cost, now, self._sequence)
         return claim if self._counts(claim) else None
 
+    @abstractmethod
     def _counts(self, claim: Claim[Item]) -> bool:
         """Return whether a claim matters to anyone."""
-        raise NotImplementedError
+
+    @abstractmethod
+    def _why_not(self, claim: Claim[Item], now: float, processors: int) -> object | None:
+        """Return why not all claims can be met, this one being the last; as text, it is for people."""
 
     def _gained(self, claim: Claim[Item]) -> None:
         """A claim is remembered from now on."""

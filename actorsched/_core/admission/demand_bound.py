@@ -58,24 +58,6 @@ class DemandBound(Claims[Item]):
         self._backlog = Backlog()
         self._periodic: dict[Item, Claim[Item]] = {}
 
-    def refuse(self, task: Item, now: float, processors: int) -> str | None:
-        """Return why a task and those remembered cannot all be done in time, with the figures.
-
-        None when they can, and when nothing is promised to this task. Nothing is remembered of it.
-
-        Raises:
-            ValueError: The task is remembered already.
-        """
-        claim = self._claim(task, now)
-        if claim is None:
-            return None
-        self._gained(claim)
-        try:
-            why = self._shortage(claim, now, processors)
-        finally:
-            self._lost(claim)
-        return None if why is None else str(why)
-
     def check(self) -> None:
         """Assert what is always true, for tests."""
         self._backlog.check()
@@ -102,7 +84,7 @@ class DemandBound(Claims[Item]):
 
     # --------------------------------------------------------------------------------------------- judgement
 
-    def _shortage(self, claim: Claim[Item], now: float, processors: int) -> Shortfall | str | None:
+    def _why_not(self, claim: Claim[Item], now: float, processors: int) -> Shortfall | str | None:
         """Return what speaks against all claims together, of which this one is new."""
         if claim.due - now < claim.cost - slop(now, claim.due):
             return f"it needs {figure(claim.cost)} s, and is due in {figure(claim.due - now)} s"

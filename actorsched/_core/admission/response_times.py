@@ -66,24 +66,6 @@ class ResponseTimes(Claims[Item]):
         # The highest priority first, then as they came.
         self._ranked: list[Claim[Item]] = []
 
-    def refuse(self, task: Item, now: float, processors: int) -> str | None:
-        """Return which of a task and those remembered might be late, and by how much; None if nobody.
-
-        Nothing is remembered of the task.
-
-        Raises:
-            ValueError: The task is remembered already.
-        """
-        claim = self._claim(task, now)
-        if claim is None:
-            return None
-        self._gained(claim)
-        try:
-            why = self._lateness(claim, now, processors)
-        finally:
-            self._lost(claim)
-        return None if why is None else str(why)
-
     def response_times(self) -> dict[Item, float]:
         """Return the longest time from arrival to end of every task that is remembered, on one processor.
 
@@ -114,7 +96,7 @@ class ResponseTimes(Claims[Item]):
 
     # --------------------------------------------------------------------------------------------- judgement
 
-    def _lateness(self, claim: Claim[Item], now: float, processors: int) -> str | None:
+    def _why_not(self, claim: Claim[Item], now: float, processors: int) -> str | None:
         """Return which of all claims, of which this one is new, might be late."""
         if claim.due - now < claim.cost - slop(now, claim.due):
             return f"it needs {figure(claim.cost)} s, and is due in {figure(claim.due - now)} s"
