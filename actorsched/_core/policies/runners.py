@@ -90,14 +90,6 @@ class Runners(Generic[Item]):
         """Return the key of a running task; None if it does not run."""
         return self._keys.get(task)
 
-    def value_of(self, task: Item) -> float:
-        """Return the first number of the key of a running task.
-
-        Raises:
-            KeyError: It does not run.
-        """
-        return self._keys[task][0]
-
     def least(self) -> float:
         """Return the first number of the least key of those that may be preempted; inf if there is none."""
         heap = self._heap
