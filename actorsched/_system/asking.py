@@ -159,8 +159,10 @@ async def _carried(call: Call) -> Any:
 def begin_to_wait(waiter: Waiter, target: Waiter, answer: Reply, *, certain: bool = False) -> None:
     """The code that runs now is going to wait, in the name of its task or actor."""
     kernel = target.kernel
-    strand = kernel.backend.current_task() if waiter.holds_resources else None
-    kernel.post(waiter, Wait(target, answer, certain, strand))
+    if waiter.holds_resources:
+        kernel.post(waiter, Wait(target, answer, certain, kernel.backend.current_task()))
+    else:
+        kernel.post(waiter, Wait(target, answer, certain))
 
 
 async def go_on(waiter: Waiter, target: Waiter, answer: Reply, error: BaseException | None = None) -> None:

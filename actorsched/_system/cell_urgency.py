@@ -74,12 +74,10 @@ class CellUrgency(CellState, eq=False):
 
     @handles(Wait)
     def _wait(self, message: Wait, out: Outbox) -> None:
-        if self.lenders is not None or self.rank != NORMAL or self.lane.ranked or self._is_special():
+        handled = getattr(self.turn, "priority", NORMAL)
+        if self.lenders is not None or self.lane.ranked or not self.rank == handled == NORMAL:
             self.reconsider(out)  # nobody has looked since it got its turn
         Waiter._wait(self, message, out)  # which is quicker than by `super`
-
-    def _is_special(self) -> bool:
-        return getattr(self.turn, "priority", NORMAL) != NORMAL
 
     def set_effective(self, rank: int, due: float, out: Outbox) -> None:
         """Its place in the run queue follows, if it stands there."""

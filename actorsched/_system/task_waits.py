@@ -40,8 +40,7 @@ class TaskWaits(TaskEnd, eq=False):
         if self.worker is None:
             return
         if waits is not None and waits and not self.hurried:
-            locked = any(target.locks_wait for target in waits.targets())
-            self.status = TaskStatus.BLOCKED if locked else _WAITING
+            self.status = TaskStatus.BLOCKED if waits.locked else _WAITING
         elif self.paused:
             self.status = TaskStatus.PREEMPTED
         else:

@@ -232,6 +232,14 @@ class Waits:
         return self._lent
 
     @property
+    def locked(self) -> bool:
+        """Whether resources are waited for."""
+        for target in self._open:  # noqa: SIM110 - a generator would cost three times as much
+            if target.locks_wait:
+                return True
+        return False
+
+    @property
     def resuming(self) -> bool:
         """Whether the code only waits for its slot."""
         return bool(self._resuming)
