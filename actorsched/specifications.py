@@ -21,6 +21,7 @@ from actorsched.checks import (
     wrong_value,
 )
 from actorsched.durations import Duration, describe, seconds
+from actorsched.sizes import check_size
 
 __all__ = ["Backoff", "Hosts", "Mailbox", "Overflow", "Retry", "Strategy", "Supervise", "usable_cpus"]
 
@@ -174,9 +175,14 @@ class Hosts(_Specification):
     """The limits of the pool of host processes.
 
     Args:
-        min: How many task hosts are kept, 0 or more.
+        min: How many task hosts are kept, 0 or more. They are started ahead, with the runtime.
         max: How many task hosts there may be, 1 or more; None for as many as there are usable processors (or
             `min`, if that is more).
+        idle_timeout: For how long a host is kept that has nothing to do, as a duration above zero.
+        max_tasks: After how many tasks (or messages to its actors) a host is replaced, 1 or more; None for
+            never.
+        max_rss: From how much resident memory on a host is replaced when what it runs is over: bytes, or text
+            such as "500 MB"; None for no limit.
         start_timeout: How long a host may take to start, as a duration above zero.
 
     Raises:
@@ -184,21 +190,30 @@ class Hosts(_Specification):
         ValueError: A field has a wrong value, or `min` is more than `max`.
     """
 
-    __slots__ = _fields = ("min", "max", "start_timeout")
+    __slots__ = _fields = ("min", "max", "idle_timeout", "max_tasks", "max_rss", "start_timeout")
 
     min: int
     max: int
+    idle_timeout: float
+    max_tasks: int | None
+    max_rss: int | None
     start_timeout: float
 
     def __init__(
         self,
         min: int = 0,  # noqa: A002  # the word that users know
         max: int | None = None,  # noqa: A002
+        idle_timeout: Duration = "30s",
+        max_tasks: int | None = None,
+        max_rss: int | str | None = None,
         start_timeout: Duration = "30s",
     ) -> None:
         self._fill(
             min=check_whole(min, "Hosts.min", least=0),
             max=_most_hosts(min) if max is None else check_whole(max, "Hosts.max", least=1),
+            idle_timeout=check_span(idle_timeout, "Hosts.idle_timeout"),
+            max_tasks=None if max_tasks is None else check_whole(max_tasks, "Hosts.max_tasks", least=1),
+            max_rss=None if max_rss is None else check_size(max_rss, "Hosts.max_rss"),
             start_timeout=check_span(start_timeout, "Hosts.start_timeout"),
         )
         if self.min > self.max:

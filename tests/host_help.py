@@ -51,11 +51,11 @@ def lines(path: Path) -> list[str]:
 
 
 def task_hosts(rt: Runtime) -> list[Any]:
-    return [worker for worker in rt._system.staff._workers if not worker.retiring]
+    return [worker for worker in rt._system.staff.workers if not worker.retiring]
 
 
 def actor_hosts(rt: Runtime) -> list[Any]:
-    return [port for port in rt._system.staff._ports if not port.retiring]
+    return [port for port in rt._system.staff.ports if not port.retiring]
 
 
 def kill(pid: int) -> None:

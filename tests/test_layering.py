@@ -23,7 +23,10 @@ PACKAGE = pathlib.Path(__file__).parent.parent / "actorsched"
 
 # From the ground up. A module may import its own layer and those below.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("checks", "durations", "events", "exceptions", "messages", "options", "specifications", "status"),
+    (
+        *("checks", "durations", "events", "exceptions", "messages", "options", "sizes", "specifications"),
+        "status",
+    ),
     ("_core",),
     ("_kernel",),
     ("_hosting",),

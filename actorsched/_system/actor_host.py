@@ -69,7 +69,7 @@ class HostedCell(ActorCell, kw_only=True):
         return self._open(hook) if hook.name == "on_start" else self._close(hook)
 
     async def _open(self, hook: Hook) -> None:
-        port = self.staff.actor_port(self)
+        port = self.staff.actor_hosts.port_for(self)
         number = port.settle_in(self)
         self.instance = RemoteInstance(port, number)
         context = contextvars_out(self.context)

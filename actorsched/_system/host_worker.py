@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from actorsched._hosting.link import HostLink
     from actorsched._hosting.wire import Payload
     from actorsched._kernel.kernel import Kernel
+    from actorsched._system.host_pool import HostPool
     from actorsched._system.host_requests import Desk
     from actorsched._system.task import TaskActor
 
@@ -108,12 +109,8 @@ class HostWorker(Behaviour, kw_only=True):
     scheduler: Behaviour
     definitions: Definitions
     desk: Desk
-    may_suspend: Callable[[], bool]
-    """Whether there may be one more suspended host."""
-    on_resumed: Callable[[], None]
-    """Told that there is one suspended host less."""
-    on_gone: Callable[[HostWorker, HostExit], bool]
-    """Told that the host has ended; answers whether tasks that it had not begun are to be tried elsewhere."""
+    pool: HostPool
+    """Its supervisor."""
     start_by: float
     """When its host is to be ready."""
     link: HostLink | None = None
@@ -139,6 +136,11 @@ class HostWorker(Behaviour, kw_only=True):
     stillness: Stillness | None = None
     """How to see whether the host does anything, once somebody has asked."""
     retiring: bool = False
+    """Whether it takes no more tasks, and ends when it has nothing left."""
+    left: int = 0
+    """How many more tasks it is given before it is replaced; 0 or less for any number."""
+    idle_since: float = inf
+    """Since when it has had nothing to do, by the loop's clock."""
 
     def __repr__(self) -> str:
         return f"<host worker with {self.link!r}, {len(self.runs)} tasks>"
@@ -153,7 +155,17 @@ class HostWorker(Behaviour, kw_only=True):
     @property
     def busy(self) -> bool:
         """Whether it counts among the hosts that run."""
-        return bool(self.runs) and not (self.retiring or self.suspended or self.lends)
+        return bool(self.runs) and not (self.suspended or self.lends)
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it has nothing to do, and could take a task."""
+        return not (self.runs or self.retiring)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is about to end: it has nothing left to do, and takes nothing."""
+        return self.retiring and not self.runs
 
     @property
     def kept(self) -> bool:
@@ -198,6 +210,9 @@ class HostWorker(Behaviour, kw_only=True):
         assert link is not None
         number = next(_run_numbers)
         run = self.runs[number] = HostRun(task, task.attempt + 1, self)
+        self.left -= 1
+        if not self.left:
+            self.retiring = True
         if link.ready:
             self._send(number, run, packed)
         else:
@@ -246,7 +261,7 @@ class HostWorker(Behaviour, kw_only=True):
         """
         if self.leaving not in self.runs:
             self.leaving = 0
-        elif len(self.runs) == 1 and not self.suspended and not self.retiring and self.may_suspend():
+        elif len(self.runs) == 1 and not self.suspended and self.pool.may_suspend():
             assert self.link is not None
             self.suspended = True
             self.link.suspend()
@@ -266,7 +281,7 @@ class HostWorker(Behaviour, kw_only=True):
             self.suspended = False
             assert self.link is not None
             self.link.resume()
-            self.on_resumed()
+            self.pool.one_less_suspended()
 
     @handles(Interrupt)
     def _interrupt(self, message: Interrupt, out: Outbox) -> None:
@@ -288,7 +303,7 @@ class HostWorker(Behaviour, kw_only=True):
         if self._number_of(message.task):
             self._take_back()
         if self._number_of(message.task):
-            self.retire()
+            self.retiring = True
             assert self.link is not None
             self.link.kill()
 
@@ -328,9 +343,27 @@ class HostWorker(Behaviour, kw_only=True):
         self.revokes += 1
         self.link.send(wire.Revoke(numbers))
 
+    def became_idle(self) -> None:
+        """It has room; perhaps nothing left to do."""
+        if self.runs:
+            return
+        if self.retiring:
+            self._end_if_over()
+        else:
+            self.pool.became_idle(self)
+
     def retire(self) -> None:
-        """Take no more tasks."""
+        """Take no more tasks; give back what the host has not begun, and end it when the rest is over."""
+        if self.retiring:
+            return
         self.retiring = True
+        if len(self.runs) > 1:
+            self._take_back()
+        self._end_if_over()
+
+    def _end_if_over(self) -> None:
+        if self.retiring and not self.runs and self.link is not None:
+            self.link.stop()
 
     # ------------------------------------------------------------------------------- from the host
 
@@ -440,15 +473,15 @@ class HostWorker(Behaviour, kw_only=True):
 
     def exited(self, end: HostExit) -> None:
         """The host has ended. Those that it had not begun are ready again; the others were lost with it."""
-        self.retire()
+        self.retiring = True
         was_suspended, self.suspended, self.leaving = self.suspended, False, 0
         if self.lookup is not None:
             self.lookup.cancel()
         runs, self.runs = self.runs, {}
         self.desk.gone()
-        elsewhere = self.on_gone(self, end)
+        elsewhere = self.pool.worker_gone(self, end)
         if was_suspended:
-            self.on_resumed()
+            self.pool.one_less_suspended()
         for number, run in reversed(runs.items()):
             self._clear_grace(run)
             self.kernel.send((self.scheduler, Idle(self, run.owner)))

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 SPECIFICATIONS = [
     Retry(attempts=3, delay="1s", backoff=1.5, max_delay="30s", jitter=False, on=(OSError,), crashes=2),
     Mailbox(capacity=None, overflow="raise"),
-    Hosts(min=1, max=3, start_timeout=5),
+    Hosts(min=1, max=3, idle_timeout="1m", max_tasks=100, max_rss="1 GB", start_timeout=5),
     Backoff(delay="100ms", factor=3, max="1m"),
     Supervise("rest_for_one", max_restarts=0, period="1m", backoff=Backoff("1s")),
 ]
@@ -165,6 +165,9 @@ WRONG_SPECIFICATIONS: list[tuple[Callable[..., object], dict[str, object], type[
     (Mailbox, {"overflow": ["wait"]}, ValueError, "Mailbox.overflow=['wait'] is not a choice"),
     (Hosts, {"min": 3, "max": 2}, ValueError, "Hosts.min=3 is more than Hosts.max=2"),
     (Hosts, {"max": 0}, ValueError, "Hosts.max=0 is less than 1"),
+    (Hosts, {"idle_timeout": 0}, ValueError, "Hosts.idle_timeout=0 is no time at all"),
+    (Hosts, {"max_tasks": 0}, ValueError, "Hosts.max_tasks=0 is less than 1"),
+    (Hosts, {"max_rss": "lots"}, ValueError, "Hosts.max_rss='lots' is no amount of memory"),
     (Hosts, {"min": "2"}, TypeError, "Hosts.min='2' is of type str"),
     (Hosts, {"start_timeout": 0}, ValueError, "Hosts.start_timeout=0 is no time at all"),
     (Backoff, {"delay": 2, "max": 1}, ValueError, "Backoff.delay=2s is longer than Backoff.max=1s"),
@@ -218,6 +221,8 @@ def test_all_options_of_a_task_are_kept() -> None:
             "tag": "io",
             "abandon_on_cancel": True,
             "max_latency": 2,
+            "cpu_cores": 2,
+            "memory_mb": 512,
             "on_upstream_failure": "run",
             "kwargs": {"level": 9},
         }
@@ -241,6 +246,8 @@ def test_all_options_of_a_task_are_kept() -> None:
         tag="io",
         abandon_on_cancel=True,
         max_latency=2.0,
+        cpu_cores=2,
+        memory_mb=512,
         on_upstream_failure="run",
         kwargs={"level": 9},
     )
@@ -260,10 +267,9 @@ def test_all_options_of_an_actor_are_kept() -> None:
 
 
 def test_none_is_as_good_as_leaving_an_option_out() -> None:
-    nothing = dict.fromkeys(
-        ("name", "description", "host", "timeout", "deadline", "cost", "period", "tag", "max_latency")
-    )
+    nothing = dict.fromkeys(("name", "description", "host", "timeout", "deadline", "cost", "period", "tag"))
     assert task_options(nothing) == DEFAULT
+    assert task_options(dict.fromkeys(("max_latency", "cpu_cores", "memory_mb"))) == DEFAULT
     assert actor_options(dict.fromkeys(("name", "host", "mailbox"))) == DEFAULT_ACTOR
 
 
@@ -365,6 +371,18 @@ WRONG_TASK_OPTIONS: list[tuple[Mapping[str, object], type[Exception], str]] = [
     ({"max_latency": 0}, ValueError, "max_latency=0 is no time at all"),
     ({"max_latency": -1}, ValueError, "max_latency=-1 is negative"),
     ({"max_latency": SOON}, ValueError, "is a datetime, not a duration"),
+    ({"cpu_cores": 0}, ValueError, "cpu_cores=0 is less than 1; give how many processors it uses"),
+    ({"cpu_cores": 1.5}, TypeError, "cpu_cores=1.5 is of type float; give how many processors"),
+    ({"cpu_cores": True}, TypeError, "cpu_cores=True"),
+    ({"cpu_cores": "2"}, TypeError, "cpu_cores='2' is of type str"),
+    ({"cpu_cores": 2, "host": "loop"}, ValueError, "cpu_cores=2 does not fit a task in the event loop"),
+    ({"memory_mb": 0}, ValueError, "memory_mb=0 is no amount of memory; give how many megabytes"),
+    ({"memory_mb": -1.5}, ValueError, "memory_mb=-1.5 is no amount of memory"),
+    ({"memory_mb": float("inf")}, ValueError, "memory_mb=inf is no amount of memory"),
+    ({"memory_mb": float("nan")}, ValueError, "memory_mb=nan is no amount of memory"),
+    ({"memory_mb": "512 MB"}, TypeError, "memory_mb='512 MB' is of type str; give how many megabytes"),
+    ({"memory_mb": True}, TypeError, "memory_mb=True"),
+    ({"memory_mb": 0.5, "host": "loop"}, ValueError, 'use host="process", where it is a limit too'),
     ({"abandon_on_cancel": None}, TypeError, "abandon_on_cancel=None"),
     ({"abandon_on_cancel": True, "host": "process"}, ValueError, "contradicts host='process'"),
     ({"abandon_on_cancel": True, "host": "loop"}, ValueError, "only a thread can be abandoned"),
@@ -420,6 +438,8 @@ RIGHT_TASK_OPTIONS: list[tuple[Mapping[str, object], Mapping[str, object]]] = [
     ({"preemptible": True}, {}),
     ({"tag": "io"}, {"tag": "io"}),
     ({"max_latency": "250ms"}, {"max_latency": 0.25}),
+    ({"cpu_cores": 1}, {"cpu_cores": 1}),
+    ({"memory_mb": 0.5, "host": "thread"}, {"memory_mb": 0.5, "host": "thread"}),
 ]
 
 
