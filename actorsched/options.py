@@ -147,6 +147,22 @@ def _span(value: object, field: str) -> float | None:
     return None if value is None else check_span(value, field)
 
 
+def _cores(value: object, field: str) -> int | None:
+    remedy = "give how many processors it uses, an int of 1 or more"
+    return None if value is None else check_whole(value, field, least=1, remedy=remedy)
+
+
+def _megabytes(value: object, field: str) -> float | None:
+    if value is None:
+        return None
+    remedy = "give how many megabytes it needs, a number above zero such as 512"
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise wrong_type(field, value, remedy)
+    if not 0 < value < float("inf"):
+        raise wrong_value(field, value, "is no amount of memory", remedy)
+    return value
+
+
 def _deadline(value: object, field: str) -> float | datetime | None:
     if value is None:
         return None
@@ -254,6 +270,10 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
     abandon_on_cancel: bool = False
     max_latency: float | None = None
     """Seconds from submission to start beyond which somebody is told."""
+    cpu_cores: int | None = None
+    """How many processors it uses; None for what one does that says nothing."""
+    memory_mb: float | None = None
+    """How many megabytes (of 1,000,000 bytes) it may allocate; None for no limit."""
     on_upstream_failure: UpstreamFailure = "fail"
     kwargs: Mapping[str, object] = {}
 
@@ -299,6 +319,8 @@ _TASK_CHECKS: Final[Mapping[str, Check]] = {
     "tag": check_label,
     "abandon_on_cancel": check_flag,
     "max_latency": _span,
+    "cpu_cores": _cores,
+    "memory_mb": _megabytes,
     "on_upstream_failure": _upstream_failure,
     "kwargs": _named_values,
 }
@@ -340,10 +362,21 @@ def _refuse_contradictions(options: TaskOptions) -> None:
             "hard=True contradicts deadline=None: it says what happens at a deadline, and there is none; "
             'give one, such as deadline="5s", or leave hard out'
         )
+    if options.host == "loop" and (options.cpu_cores is not None or options.memory_mb is not None):
+        raise not_in_the_loop(options)
     if options.cost is not None:
         _refuse_too_long(options.cost, "period", options.period, "the next is due before it could be done")
         if isinstance(options.deadline, float):
             _refuse_too_long(options.cost, "deadline", options.deadline, "it could never be done in time")
+
+
+def not_in_the_loop(options: TaskOptions, task: str = "a task") -> ValueError:
+    """Return the error for a task in the loop that is to have processors or memory of its own."""
+    field = "memory_mb" if options.cpu_cores is None else "cpu_cores"
+    return ValueError(
+        f"{field}={getattr(options, field):g} does not fit {task} in the event loop, where all code shares "
+        'one thread: use host="process", where it is a limit too, or host="thread" for a plain function'
+    )
 
 
 def _refuse_too_long(cost: float, field: str, limit: float | None, why: str) -> None:

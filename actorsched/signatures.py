@@ -104,6 +104,8 @@ class PreparedKeywords(TypedDict, total=False):
     tag: str | None
     abandon_on_cancel: bool
     max_latency: Duration | None
+    cpu_cores: int | None
+    memory_mb: float | None
     on_upstream_failure: UpstreamFailure
 
 

@@ -135,7 +135,7 @@ def test_more_hosts_than_processors_may_be_kept() -> None:
 def test_the_usable_processors_are_those_that_this_process_may_use() -> None:
     assert usable_cpus() >= 1
     if sys.version_info < (3, 13) and hasattr(os, "sched_getaffinity"):
-        assert usable_cpus() == len(os.sched_getaffinity(0))
+        assert usable_cpus() <= len(os.sched_getaffinity(0))
 
 
 WRONG_SPECIFICATIONS: list[tuple[Callable[..., object], dict[str, object], type[Exception], str]] = [

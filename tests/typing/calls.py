@@ -125,6 +125,7 @@ async def right_tasks(rt: Runtime) -> None:
     await rt.run(count_words, "words", host="process")
     await rt.spawn(fetch, "u", deadline="5s", hard=True, cost=0.5, period=timedelta(seconds=10))
     await rt.spawn(fetch, "u", deadline=datetime.now(UTC) + timedelta(hours=1), max_latency="100ms")
+    await rt.run(count_words, "words", host="process", cpu_cores=2, memory_mb=512.5)
     await rt.run(count_words, "words", tag="cpu", preemptible=False, resources={"db"})
     await rt.run(count_words, "words", resources=["db", "net"], deadline=None, cost=None, tag=None)
     await rt.run(fetch_part, "u", 0, 10, resources=("db", "net"), period="1m", max_latency=0.5)
@@ -143,6 +144,7 @@ async def right_tasks(rt: Runtime) -> None:
     # prepared tasks
     await rt.submit(Task("fetch", fetch, args=("u",), priority=Priority.LOW))
     await rt.submit(Task("fetch", fetch, args=("u",), deadline="5s", hard=True, resources={"db"}, tag="io"))
+    await rt.submit(Task("count", count_words, args=("words",), cpu_cores=2, memory_mb=64))
     await rt.submit(TaskChain(Task("fetch", fetch, args=("u",)), Task("count", count_words)))
 
     # the lifetime of a ref
@@ -170,6 +172,8 @@ async def wrong_tasks(rt: Runtime, page: TaskRef[str], size: TaskRef[int]) -> No
     await rt.spawn(fetch, "u", preemptible=None)  # wrong
     await rt.run(count_words, "words", tag=3)  # wrong
     await rt.run(count_words, "words", max_latency=datetime.now(UTC))  # wrong
+    await rt.run(count_words, "words", cpu_cores=1.5)  # wrong
+    await rt.run(count_words, "words", memory_mb="512 MB")  # wrong
     await rt.run(count_words, "words", resources=None)  # wrong
     rt.map(count_words, ["words"], deadline=None, hard=None)  # wrong
     rt.map(count_words, ["words"], resources="db")  # wrong
