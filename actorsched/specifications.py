@@ -33,7 +33,17 @@ _STRATEGIES: Final[tuple[Strategy, ...]] = ("one_for_one", "one_for_all", "rest_
 
 
 def usable_cpus() -> int:
-    """Return how many processors this process may use: at least 1."""
+    """Return how many processors this process may use, by affinity and control group: at least 1.
+
+    A quota of processor time counts as so many processors, rounded up.
+    """
+    from actorsched.cgroups import own
+
+    quota = own().quota()
+    return _affine_cpus() if quota is None else min(quota.cpus, _affine_cpus())
+
+
+def _affine_cpus() -> int:
     import os
     import sys
 

@@ -24,8 +24,8 @@ PACKAGE = pathlib.Path(__file__).parent.parent / "actorsched"
 # From the ground up. A module may import its own layer and those below.
 LAYERS: tuple[tuple[str, ...], ...] = (
     (
-        *("checks", "durations", "events", "exceptions", "messages", "options", "sizes", "specifications"),
-        "status",
+        *("cgroups", "checks", "durations", "events", "exceptions", "messages", "options", "sizes"),
+        *("specifications", "status"),
     ),
     ("_core",),
     ("_kernel",),
