@@ -318,7 +318,7 @@ class HostLink:
             frames = self._splitter.feed(data)
         except ProtocolError as error:
             frames = error.frames
-            self._kill_for("crashed", f"wrote what is not of the protocol, and was killed: {error}")
+            self.kill_for("crashed", f"wrote what is not of the protocol, and was killed: {error}")
             self._stop_reading()
         held, self._holding = self._holding, True  # what the frames bring about goes out together
         try:
@@ -358,15 +358,16 @@ class HostLink:
     # ------------------------------------------------------------------------------------------------ the end
 
     def _not_ready(self, timeout: float) -> None:
-        self._kill_for("never started", f"was not ready within {timeout:g} s, and was killed")
+        self.kill_for("never started", f"was not ready within {timeout:g} s, and was killed")
 
     def _closed_by_host(self) -> None:
         """Its last descriptor of the socket is closed: it has ended, or is of no use any more."""
         self._stop_reading()
         if not self._said_bye:
-            self._set_timer(_LINGER / 5, self._kill_for, "crashed", "closed its socket, and was killed")
+            self._set_timer(_LINGER / 5, self.kill_for, "crashed", "closed its socket, and was killed")
 
-    def _kill_for(self, cause: Cause, detail: str) -> None:
+    def kill_for(self, cause: Cause, detail: str) -> None:
+        """End it now, and say of it then: this was why. The first reason holds."""
         if self._blame is None:
             self._blame = cause, detail
         self.kill()
