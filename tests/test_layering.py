@@ -44,6 +44,7 @@ HOMES: dict[str, tuple[str, ...]] = {
         *("events", "explaining", "messages", "options", "_core", "_hosting", "_system", "actor", "task"),
         "simulate",
     ),
+    "psutil": ("_hosting.load_probe",),
     "rich": ("cli", "demo"),
     "trio": ("_kernel", "_hosting.child_loop"),
     "uvloop": ("_kernel", "_hosting.child_loop", "runtime"),
