@@ -58,7 +58,7 @@ from actorsched.exceptions import Interrupted
 
 if TYPE_CHECKING:
     from actorsched._hosting.port import Port
-    from actorsched._hosting.wire import Payload
+    from actorsched._hosting.wire import Limits, Payload
 
 _GATHER = 64
 _GATHER_SECONDS = 0.001
@@ -225,6 +225,8 @@ class TaskHost:
             payload = b"" if value is None else dumps(value, f"the result of task {run.name!r}", "result")
         except BaseException as error:
             took = monotonic() - began
+            if run.limits is not None:
+                self._end_if_exhausted(run, error)
             packed = pack_error(error, f"the exception of task {run.name!r}")
             interrupted = context.cancel_requested and isinstance(error, Interrupted)
             self._end(Failed(run.task_id, packed, began, took, interrupted))
@@ -245,11 +247,27 @@ class TaskHost:
         assert function is not None, "the function was never defined here"
         args, kwargs = load_call(run.args) if run.args else ((), {})
         try:
+            if run.limits is not None:
+                return self._call_within(run.limits, function.get(), args, kwargs, context)
             value = function.get()(*args, **kwargs)
             return self._await(value, context) if type(value) is CoroutineType else value
         finally:
             if context.has_deferred:
                 context.undo_deferred()
+
+    def _call_within(
+        self, limits: Limits, function: Any, args: Any, kwargs: dict[str, Any], context: TaskContext
+    ) -> Any:
+        from actorsched._hosting.limits import within
+
+        with within(limits):
+            value = function(*args, **kwargs)
+            return self._await(value, context) if type(value) is CoroutineType else value
+
+    def _end_if_exhausted(self, run: Run, error: BaseException) -> None:
+        from actorsched._hosting.limits import end_if_exhausted
+
+        end_if_exhausted(self._port, run, error)
 
     def _await(self, coroutine: Any, context: TaskContext) -> Any:
         if self._run_async is None:

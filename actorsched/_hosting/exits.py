@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from actorsched._hosting.wire import OUT_OF_MEMORY
 from actorsched.exceptions import HostDied
 
 Cause = Literal["stopped", "out of memory", "killed", "crashed", "exited", "never started"]
@@ -39,19 +40,37 @@ class HostExit(msgspec.Struct, frozen=True):
     detail: str
     last_started: int = 0
 
-    def error(self, lost: str) -> HostDied:
+    def error(self, lost: str, remedy: str = "") -> HostDied:
         """The error for what was lost with it.
 
         Args:
             lost: A noun: "task 'load'".
+            remedy: What to do about it, as a clause: "run it again".
         """
         return HostDied(
-            f"{lost} was lost: the host process {self.pid} {self.detail}",
+            f"{lost} was lost: the host process {self.pid} {self.detail}{'; ' if remedy else ''}{remedy}",
             pid=self.pid,
             signal=self.signal,
             exit_code=self.exit_code,
             cause=None if self.cause == "stopped" else self.cause,
         )
+
+    def of_limited(self, memory_mb: float) -> HostExit:
+        """The same of a host that ended while its task had so many megabytes at most.
+
+        Native code that gets no memory rarely says so: it gives up, or exits.
+        """
+        limit = f"memory_mb={memory_mb:g}"
+        if self.exit_code == OUT_OF_MEMORY:
+            detail = f"ran out of the memory that {limit} allows it; raise memory_mb, or make it use less"
+            return msgspec.structs.replace(self, cause="out of memory", detail=detail)
+        if self.signal == signal.SIGABRT and self.cause == "crashed":
+            detail = f"{self.detail}, most likely for lack of memory: {limit} is what it had; raise memory_mb"
+            return msgspec.structs.replace(self, cause="out of memory", detail=detail)
+        if self.cause == "crashed" or (self.cause == "exited" and self.exit_code):
+            detail = f"{self.detail}, perhaps for lack of memory: {limit} is what it had"
+            return msgspec.structs.replace(self, detail=detail)
+        return self
 
 
 def judge(
@@ -86,6 +105,8 @@ def judge(
 
 
 def _likely(number: int | None, code: int | None, starved: bool) -> tuple[Cause, str]:
+    if code == OUT_OF_MEMORY:
+        return "out of memory", "ran out of memory"
     if number is None:
         return "exited", "exited" if code is None else f"exited with code {code}"
     if number == signal.SIGKILL and starved:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from actorsched._hosting.journal import Journal
 from actorsched._hosting.packets import Packer
 from actorsched._hosting.segments import Borrower, Lender
-from actorsched._hosting.wire import Bulky, Done, Failed, Release
+from actorsched._hosting.wire import OUT_OF_MEMORY, Bulky, Done, Failed, Release
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -41,7 +41,9 @@ def dying_of_bugs() -> Generator[None]:
     """A host whose own code has failed ends at once: its parent knows what to do about that."""
     try:
         yield
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, MemoryError):  # there may be none left to say more
+            os._exit(OUT_OF_MEMORY)
         from traceback import print_exc
 
         print_exc()

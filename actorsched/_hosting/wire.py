@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 VERSION = 1
 
+OUT_OF_MEMORY = 222
+"""The exit code of a host that has run out of the memory that it may use."""
+
 # --------------------------------------------------------------------------------------------------- payloads
 
 
@@ -101,6 +104,18 @@ class Stop(msgspec.Struct, array_like=True, gc=False, tag=5):
 # ---------------------------------------------------------------------------------------------- to task hosts
 
 
+class Limits(msgspec.Struct, array_like=True, gc=False):
+    """What a task may use of its host.
+
+    Attributes:
+        memory: How many bytes more than are in use when it begins; 0 for any number.
+        cpus: The numbers of the processors that it may use; none for all.
+    """
+
+    memory: int = 0
+    cpus: tuple[int, ...] = ()
+
+
 class Run(msgspec.Struct, array_like=True, gc=False, tag=10):
     """Run a function. The numbers of tasks grow on each link: either side can tell earlier from later."""
 
@@ -113,6 +128,8 @@ class Run(msgspec.Struct, array_like=True, gc=False, tag=10):
     time: tuple[float, float, bool] | None = None
     """For a task with a deadline: when that is, by the runtime's clock; by how much that clock is ahead of
     `time.monotonic()` here, or what it says if it stands still while a host is at work; whether it does."""
+    limits: Limits | None = None
+    """For a task that has some."""
 
 
 class Cancel(msgspec.Struct, array_like=True, gc=False, tag=11):
@@ -282,6 +299,13 @@ class Failed(msgspec.Struct, array_like=True, gc=False, tag=52):
     interrupted: bool = False
 
 
+class Exhausted(msgspec.Struct, array_like=True, gc=False, tag=56):
+    """A task has run out of the memory that it may use, and the host ends because of it."""
+
+    task_id: int
+    error: Error
+
+
 class Revoked(msgspec.Struct, array_like=True, gc=False, tag=53):
     """These tasks had not begun, and never will."""
 
@@ -354,7 +378,7 @@ ToHost = (
 )  # fmt: skip
 FromHost = (
     Hello | Bye | Log | Request | CancelRequest | Told | Release
-    | Started | Done | Failed | Revoked | Progress
+    | Started | Done | Failed | Exhausted | Revoked | Progress
     | Opened | OpenFailed | Closed | Returned | Raised | Item | Ended
 )  # fmt: skip
 Frame = ToHost | FromHost

@@ -81,12 +81,20 @@ class Host:
 
     # -------------------------------------------------------------------------------------------------- tasks
 
-    def start(self, function: Callable[..., Any], *args: Any, context: Any = b"", **kwargs: Any) -> int:
+    def start(
+        self,
+        function: Callable[..., Any],
+        *args: Any,
+        context: Any = b"",
+        limits: wire.Limits | None = None,
+        **kwargs: Any,
+    ) -> int:
         """Send a task, and answer with its number."""
         number = next(self._numbers)
         name = getattr(function, "__name__", "work")
         definition, payload = self.definitions.call(function, args, kwargs, f"task {name!r}")
-        self.link.send(wire.Run(number, self.link.define(definition), payload, context, name=name))
+        fn_id = self.link.define(definition)
+        self.link.send(wire.Run(number, fn_id, payload, context, name=name, limits=limits))
         return number
 
     async def result(self, number: int) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from actorsched._hosting.exits import HostExit, judge, memory_kills
+from actorsched._hosting.wire import OUT_OF_MEMORY
 
 
 def end(status: int | None, **facts: Any) -> HostExit:
@@ -29,6 +30,7 @@ def end(status: int | None, **facts: Any) -> HostExit:
         (-signal.SIGTERM, {"starved": True}, "killed", "was killed by SIGTERM"),
         (-signal.SIGSEGV, {}, "crashed", "a segmentation fault"),
         (-signal.SIGABRT, {}, "crashed", "SIGABRT"),
+        (OUT_OF_MEMORY, {}, "out of memory", "ran out of memory"),
         (1, {"ready": False}, "never started", "exited with code 1 before it was ready"),
         (-signal.SIGKILL, {"blame": ("crashed", "wrote garbage")}, "crashed", "wrote garbage"),
     ],
@@ -44,6 +46,32 @@ def test_an_end_is_an_error_for_what_was_lost() -> None:
     assert str(error) == "task 'load' was lost: the host process 7 was killed by SIGKILL"
     assert (error.pid, error.signal, error.exit_code, error.cause) == (7, signal.SIGKILL, None, "killed")
     assert end(0, said_bye=True).error("x").cause is None
+
+
+def test_an_error_says_what_to_do_where_there_is_something() -> None:
+    error = end(-signal.SIGKILL).error("task 'load'", "use retry=Retry(crashes=1)")
+    assert str(error).endswith("was killed by SIGKILL; use retry=Retry(crashes=1)")
+
+
+@pytest.mark.parametrize(
+    ("status", "facts", "cause", "detail"),
+    [
+        (OUT_OF_MEMORY, {}, "out of memory", "ran out of the memory that memory_mb=64 allows it; raise"),
+        (-signal.SIGABRT, {}, "out of memory", "gave up), most likely for lack of memory: memory_mb=64 is"),
+        (-signal.SIGSEGV, {}, "crashed", "native code), perhaps for lack of memory: memory_mb=64 is what"),
+        (1, {}, "exited", "exited with code 1, perhaps for lack of memory: memory_mb=64 is what it had"),
+        (0, {}, "exited", "exited with code 0"),
+        (0, {"said_bye": True}, "stopped", "stopped when it was told to"),
+        (-signal.SIGKILL, {}, "killed", "was killed by SIGKILL"),
+        (-signal.SIGKILL, {"blame": ("out of memory", "was killed at 90 MB")}, "out of memory", "at 90 MB"),
+    ],
+)
+def test_the_end_of_a_host_whose_task_had_a_limit_of_memory_names_it(
+    status: int | None, facts: dict[str, Any], cause: str, detail: str
+) -> None:
+    told = end(status, **facts).of_limited(64.0)
+    assert told.cause == cause
+    assert detail in told.detail
 
 
 def test_the_system_counts_what_it_killed_for_memory() -> None:

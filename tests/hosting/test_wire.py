@@ -20,6 +20,7 @@ lent = st.builds(wire.Lent, offset=numbers, length=numbers)
 bulky = st.builds(wire.Bulky, data=small | lent, buffers=st.lists(small | lent, max_size=3))
 payloads = small | bulky
 errors = st.builds(wire.Error, exception=payloads, type=texts, message=texts, traceback=texts, why=texts)
+limits = st.builds(wire.Limits, memory=numbers, cpus=st.lists(numbers, max_size=3).map(tuple))
 floats = st.floats(allow_nan=False)
 BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     int: numbers,
@@ -33,6 +34,7 @@ BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     str | None: st.none() | texts,
     tuple[float, float, bool] | None: st.none() | st.tuples(floats, floats, st.booleans()),
     wire.Error | None: st.none() | errors,
+    wire.Limits | None: st.none() | limits,
 }
 
 
