@@ -8,16 +8,18 @@ the time has come that a `Hold` names.
 How it works, in the order of the questions:
 
 1. *Fewer than `min`?* The missing ones are started, whatever the machine looks like.
-2. *No host at all, and a task waits?* The first one is started at once: an answer comes before economy.
-3. *At `max`?* No more.
+2. *At `max`?* No more.
+3. *No host at all, and a task waits?* The first one is started at once: an answer comes before economy.
 4. *Nothing has moved for `PATIENCE`?* One more is started regardless of the load. Those that run may be
    waiting for one that waits, and a machine that is always full must not keep a task out for ever. The
    patience doubles with each such start in a row: were it fixed, long tasks alone would fill a busy machine.
 5. *Is a core free?* By the latest sample: the cores that may be used, less what others use, less what the
    runtime's hosts use, where each with a task counts as one core at least, since it may just be reading.
-   `NEEDED` of a core is enough, because a sample of 50 to 100 ms sees others' use only to a tick or two of
-   each processor, and because half a quota ("1.5 processors") is worth a host. What the runtime's own process
-   uses does not count: a program that polls would otherwise lock out its own hosts.
+   Whoever allows more hosts than there are cores has such tasks in mind as mostly wait: there, hosts count as
+   what they use, once they have had `SETTLED` to show it. `NEEDED` of a core is enough, because a sample of
+   50 to 100 ms sees others' use only to a tick or two of each processor, and because half a quota ("1.5
+   processors") is worth a host. What the runtime's own process uses does not count: a program that polls
+   would otherwise lock out its own hosts.
 6. *Is memory free?* Not less than 5 % of it, or 64 MiB.
 7. Then as many are started as there are tasks and free cores, but no more than there are already: each sample
    doubles the pool at most, so that a burst of tiny tasks does not start sixty hosts. A sample is good for
@@ -28,7 +30,7 @@ to `min`. While others leave no core for them, they go after a tenth of that tim
 memory, and they would not run well if they were needed.
 
 Hysteresis: a start and an end are at least `DWELL` apart, and others count as a crowd only after as long. The
-exceptions are 1 and 2.
+exceptions are 1 and 3.
 """
 
 from __future__ import annotations
@@ -58,6 +60,9 @@ LONGEST_PATIENCE: Final = 32.0
 
 DWELL: Final = 1.0
 """Seconds between a start and an end; an `idle_timeout` that is shorter takes its place."""
+
+SETTLED: Final = 0.5
+"""Seconds after which a sample shows what the host that was started last does to the machine."""
 
 FRESH: Final = 2.5
 """Seconds after which a sample says nothing any more: twice what passes between two, and then some."""
@@ -199,6 +204,8 @@ class Scaling:
             return Spawn(limits.min - demand.hosts, f"at least {_hosts(limits.min)} are kept")
         if not demand.waiting:
             return self._shrink(demand, limits, sample, now)
+        if demand.hosts + demand.extra >= limits.max:
+            return Hold(f"Hosts.max allows no more than {limits.max}")
         if not demand.hosts:
             return Spawn(1, "a task waits and there is no host")
         return self._grow(demand, limits, sample, now)
@@ -206,9 +213,6 @@ class Scaling:
     # ------------------------------------------------------------------------------------------------ growing
 
     def _grow(self, demand: Demand, limits: Limits, sample: LoadSample | None, now: float) -> Decision:
-        places = limits.max - demand.hosts - demand.extra
-        if places <= 0:
-            return Hold(f"Hosts.max allows {limits.max}")
         lacking = demand.waiting - demand.starting - len(demand.idle)
         again = self._patient_until(demand, limits)
         if now >= again:
@@ -221,10 +225,11 @@ class Scaling:
             return Hold("a host was ended just now", min(again, settled))
         if sample is None or sample.when <= self._spawned:
             return Hold("the load of the machine is not known yet", _finite(again))
-        obstacle = _short_memory(sample) or _busy(demand, sample)
+        free = self._room(demand, limits, sample)
+        obstacle = _short_memory(sample) or _busy(free, sample)
         if obstacle:
             return Hold(obstacle, _finite(again))
-        free = _room(demand, sample)
+        places = limits.max - demand.hosts - demand.extra
         count = min(lacking, places, demand.hosts, int(free + 1 - NEEDED))
         return Spawn(count, f"tasks wait and {_cores(free)} of {_cores(sample.cores)} processors are free")
 
@@ -236,11 +241,19 @@ class Scaling:
         moved = max(demand.waiting_since, demand.finished, self._spawned)
         return max(moved + patience, self._reaped + _dwell(limits))
 
+    def _room(self, demand: Demand, limits: Limits, sample: LoadSample) -> float:
+        """Return how many cores are free for further hosts; may be below 0."""
+        used = max(sample.host_cores, demand.claimed)
+        crowd_wanted = limits.max + demand.elsewhere > sample.cores
+        if crowd_wanted and sample.when >= self._spawned + SETTLED:
+            used = sample.host_cores + demand.starting
+        return sample.cores - (sample.others or 0.0) - used
+
     # ---------------------------------------------------------------------------------------------- shrinking
 
     def _shrink(self, demand: Demand, limits: Limits, sample: LoadSample | None, now: float) -> Decision:
         hurry = 0  # so many of the idle hosts have lost their cores to others
-        if self._crowded is not None and sample is not None:
+        if self._crowded is not None and sample is not None and sample.when > self._crowded:
             hurry = demand.hosts - max(limits.min, _seats(sample))
         due = list(self._due(demand, limits, hurry))
         if not due:
@@ -270,21 +283,15 @@ def _seats(sample: LoadSample) -> int:
     return int(max(0.0, sample.cores - (sample.others or 0.0) + 1 - NEEDED))
 
 
-def _room(demand: Demand, sample: LoadSample) -> float:
-    """Return how many cores are free for further hosts; may be below 0."""
-    return sample.cores - (sample.others or 0.0) - max(sample.host_cores, demand.claimed)
-
-
-def _busy(demand: Demand, sample: LoadSample) -> str:
+def _busy(free: float, sample: LoadSample) -> str:
     """Return why no core is free for another host; nothing if one is."""
-    free = _room(demand, sample)
     if free >= NEEDED:
         return ""
     others = sample.others or 0.0
     if free + others >= NEEDED:
         return _crowd(sample)
-    hosts = sample.cores - others - free
-    return f"its hosts keep the processors busy: {_cores(hosts)} of {_cores(sample.cores)}"
+    hosts = _cores(sample.cores - others - free)
+    return f"the hosts there are keep the processors busy: {hosts} of {_cores(sample.cores)}"
 
 
 def _crowd(sample: LoadSample) -> str:

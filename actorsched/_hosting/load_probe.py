@@ -1,8 +1,8 @@
 """Looking at the machine: how busy it is and with whose work, what memory is left, how the hosts are.
 
 The law of this module: it looks, and does nothing else; what to make of it is decided elsewhere. It is the
-one home of psutil, which costs some milliseconds to import: that happens in `prepare`, or at the first look.
-Nothing here raises for what the system does not tell or no longer knows; that is None in the sample.
+one home of psutil, which costs some milliseconds to import: that happens in `prepare`, or with the first
+probe. Nothing here raises for what the system does not tell or no longer knows; that is None in the sample.
 
 How it works:
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from actorsched.cgroups import ControlGroups, MemoryLimit, Quota
 
-__all__ = ["LoadProbe"]
+__all__ = ["LoadProbe", "prepare"]
 
 WINDOW: Final = 0.1
 """Seconds over which use is measured at least, if there was a look so long ago."""
@@ -65,10 +65,18 @@ class _Mark(msgspec.Struct, frozen=True):
     group: float | None  # of the control group that has a quota
 
 
+def prepare() -> Any:
+    """Do what would make the first look slow, in any thread, once. Returns psutil, which has no types."""
+    import psutil
+
+    cgroups.own()
+    return psutil
+
+
 class LoadProbe:
     """Looks at the machine, and remembers the last few looks.
 
-    Not for several threads at once; but `prepare` may run in another one before the first look.
+    Not for several threads at once.
 
     Args:
         groups: The control groups; by default those of this process.
@@ -78,9 +86,9 @@ class LoadProbe:
     def __init__(
         self, groups: ControlGroups | None = None, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._groups = groups
+        self._psutil = prepare()
+        self._groups = cgroups.own() if groups is None else groups
         self._clock = clock
-        self._psutil: Any = None  # it has no types
         self._watched: dict[int, Watched] = {}
         self._marks: deque[_Mark] = deque()
         self._quota: Quota | None = None
@@ -90,22 +98,13 @@ class LoadProbe:
     def __repr__(self) -> str:
         return f"<LoadProbe of {len(self._watched)} processes, {len(self._marks)} looks remembered>"
 
-    def prepare(self) -> None:
-        """Do what the first look would take long for; once."""
-        if self._groups is None:
-            self._groups = cgroups.own()
-        if self._psutil is None:
-            import psutil
-
-            self._psutil = psutil
-
     def sample(
         self,
         hosts: Iterable[int],
         *,
         own: Iterable[int] = (),
         loop_lag: float = 0.0,
-        when: float | None = None,
+        now: float | None = None,
     ) -> LoadSample:
         """Look at the machine, and at the hosts.
 
@@ -114,9 +113,8 @@ class LoadProbe:
             own: Other processes of this runtime, such as its spawner. What they start does not count: the
                 spawner starts the hosts. This process itself need not be named.
             loop_lag: For the sample.
-            when: The present time by the runtime's clock; by default, by that of the probe.
+            now: The present time by the runtime's clock; by default, by that of the probe.
         """
-        self.prepare()
         watched = self._watch(list(hosts), own)
         mark = self._mark(watched)
         base = self._base(mark.when)
@@ -126,7 +124,7 @@ class LoadProbe:
         ours, others = (None, None) if base is None else self._shares(cpus, base, mark, sum(used.values()))
         free, total = self._memory_left()
         return LoadSample(
-            when=mark.when if when is None else when,
+            when=mark.when if now is None else now,
             cores=self._cores(cpus),
             ours=ours,
             others=others,
@@ -187,7 +185,7 @@ class LoadProbe:
     # ------------------------------------------------------------------------------------------------- limits
 
     def _read_limits(self, when: float) -> None:
-        if when >= self._limits_until and self._groups is not None:
+        if when >= self._limits_until:
             self._quota = self._groups.quota()
             self._memory = self._groups.memory_limits()
             self._limits_until = when + LIMITS_KEPT
