@@ -258,9 +258,9 @@ class Scaling:
         due = list(self._due(demand, limits, hurry))
         if not due:
             return Hold("no task waits")
-        why = f"idle hosts are kept for {describe(limits.idle_timeout)}"
+        why = f"idle hosts are kept{_span(limits.idle_timeout)}"
         if hurry and sample is not None:
-            why = f"{_crowd(sample)}, so {why} at most"
+            why = f"{_crowd(sample)}, so idle hosts are kept{_span(_soon(limits))} only"
         count = sum(moment <= now for moment in due)
         return Reap(count, why) if count else Hold(f"no task waits; {why}", _finite(due[0]))
 
@@ -271,7 +271,7 @@ class Scaling:
         for place, since in enumerate(sorted(demand.idle)[: demand.hosts - limits.min]):
             due = since + limits.idle_timeout
             if place < hurry:
-                due = min(due, max(since + max(limits.idle_timeout / 10, dwell), crowded + dwell))
+                due = min(due, max(since + _soon(limits), crowded + dwell))
             yield max(due, self._spawned + dwell)
 
 
@@ -312,8 +312,17 @@ def _dwell(limits: Limits) -> float:
     return min(DWELL, limits.idle_timeout)
 
 
+def _soon(limits: Limits) -> float:
+    """Return how long hosts may be idle while others crowd the machine."""
+    return max(limits.idle_timeout / 10, _dwell(limits))
+
+
 def _finite(moment: float) -> float | None:
     return moment if moment < inf else None
+
+
+def _span(seconds: float) -> str:
+    return f" for {describe(seconds)}" if seconds < inf else ""
 
 
 def _cores(cores: float) -> str:
