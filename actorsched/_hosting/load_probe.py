@@ -1,8 +1,8 @@
 """Looking at the machine: how busy it is and with whose work, what memory is left, how the hosts are.
 
 The law of this module: it looks, and does nothing else; what to make of it is decided elsewhere. It is the
-one home of psutil, which costs some milliseconds to import: that happens in `prepare`, or with the first
-probe. Nothing here raises for what the system does not tell or no longer knows; that is None in the sample.
+one home of psutil, which costs some milliseconds to import: that happens in `prepare`, or at the first
+look. Nothing here raises for what the system does not tell or no longer knows; that is None in the sample.
 
 How it works:
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from actorsched.cgroups import ControlGroups, MemoryLimit, Quota
 
-__all__ = ["LoadProbe", "prepare"]
+__all__ = ["LoadProbe"]
 
 WINDOW: Final = 0.1
 """Seconds over which use is measured at least, if there was a look so long ago."""
@@ -65,18 +65,10 @@ class _Mark(msgspec.Struct, frozen=True):
     group: float | None  # of the control group that has a quota
 
 
-def prepare() -> Any:
-    """Do what would make the first look slow, in any thread, once. Returns psutil, which has no types."""
-    import psutil
-
-    cgroups.own()
-    return psutil
-
-
 class LoadProbe:
     """Looks at the machine, and remembers the last few looks.
 
-    Not for several threads at once.
+    Not for several threads at once; but `prepare` may run in another one before the first look.
 
     Args:
         groups: The control groups; by default those of this process.
@@ -86,8 +78,8 @@ class LoadProbe:
     def __init__(
         self, groups: ControlGroups | None = None, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._psutil = prepare()
-        self._groups = cgroups.own() if groups is None else groups
+        self._psutil: Any = None  # it has no types
+        self._groups = groups
         self._clock = clock
         self._watched: dict[int, Watched] = {}
         self._marks: deque[_Mark] = deque()
@@ -98,13 +90,21 @@ class LoadProbe:
     def __repr__(self) -> str:
         return f"<LoadProbe of {len(self._watched)} processes, {len(self._marks)} looks remembered>"
 
+    def prepare(self) -> None:
+        """Do what would make the first look slow; once."""
+        if self._psutil is None:
+            import psutil
+
+            cgroups.own()
+            self._psutil = psutil
+
     def sample(
         self,
         hosts: Iterable[int],
         *,
         own: Iterable[int] = (),
         loop_lag: float = 0.0,
-        now: float | None = None,
+        when: float | None = None,
     ) -> LoadSample:
         """Look at the machine, and at the hosts.
 
@@ -113,8 +113,9 @@ class LoadProbe:
             own: Other processes of this runtime, such as its spawner. What they start does not count: the
                 spawner starts the hosts. This process itself need not be named.
             loop_lag: For the sample.
-            now: The present time by the runtime's clock; by default, by that of the probe.
+            when: The present time by the runtime's clock; by default, by that of the probe.
         """
+        self.prepare()
         watched = self._watch(list(hosts), own)
         mark = self._mark(watched)
         base = self._base(mark.when)
@@ -124,7 +125,7 @@ class LoadProbe:
         ours, others = (None, None) if base is None else self._shares(cpus, base, mark, sum(used.values()))
         free, total = self._memory_left()
         return LoadSample(
-            when=mark.when if now is None else now,
+            when=mark.when if when is None else when,
             cores=self._cores(cpus),
             ours=ours,
             others=others,
@@ -186,8 +187,8 @@ class LoadProbe:
 
     def _read_limits(self, when: float) -> None:
         if when >= self._limits_until:
-            self._quota = self._groups.quota()
-            self._memory = self._groups.memory_limits()
+            groups = self._groups or cgroups.own()
+            self._quota, self._memory = groups.quota(), groups.memory_limits()
             self._limits_until = when + LIMITS_KEPT
 
     def _cores(self, cpus: list[int]) -> float:
