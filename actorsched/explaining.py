@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from actorsched._system.pools import Place
+from actorsched._system.task import function_name
 from actorsched._system.whereabouts import line_of
 from actorsched.durations import describe
 from actorsched.status import TaskStatus
@@ -41,6 +42,7 @@ class Explanation(msgspec.Struct, frozen=True):
             tell.
         ahead: The names of the tasks before it in the queue.
         running: The names of the tasks that have the slots of its pool.
+        placed: For a task with `host="auto"`, where it runs, or would if it began now.
     """
 
     task: str
@@ -53,6 +55,7 @@ class Explanation(msgspec.Struct, frozen=True):
     position: int | None = None
     ahead: tuple[str, ...] = ()
     running: tuple[str, ...] = ()
+    placed: str | None = None
 
     def __str__(self) -> str:
         return " ".join(self.sentences)
@@ -60,6 +63,19 @@ class Explanation(msgspec.Struct, frozen=True):
 
 def explain(task: TaskActor) -> Explanation:
     """Explain what a task does, or waits for."""
+    told = _explained(task)
+    placed = task.placed
+    if placed is None:
+        return told
+    from actorsched._system.auto_telling import sentence
+
+    name = task.label or function_name(task.function)
+    return msgspec.structs.replace(
+        told, sentences=(*told.sentences, sentence(placed, name)), placed=placed.host or placed.learned.place
+    )
+
+
+def _explained(task: TaskActor) -> Explanation:
     if task.outcome is not None:
         return Explanation(task.name, task.status, (_ended(task),), pool=task.pool.name)
     match task.status:

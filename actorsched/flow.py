@@ -108,7 +108,7 @@ def mapped(
     check_count(limit, "limit", "how many items may be in flight, 1 or more, or None for a sensible bound")
     check_flag(ordered, "ordered")
     source = opened(items, "items")
-    station = Station(fn, checked.replace(host=host), workers=limit, capacity=limit, ordered=ordered)
+    station = Station(fn, checked, host, workers=limit, capacity=limit, ordered=ordered)
     title = f"map of {checked.name or function_name(fn)!r}"
     return Flow(line(system, nursery, title, [station], source, inline=not is_async(source)))
 
@@ -139,6 +139,8 @@ def sensible_limit(system: System, host: str) -> int:
             return max(16, 2 * (system.pools["loop"].limit or 0))
         case "thread":
             return 2 * min(THREADS, usable_cpus() + 4)
+        case "auto":  # most likely it will be one of these
+            return max(sensible_limit(system, "thread"), sensible_limit(system, "process"))
         case _:
             return 2 * system.hosts.max
 

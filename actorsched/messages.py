@@ -213,6 +213,13 @@ class GivenBack(msgspec.Struct, frozen=True, eq=False):
     """Worker to task: I did not get as far as running you; you are ready again."""
 
 
+class Move(msgspec.Struct, frozen=True, eq=False):
+    """Staff to scheduler: this task, which you have just given a slot, is to wait in another pool instead."""
+
+    task: Behaviour
+    pool: Pool
+
+
 class Idle(msgspec.Struct, frozen=True, eq=False):
     """Worker to scheduler: I have room for one more task."""
 

@@ -73,7 +73,7 @@ __all__ = [
     "workers",
 ]
 
-TaskHost: TypeAlias = Literal["loop", "thread", "process"]
+TaskHost: TypeAlias = Literal["loop", "thread", "process", "auto"]
 ActorHost: TypeAlias = Literal["loop", "process"]
 Restart: TypeAlias = Literal["permanent", "transient", "temporary"]
 UpstreamFailure: TypeAlias = Literal["fail", "run"]
@@ -132,7 +132,7 @@ def _after(value: object, field: str) -> tuple[object, ...]:
 
 
 def _task_host(value: object, field: str) -> str | None:
-    return None if value is None else check_choice(value, field, ("loop", "thread", "process"))
+    return None if value is None else check_choice(value, field, _HOSTS)
 
 
 def _actor_host(value: object, field: str) -> str | None:
@@ -250,7 +250,8 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
     priority: int = Priority.NORMAL
     after: tuple[object, ...] = ()
     host: TaskHost | None = None
-    """Where it runs; None for the function's own default."""
+    """Where it runs; None for the function's own default. With "auto" that is learned from what runs of the
+    function use: see `_core.auto_host`."""
     timeout: float | None = None
     """Seconds that one attempt may take."""
     deadline: float | datetime | None = None
@@ -296,7 +297,7 @@ DEFAULT: Final = TaskOptions()
 DEFAULT_ACTOR: Final = ActorOptions()
 
 
-_HOSTS: Final[tuple[TaskHost, ...]] = ("loop", "thread", "process")
+_HOSTS: Final[tuple[TaskHost, ...]] = ("loop", "thread", "process", "auto")
 _ONLY_HOST: Final[Mapping[str, TaskOptions]] = {host: TaskOptions(host=host) for host in _HOSTS}
 """What many tasks have for their options; frozen, so one of each serves all."""
 

@@ -65,6 +65,7 @@ class Stage(Generic[In_contra, Out_co]):
 
     __slots__ = (
         "_function",
+        "_host",
         "_options",
         "_results",
         "_task",
@@ -92,7 +93,8 @@ class Stage(Generic[In_contra, Out_co]):
         self.ordered: bool = ordered
         self.skips: bool = skips
         self._results: Results
-        self._task, self._results, self._options = _what_to_run(function, options, self.name)
+        self._host: str
+        self._task, self._results, self._options, self._host = _what_to_run(function, options, self.name)
 
     def __repr__(self) -> str:
         return f"<Stage {self.name!r}: {self.workers} at once, demand {self.demand}>"
@@ -102,6 +104,7 @@ class Stage(Generic[In_contra, Out_co]):
         return Station(
             self._task,
             self._options,
+            self._host,
             workers=self.workers,
             capacity=self.workers + self.demand,
             ordered=self.ordered,
@@ -135,29 +138,26 @@ class Stage(Generic[In_contra, Out_co]):
 
 def _what_to_run(
     function: Callable[[Any], Any], options: TaskOptions, name: str
-) -> tuple[Callable[..., Any], Results, TaskOptions]:
-    """What each task of a stage runs, what becomes of what it returns, and the task's options."""
+) -> tuple[Callable[..., Any], Results, TaskOptions, str]:
+    """What each task of a stage runs, what becomes of what it returns, the task's options, and its host."""
     kind = _kind_of(function)
     if kind == "function":
-        there = cast("TaskHost", host_of(function, options))
-        return (
-            function,
-            "one",
-            TaskOptions(name=name, host=there, timeout=options.timeout, retry=options.retry),
-        )
+        asked = TaskOptions(name=name, host=options.host, timeout=options.timeout, retry=options.retry)
+        return function, "one", asked, host_of(function, options)
     host = _host_of_generator(function, kind, options)
-    here = TaskOptions(name=name, host="loop")
+    here, there = TaskOptions(name=name, host="loop"), TaskOptions(name=name, host="process")
     match kind, host:
         case "async generator", "loop":
-            return emitting_async(function), "emitted", here
+            return emitting_async(function), "emitted", here, "loop"
         case "generator", "loop":
-            return emitting_plain(function), "emitted", here
+            return emitting_plain(function), "emitted", here, "loop"
         case "generator", "thread":
-            return emitting_in_thread(function, TaskOptions(name=name, host="thread")), "emitted", here
+            in_thread = emitting_in_thread(function, TaskOptions(name=name, host="thread"))
+            return in_thread, "emitted", here, "loop"
         case "async generator", _:
-            return collecting_async(function), "several", TaskOptions(name=name, host="process")
+            return collecting_async(function), "several", there, "process"
         case _:
-            return collecting_plain(function), "several", TaskOptions(name=name, host="process")
+            return collecting_plain(function), "several", there, "process"
 
 
 def _kind_of(function: Callable[[Any], Any]) -> Kind:
@@ -183,6 +183,11 @@ def _host_of_generator(function: Callable[[Any], Any], kind: Kind, options: Task
         raise ValueError(
             f'host="thread" does not fit {function_name(function)!r}, an async generator; '
             'it runs in the event loop ("loop", the default), or in a host process ("process")'
+        )
+    if host == "auto":
+        raise ValueError(
+            f'host="auto" does not fit {function_name(function)!r}, a generator: how long it takes depends '
+            'on whoever takes its results; choose "loop", "thread" (for a plain one) or "process"'
         )
     if options.retry != Retry():
         raise ValueError(
@@ -233,7 +238,8 @@ def stage(
         fn: A function of one argument: async, plain, a generator of either kind, or a handler of an actor,
             such as `renderer.ask.render`.
         workers: How many items it works on at once.
-        host: Where it runs: "loop", "thread" or "process"; by default as for any task.
+        host: Where it runs: "loop", "thread", "process" or, for what is no generator, "auto"; by default as
+            for any task.
         ordered: Whether results leave in the order of the items, or as soon as they are there.
         demand: How many results are kept until the next stage takes them; by default as many as `workers`.
         on_error: What becomes of an item that fails: "fail" ends the pipeline at its place, with a

@@ -7,19 +7,20 @@ How it works. What is known of a function are decaying averages for each kind of
 there: seconds of a processor, seconds in all, and how much of those was its own, because a thread that waits
 for the interpreter's lock while others compute does not wait for anything of its own. The laws:
 
-* A plain function begins in a thread, where it cannot block the loop before it is known; one that is marked as
-  bound to the processor begins in a process. An async function begins in the loop, and is never in a thread.
+* A plain function begins in a thread, where it cannot block the loop before it is known; one that is marked
+  as bound to the processor begins in a process. An async function begins in the loop, and is never in a
+  thread.
 * Whoever computes for several times what the crossing to a process costs, and computes for most of its time,
   goes to a process. An async function does so only where it computes for long between two awaits as well,
   because otherwise it does the loop no harm.
 * Whoever mostly waits, or computes for less than the crossing costs, comes back.
 * A plain function of which many runs in a row were far quicker than the hop to a thread is called by the loop
   itself. A single long run takes it out again, and so does an average that is no longer small.
-* Whoever cannot be pickled stays where it is. After some failures in a row that is not even tried for a while.
+* Whoever cannot be pickled stays at home. After some failures in a row that is not even tried for a while.
 
-It does not flap: the bounds for going are far from those for coming back, a move needs some runs in the present
-place, and after each return to a place where it has been before it needs twice as many. What is known of the
-crossing, and of moves, is forgotten in time.
+It does not flap: the bounds for going are far from those for coming back, a move needs some runs in the
+present place, and after each return to a place where it has been before it needs twice as many. What is known
+of the crossing, and of moves, is forgotten in time.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ SHORT: Final = 0.00005
 LONG: Final = 0.001
 """A single run of so many seconds takes a plain function out of the loop."""
 LONG_STEP: Final = 0.01
-"""For so many seconds an async function may compute between two awaits, on average of the worst of each run."""
+"""So many seconds an async function may compute between two awaits: the longest of each run, averaged."""
 ENOUGH: Final = 0.1
 """After so many seconds of computing a function is known, however few runs it took."""
 RUNS: Final = 3
@@ -179,6 +180,11 @@ class Learned(msgspec.Struct):
     def here(self) -> Average:
         """What is known of it where it is now."""
         return self.averages.setdefault(self.host, Average())
+
+    def runs_in(self, host: Kind) -> int:
+        """How many runs there are known."""
+        known = self.averages.get(host)
+        return 0 if known is None else known.runs
 
     def note(self, usage: Usage) -> None:
         """A run is over. One that was in another place than the present one decides nothing."""

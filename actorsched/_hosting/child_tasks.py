@@ -26,7 +26,7 @@ import select
 from _thread import allocate_lock, start_new_thread
 from collections import deque
 from contextvars import copy_context
-from time import monotonic, sleep
+from time import monotonic, sleep, thread_time
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
@@ -44,10 +44,12 @@ from actorsched._hosting.wire import (
     Done,
     Failed,
     Hello,
+    Measured,
     Release,
     Revoke,
     Revoked,
     Run,
+    RunMeasured,
     Started,
     Stop,
     ToHost,
@@ -83,6 +85,43 @@ class _Function:
             self._function = loads(self._body, "the function of the task")
             self._body = None
         return self._function
+
+
+class _MeasuredFunction(_Function):
+    """A function that is run once, and tells what that used. Nobody else pays for it."""
+
+    __slots__ = ("_inner", "_number", "_port")
+
+    def __init__(self, inner: _Function, number: int, port: Port) -> None:
+        self._inner = inner
+        self._number = number
+        self._port = port
+
+    def get(self) -> Any:
+        self._inner.get()
+        return self._run
+
+    def _run(self, *args: Any, **kwargs: Any) -> Any:
+        began, spent = monotonic(), thread_time()
+        over = True
+        try:
+            value = self._inner.get()(*args, **kwargs)
+            if type(value) is CoroutineType:
+                over = False
+                return self._await(value, began, spent)
+        finally:
+            if over:
+                self._tell(began, spent)
+        return value
+
+    async def _await(self, code: Any, began: float, spent: float) -> Any:
+        try:
+            return await code
+        finally:
+            self._tell(began, spent)
+
+    def _tell(self, began: float, spent: float) -> None:
+        self._port.say(Measured(self._number, thread_time() - spent, monotonic() - began))
 
 
 class TaskHost:
@@ -142,6 +181,9 @@ class TaskHost:
                 self._queue.append((frame, self._functions.get(frame.fn_id)))
             elif type(frame) is Define:
                 self._functions[frame.fn_id] = _Function(frame.body)
+            elif type(frame) is RunMeasured:
+                measured = _MeasuredFunction(self._functions[frame.fn_id], frame.task_id, self._port)
+                self._queue.append((frame, measured))
             elif type(frame) is Undefine:
                 for number in frame.fn_ids:
                     self._functions.pop(number, None)

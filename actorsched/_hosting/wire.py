@@ -132,6 +132,10 @@ class Run(msgspec.Struct, array_like=True, gc=False, tag=10):
     """For a task that has some."""
 
 
+class RunMeasured(Run, array_like=True, gc=False, tag=13):
+    """The same; before its end, `Measured` tells what the function has used."""
+
+
 class Cancel(msgspec.Struct, array_like=True, gc=False, tag=11):
     """Ask a task to stop: at its next checkpoint, or before it begins."""
 
@@ -271,6 +275,19 @@ class Started(msgspec.Struct, array_like=True, gc=False, tag=50):
     task_id: int
 
 
+class Measured(msgspec.Struct, array_like=True, gc=False, tag=55):
+    """A task's function is over, and this is what it has used; its end follows.
+
+    Attributes:
+        cpu: For how many seconds it had a processor.
+        wall: How many seconds it took, without what had to be done for it to cross.
+    """
+
+    task_id: int
+    cpu: float
+    wall: float
+
+
 class Done(msgspec.Struct, array_like=True, gc=False, tag=51):
     """A task's function has returned.
 
@@ -373,12 +390,12 @@ class Ended(msgspec.Struct, array_like=True, gc=False, tag=66):
 
 
 ToHost = (
-    Define | Undefine | Answer | Release | Stop | Run | Cancel | Revoke
+    Define | Undefine | Answer | Release | Stop | Run | RunMeasured | Cancel | Revoke
     | Open | Call | CancelCall | Demand | Close | Forget
 )  # fmt: skip
 FromHost = (
     Hello | Bye | Log | Request | CancelRequest | Told | Release
-    | Started | Done | Failed | Exhausted | Revoked | Progress
+    | Started | Measured | Done | Failed | Exhausted | Revoked | Progress
     | Opened | OpenFailed | Closed | Returned | Raised | Item | Ended
 )  # fmt: skip
 Frame = ToHost | FromHost

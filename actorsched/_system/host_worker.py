@@ -95,6 +95,8 @@ class HostRun(msgspec.Struct, eq=False):
     packed: Packed | None = None
     """Function and arguments, while the host is not ready for them."""
     grace: Timer | None = None
+    used: wire.Measured | None = None
+    """What its function has used, if that was to be measured."""
 
     @property
     def kernel(self) -> Kernel:
@@ -230,8 +232,9 @@ class HostWorker(Behaviour, kw_only=True):
         context = contextvars_out(variables) if variables else b""
         definition, arguments = packed
         time = None if task.due == inf else self._time(task)
+        frame = wire.Run if task.special is None or task.special.placed is None else wire.RunMeasured
         link.run(
-            definition, wire.Run(number, definition.fn_id, arguments, context, run.attempt, task.name, time)
+            definition, frame(number, definition.fn_id, arguments, context, run.attempt, task.name, time)
         )
 
     def _time(self, task: TaskActor) -> tuple[float, float, bool]:
@@ -376,6 +379,8 @@ class HostWorker(Behaviour, kw_only=True):
             return None
         self.pace += (frame.took - self.pace) / 8
         self.repaced = True
+        if run.used is not None:
+            _note(run, frame.took, returned=True)
         if run.grace is not None:
             self._clear_grace(run)
         send, task = self.kernel.send, run.owner
@@ -437,10 +442,17 @@ class HostWorker(Behaviour, kw_only=True):
         if run is not None:
             self.pace += (frame.took - self.pace) / 8
             self.repaced = True
+            if run.used is not None and not frame.interrupted:
+                _note(run, frame.took, returned=False)
             error = unpack_error(frame.error, f"the error of task {run.owner.name!r}")
             self._clear_grace(run)
             self.kernel.send((run.owner, Finished(error=error, stopped=frame.interrupted)))
             self.kernel.send((self.scheduler, Idle(self, run.owner)))
+
+    def _measured(self, frame: wire.Measured) -> None:
+        run = self.runs.get(frame.task_id)
+        if run is not None:
+            run.used = frame
 
     def _progress(self, frame: wire.Progress) -> None:
         run = self.runs.get(frame.task_id)
@@ -499,12 +511,20 @@ _FRAMES: dict[type, Callable[[HostWorker, Any], None]] = {
     wire.Started: HostWorker._started,
     wire.Revoked: HostWorker._revoked,
     wire.Failed: HostWorker._failed,
+    wire.Measured: HostWorker._measured,
     wire.Progress: HostWorker._progress,
     wire.Log: HostWorker._log,
     wire.Request: HostWorker._request,
     wire.CancelRequest: HostWorker._cancel_request,
     wire.Told: HostWorker._told,
 }
+
+
+def _note(run: HostRun, took: float, *, returned: bool) -> None:
+    """A run was measured."""
+    placed, used = run.owner.placed, run.used
+    if placed is not None and used is not None:
+        placed.crossed(used.cpu, used.wall, took, returned=returned)
 
 
 def pack(task: TaskActor, definitions: Definitions) -> Packed:

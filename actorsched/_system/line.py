@@ -232,8 +232,9 @@ class Line(Feed, kw_only=True):
         entry = station.window.begin(item)
         args = (self, station, entry) if station.results == "emitted" else (item,)
         try:
-            options = station.options
-            task = self.system.new_task(self, station.function, args, options, self.context, options.host)
+            task = self.system.new_task(
+                self, station.function, args, station.options, self.context, station.host
+            )
         except Exception as error:  # the item does not fit or cannot travel, or the runtime is closed
             self._failed(place, entry, error)
         else:

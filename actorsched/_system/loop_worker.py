@@ -11,7 +11,7 @@ A worker of the loop costs as much as an object, so each attempt has one of its 
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextvars import Context
 from time import monotonic
 from types import CoroutineType
@@ -278,11 +278,15 @@ class LoopStaff:
     Args:
         kernel: Where they run.
         scheduler: Who gives their slots away.
+        make: Makes a worker.
     """
 
-    def __init__(self, kernel: Kernel, scheduler: Behaviour) -> None:
+    def __init__(
+        self, kernel: Kernel, scheduler: Behaviour, make: Callable[..., LoopWorker] = LoopWorker
+    ) -> None:
         self._kernel = kernel
         self._scheduler = scheduler
+        self._make = make
 
     def assign(self, task: TaskActor, out: Outbox) -> bool:
         """Have a new worker run a task as soon as it has its turn."""
@@ -290,7 +294,7 @@ class LoopStaff:
         if task.options is not DEFAULT and task.options.retry.attempts > 1 and context is not None:
             context = context.copy()  # the next attempt begins where this one did
         scheduler = None if task.pool.boundless else self._scheduler
-        worker = LoopWorker(kernel, scheduler, task, task.attempt + 1, task.rank, context)
+        worker = self._make(kernel, scheduler, task, task.attempt + 1, task.rank, context)
         task.begun_by(worker, out)
         kernel.ready.push(worker, worker.rank)
         return True

@@ -31,6 +31,7 @@ from actorsched.messages import (
     Chosen,
     Idle,
     Lend,
+    Move,
     Preempt,
     Preempted,
     PriorityChanged,
@@ -44,6 +45,7 @@ from actorsched.messages import (
     Withdraw,
     Withdrawn,
 )
+from actorsched.status import TaskStatus
 
 if TYPE_CHECKING:
     from actorsched._core.policies import SchedulingPolicy
@@ -374,6 +376,22 @@ class Scheduler(Behaviour):
         if pool.remembers and task.outcome is not None:
             pool.policy.forget(task, out.now)
         self._freed(pool, out)
+
+    @handles(Move)
+    def _move(self, message: Move, out: Outbox) -> None:
+        """Just as it was to begin it turned out that a task is better off in another pool."""
+        task: TaskActor = message.task  # type: ignore[assignment]
+        if task.outcome is not None or task.worker is not None:
+            return
+        if task.place is not None:
+            self._leave(task, out)
+        if task.pool.remembers:
+            task.pool.policy.forget(task, out.now)
+        task.pool = message.pool
+        if message.pool.boundless or task.status is not TaskStatus.READY:
+            self.ready(task, out)
+        else:
+            self._enlist(message.pool, task, out)
 
     def _out_of_place(self, pool: Pool, task: TaskActor, out: Outbox) -> None:
         """Whatever slot, or place in the queue, a task has, it has it no more."""

@@ -19,9 +19,9 @@ class Station:
     """One place in the line where work is done.
 
     Args:
-        function: What each task runs.
-        options: The options of each task. They say where it runs; that, and that the function takes what it
-            is given, was checked.
+        function: What each task runs. That it takes what it is given was checked.
+        options: The options of each task.
+        host: Where each task runs. That it can was checked.
         workers: How many items may be worked on at once.
         capacity: How many of those and of the results that nobody has taken there may be.
         ordered: Whether results leave in the order of the items.
@@ -31,12 +31,13 @@ class Station:
             None to go on without the item.
     """
 
-    __slots__ = ("emitters", "function", "on_failure", "options", "results", "window")
+    __slots__ = ("emitters", "function", "host", "on_failure", "options", "results", "window")
 
     def __init__(
         self,
         function: Callable[..., Any],
         options: TaskOptions,
+        host: str,
         *,
         workers: int,
         capacity: int,
@@ -46,6 +47,8 @@ class Station:
     ) -> None:
         self.function: Callable[..., Any] = function
         self.options: TaskOptions = options
+        self.host: str | None = None if host == "auto" else host
+        """Where each task runs; None where that is found out for each."""
         self.results: Results = results
         self.on_failure: Callable[[Entry, BaseException], BaseException | None] | None = on_failure
         self.window: Window = (OrderedWindow if ordered else UnorderedWindow)(workers, capacity)

@@ -19,10 +19,12 @@ from actorsched._core.supervision import Supervision
 from actorsched._kernel.current import CURRENT
 from actorsched._system.actor_cell import ActorCell, Life
 from actorsched._system.asking import begin_to_wait, go_on, waiter_of
+from actorsched._system.auto_staff import AutoStaff
 from actorsched._system.carrying import BREATHER
 from actorsched._system.deadlines import times_of
 from actorsched._system.handlers import table_of
 from actorsched._system.host_staff import HostStaff
+from actorsched._system.judge import Judge
 from actorsched._system.locks import Locks, locks_of
 from actorsched._system.loop_worker import LoopStaff
 from actorsched._system.placing import Habit, check_arguments, host_of
@@ -88,6 +90,9 @@ class System:
         self.scheduler.staffs["loop"] = LoopStaff(kernel, self.scheduler)
         self.scheduler.staffs["thread"] = ReusedWorkers(self._thread_worker)
         self.scheduler.staffs["process"] = self.staff
+        self.judge: Judge = Judge()
+        self.auto: AutoStaff = AutoStaff(self, self.judge)
+        self.scheduler.staffs["auto"] = self.auto
         self.locks: Locks = locks_of(kernel, policy)
         self.scheduler.locks = self.locks
         self.learn_refs: Callable[[System], None] = _learn_nothing
@@ -155,7 +160,9 @@ class System:
         return any(worker.at_work for worker in self.threads) or self.staff.at_work
 
     def _thread_worker(self) -> ThreadWorker:
-        worker = ThreadWorker(kernel=self.kernel, scheduler=self.scheduler, number=len(self.threads) + 1)
+        worker = ThreadWorker(
+            kernel=self.kernel, scheduler=self.scheduler, number=len(self.threads) + 1, judge=self.judge
+        )
         self.threads.append(worker)
         return worker
 
@@ -221,6 +228,8 @@ class System:
         if host is None:
             host = host_of(function, options)
             check_arguments(function, args, kwargs)
+            if host == "auto":
+                return self.auto.new_task(nursery, function, args, options, context, after, held)
         pool = self.pools[host] if options is DEFAULT else self._checked(function, host, options)
         refs = [value for value in args if type(value) in REFS] if args else []
         if kwargs:
@@ -332,7 +341,8 @@ class System:
         Prepared tasks among the arguments may not have been submitted yet.
         """
         self.check_open(f"task {options.name or function_name(function)!r}", nursery)
-        self._checked(function, host_of(function, options), options)
+        host = host_of(function, options)
+        self._checked(function, "thread" if host == "auto" else host, options)
         check_arguments(function, args, options.kwargs)
         needs: tuple[Any, ...] = (*args, *options.kwargs.values(), *options.after)
         for value in needs:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from actorsched._core.behaviour import Behaviour, Outbox, Reply, Timer
     from actorsched._core.lock_table import Request
     from actorsched._system.deadlines import Times
+    from actorsched._system.judge import Placed
     from actorsched._system.line import Line
     from actorsched._system.locks import Locks
     from actorsched._system.nursery import Nursery
@@ -48,6 +49,8 @@ class Special(msgspec.Struct, eq=False):
     """What its code wants to take as soon as it is chosen again."""
     locking: bool = False
     """Whether it may hold resources, or wait for some."""
+    placed: Placed | None = None
+    """Where `host="auto"` has placed it."""
 
 
 class TaskState(Urgent, eq=False):
@@ -118,6 +121,11 @@ class TaskState(Urgent, eq=False):
     def times(self) -> Times | None:
         """When it has to be started and done."""
         return None if self.special is None else self.special.times
+
+    @property
+    def placed(self) -> Placed | None:
+        """Where `host="auto"` has placed it."""
+        return None if self.special is None else self.special.placed
 
     @property
     def request(self) -> Request[Any] | None:

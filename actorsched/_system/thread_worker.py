@@ -22,6 +22,7 @@ import msgspec
 
 from actorsched._core.behaviour import Behaviour, Outbox, Timer, handles
 from actorsched._kernel.current import CURRENT
+from actorsched._system.gauges import ThreadGauge
 from actorsched._system.stillness import Stillness, of_this_thread
 from actorsched.exceptions import Interrupted
 from actorsched.messages import (
@@ -37,8 +38,10 @@ from actorsched.messages import (
 )
 
 if TYPE_CHECKING:
+    from actorsched._core.auto_host import Usage
     from actorsched._kernel.kernel import Kernel
     from actorsched._system.code_run import Deferred
+    from actorsched._system.judge import Judge
     from actorsched._system.task import TaskActor
 
 GRACE = 5.0
@@ -72,6 +75,12 @@ class ThreadRun(msgspec.Struct, eq=False):
     """Whether it waits at a checkpoint until it may go on."""
     unwinding: bool = False
     """Whether the function is over, and only what it deferred still runs: no cancellation reaches that."""
+    measured: bool = False
+    """Whether somebody may want to know what it uses: nobody does who was sent to a thread by name."""
+    placed: bool = False
+    """Whether that is to be known exactly, because it learns where to run."""
+    used: Usage | None = None
+    """What it has used. Written by the thread, read by the loop when the run is over."""
 
     @property
     def kernel(self) -> Kernel:
@@ -116,6 +125,16 @@ class ThreadRun(msgspec.Struct, eq=False):
         self.let_go()
         return finished
 
+    def execute_measured(self, gauge: ThreadGauge) -> Finished:
+        """The same, with a look at the clocks, if somebody wants to know."""
+        if not self.measured:
+            gauge.skip()
+            return self.execute()
+        gauge.begin()
+        finished = self.execute()
+        self.used = gauge.end(exactly=self.placed)
+        return finished
+
     def let_go(self) -> None:
         """Keep nothing alive: the context refers to this run, and what it has set may live on elsewhere."""
         self.context = Context()
@@ -155,6 +174,8 @@ class ThreadWorker(Behaviour):
     grace: Timer | None = None
     stillness: Stillness | None = None
     """How to see whether the thread does anything, once it has begun to."""
+    judge: Judge | None = None
+    """Who wants to know what functions use."""
 
     def __repr__(self) -> str:
         return f"<thread worker {self.number} with {self.run!r}>"
@@ -178,6 +199,8 @@ class ThreadWorker(Behaviour):
         self.run = ThreadRun(
             self, task, task.attempt + 1, task.context.copy(), task.function, args, dict(kwargs)
         )
+        self.run.measured = self.judge is not None and task.options.host != "thread"
+        self.run.placed = task.placed is not None
         out.send((task, Started(self, begun=True)))
         try:
             if self.jobs is None:
@@ -251,6 +274,8 @@ class ThreadWorker(Behaviour):
         if self.grace is not None:
             self.grace.cancel()
             self.grace = None
+        if run.used is not None and self.judge is not None:
+            self.judge.ran_in_thread(run.owner, run.used, finished)
         self.kernel.send((run.owner, finished))
         self.kernel.send((self.scheduler, Idle(self, run.owner)))
         self.kernel.drain()
@@ -281,8 +306,9 @@ def _work(worker: ThreadWorker, jobs: SimpleQueue[ThreadRun | None]) -> None:
     """The main function of a worker's thread."""
     worker.stillness = of_this_thread()
     kernel = worker.kernel
+    gauge = None if worker.judge is None else ThreadGauge(worker.judge)
     while (run := jobs.get()) is not None:
-        finished = run.execute()
+        finished = run.execute() if gauge is None else run.execute_measured(gauge)
         try:
             kernel.call_threadsafe(run.worker.over, run, finished)
         except RuntimeError:  # the loop is closed: nobody is left to hear it

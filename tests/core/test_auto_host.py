@@ -36,10 +36,12 @@ def asynchronous() -> Learned:
     return Learned(asynchronous=True, host="loop")
 
 
-def run(learned: Learned, cpu: float, wall: float, *, times: int = 1, **more: float) -> Kind:
+def run(
+    learned: Learned, cpu: float, wall: float, *, times: int = 1, others: float = 0, step: float = 0
+) -> Kind:
     """So many runs, each where it is by then; answers with where the next would go."""
     for _ in range(times):
-        learned.note(Usage(learned.place, cpu, wall, **more))
+        learned.note(Usage(learned.place, cpu, wall, others, step))
     return learned.place
 
 

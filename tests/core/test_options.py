@@ -303,7 +303,11 @@ WRONG_TASK_OPTIONS: list[tuple[Mapping[str, object], type[Exception], str]] = [
     ({"priority": 2.5}, TypeError, "priority=2.5"),
     ({"after": Ref()}, TypeError, "give an iterable of TaskRefs, such as after=[ref]"),
     ({"after": "load"}, TypeError, "after='load'"),
-    ({"host": "auto"}, ValueError, "host='auto' is not a choice; choose from 'loop', 'thread', 'process'"),
+    (
+        {"host": "atuo"},
+        ValueError,
+        "host='atuo' is not a choice; choose from 'loop', 'thread', 'process', 'auto'",
+    ),
     ({"timeout": "5"}, ValueError, "timeout='5' has no unit"),
     ({"timeout": -1}, ValueError, "timeout=-1 is negative"),
     ({"deadline": 0}, ValueError, "deadline=0 is no time at all; give a duration above zero"),
