@@ -1,24 +1,34 @@
-"""Noticing that a process has ended.
+"""Noticing that a process has ended which is no child of ours.
 
-The law of this module: it tells the loop, once the process is a zombie, and does not reap it.
+The law of this module: it tells the loop, once the process is a zombie or has gone. It cannot tell how it
+ended: only the parent of a process learns that.
 
 How it works: through the descriptor of the process, which becomes readable at its end. Where processes have
-no descriptors (or there is none to be had now), a thread waits.
+no descriptors (or there is none to be had now), a timer looks at what the system says of it.
 """
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Callable
 
-    from actorsched._kernel.backend import Backend
+    from actorsched._kernel.backend import Backend, Handle
+
+_LOOK = 0.1
+"""How many seconds to wait between two looks."""
 
 
-class _EndWatch:
+class EndWatch(Protocol):
+    """Something that waits for the end of a process."""
+
+    def close(self) -> None:
+        """Wait no longer."""
+
+
+class _Descriptor:
     """Waits through the descriptor of the process, which it closes."""
 
     __slots__ = ("_descriptor", "_watch")
@@ -32,39 +42,55 @@ class _EndWatch:
         os.close(self._descriptor)
 
 
-class _EndThread:
-    """Waits in a thread."""
+class _Looks:
+    """Looks again and again."""
 
-    __slots__ = ("_thread",)
+    __slots__ = ("_backend", "_on_end", "_pid", "_started", "_timer")
 
-    def __init__(
-        self, backend: Backend, process: subprocess.Popen[bytes], on_end: Callable[[], None]
-    ) -> None:
-        from threading import Thread
+    def __init__(self, backend: Backend, pid: int, on_end: Callable[[], None]) -> None:
+        self._backend = backend
+        self._pid = pid
+        self._on_end = on_end
+        self._started = (_status(pid) or ["", ""])[1]
+        self._timer: Handle | None = None
+        self._look()
 
-        def wait() -> None:
-            try:
-                os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-            except ChildProcessError:  # somebody else has reaped it
-                pass
-            try:
-                backend.call_soon_threadsafe(on_end)
-            except RuntimeError:  # the loop has ended before the host
-                pass
-
-        self._thread = Thread(target=wait, name=f"actorsched host {process.pid}", daemon=True)
-        self._thread.start()
+    def _look(self) -> None:
+        status = _status(self._pid)
+        if status is None or status[0] == "Z" or status[1] != self._started:
+            self._timer = None
+            self._backend.call_soon(self._on_end)
+        else:
+            self._timer = self._backend.call_at(self._backend.monotonic() + _LOOK, self._look)
 
     def close(self) -> None:
-        self._thread.join()
+        if self._timer is not None:
+            self._timer.cancel()
 
 
-def watch_end(
-    backend: Backend, process: subprocess.Popen[bytes], on_end: Callable[[], None]
-) -> _EndWatch | _EndThread:
-    """Call in the loop when the process has ended; what is returned has to be closed then."""
+def watch_end(backend: Backend, pid: int, on_end: Callable[[], None]) -> EndWatch:
+    """Call in the loop when the process has ended; what is returned has to be closed then.
+
+    It may be called more than once until that.
+    """
     try:
-        descriptor = os.pidfd_open(process.pid)
+        descriptor = os.pidfd_open(pid)
     except (AttributeError, OSError):
-        return _EndThread(backend, process, on_end)
-    return _EndWatch(backend, descriptor, on_end)
+        return _Looks(backend, pid, on_end)
+    return _Descriptor(backend, descriptor, on_end)
+
+
+def has_ended(pid: int) -> bool:
+    """Whether a process is a zombie or has gone. Another one may have its number by then."""
+    status = _status(pid)
+    return status is None or status[0] == "Z"
+
+
+def _status(pid: int) -> list[str] | None:
+    """State and time of birth of a process; None if there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            fields = file.read().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return [fields[0], fields[19]]

@@ -25,7 +25,7 @@ class HostExit(msgspec.Struct, frozen=True):
     """The end of a host process.
 
     Attributes:
-        pid: Its process id.
+        pid: Its process id; 0 if it never had one.
         exit_code: What it exited with; None if a signal ended it, or if unknown.
         signal: The number of the signal that ended it; None if none did.
         cause: The likely cause; "stopped" when it had been told to, and had finished everything.
@@ -47,9 +47,10 @@ class HostExit(msgspec.Struct, frozen=True):
             lost: A noun: "task 'load'".
             remedy: What to do about it, as a clause: "run it again".
         """
+        process = f"the host process {self.pid}" if self.pid else "its host process"
         return HostDied(
-            f"{lost} was lost: the host process {self.pid} {self.detail}{'; ' if remedy else ''}{remedy}",
-            pid=self.pid,
+            f"{lost} was lost: {process} {self.detail}{'; ' if remedy else ''}{remedy}",
+            pid=self.pid or None,
             signal=self.signal,
             exit_code=self.exit_code,
             cause=None if self.cause == "stopped" else self.cause,
@@ -86,8 +87,8 @@ def judge(
     """Tell how a host ended.
 
     Args:
-        pid: Its process id.
-        status: What `Popen.returncode` says: minus the signal, or the exit code; None if unknown.
+        pid: Its process id; 0 if it never had one.
+        status: Minus the signal, or the exit code; None if unknown: its spawner had died before it.
         ready: Whether it had got as far as its first word,
         said_bye: and whether to its last: that everything was finished.
         blame: What its parent killed it for, if it did.
@@ -108,7 +109,7 @@ def _likely(number: int | None, code: int | None, starved: bool) -> tuple[Cause,
     if code == OUT_OF_MEMORY:
         return "out of memory", "ran out of memory"
     if number is None:
-        return "exited", "exited" if code is None else f"exited with code {code}"
+        return "exited", _UNKNOWN if code is None else f"exited with code {code}"
     if number == signal.SIGKILL and starved:
         return "out of memory", "was killed by the system, which had run out of memory (SIGKILL)"
     name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
@@ -116,6 +117,8 @@ def _likely(number: int | None, code: int | None, starved: bool) -> tuple[Cause,
         return "crashed", f"crashed with {name}{_CRASH_HINTS.get(number, '')}"
     return "killed", f"was killed by {name}"
 
+
+_UNKNOWN = "ended, and its exit status is unknown because its spawner had died before it"
 
 _CRASH_HINTS: dict[int, str] = {
     signal.SIGSEGV: " (a segmentation fault in native code)",

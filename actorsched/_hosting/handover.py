@@ -3,13 +3,14 @@
 The law of this module: plain data that `marshal` can carry goes over, and is put in force on the other side;
 nothing of either half needs any library, because there is no `sys.path` yet where it arrives.
 
-How it works: a host's interpreter starts with its parent's flags and environment, but nothing of the working
-directory can get in between (`-P`); then `sys.path` becomes its parent's, as it is at that moment. The first
-bytes from the socket are this handover.
+How it works: the spawner's interpreter starts with its parent's flags and environment, but nothing of the
+working directory can get in between (`-P`); then `sys.path` becomes its parent's, as it is at that moment.
+The first bytes from a host's socket are its own handover: whatever of all this may have changed since.
 """
 
 from __future__ import annotations
 
+import marshal
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -25,17 +26,12 @@ module, line."""
 
 BOOT = """
 import marshal, os, sys
-def read(size):
-    data = b""
-    while len(data) < size:
-        more = os.read(socket, size - len(data))
-        if not more:
-            os._exit(0)
-        data += more
-    return data
-socket = int(sys.argv[1])
-handover = marshal.loads(read(int.from_bytes(read(4), "little")))
-sys.path[:] = handover["path"]
+socket, lifeline = map(int, sys.argv[1:])
+given = os.read(socket, 1 << 20)
+if not given:
+    os._exit(0)
+path, backend = marshal.loads(given)
+sys.path[:] = path
 sys.modules.setdefault("typing_extensions", None)
 try:
     import msgspec
@@ -43,30 +39,34 @@ except ImportError:  # what needs it will say so
     pass
 if sys.modules["typing_extensions"] is None:
     del sys.modules["typing_extensions"]
-from actorsched._hosting.child import main
-main(handover)
+from actorsched._hosting.spawner_child import main
+main(socket, lifeline, backend)
 """
-"""What a host's interpreter is told to run.
+"""What the spawner's interpreter is told to run. A host's `__main__` is what this leaves.
 
-msgspec does without `typing_extensions` where there is none, and importing that would take a host longer than
-anything else that it imports. User code can still import it later.
+msgspec does without `typing_extensions` where there is none, and importing that would take longer than
+anything else that is imported. User code can still import it later.
 """
 
 _FINDERS_OF_THE_INTERPRETER = ("BuiltinImporter", "FrozenImporter", "PathFinder")
 _FINDERS_THAT_HOSTS_CAN_DO_WITHOUT = ("_distutils_hack", "_pytest", "six")
 
 
-def command(socket: int) -> list[str]:
-    """The command line of a host.
+def command(socket: int, lifeline: int) -> list[str]:
+    """The command line of a spawner.
+
+    Args:
+        socket: The descriptor of its socket.
+        lifeline: That of its lifeline.
 
     Raises:
         RuntimeError: There is no interpreter to be started.
     """
     if not sys.executable:
         raise RuntimeError(
-            "a host process cannot be started: sys.executable does not say which Python runs this"
+            "no host process can be started: sys.executable does not say which Python runs this"
         )
-    return [sys.executable, "-P", *_flags(), "-c", BOOT, str(socket)]
+    return [sys.executable, "-P", *_flags(), "-c", BOOT, str(socket), str(lifeline)]
 
 
 def _flags() -> Iterator[str]:
@@ -99,24 +99,34 @@ def _site_matters() -> bool:
     return False
 
 
-def handover(kind: str, backend: str, descriptors: dict[str, int]) -> Handover:
-    """What goes over to a host of this kind.
+def search_path() -> list[str]:
+    """`sys.path`, absolute."""
+    try:
+        here = os.getcwd()
+    except OSError:  # the working directory has been removed
+        here = ""
+    return [str(entry) if os.path.isabs(entry) else os.path.join(here, entry) for entry in sys.path]
+
+
+def handover(kind: str, backend: str) -> bytes:
+    """What goes over to a host of this kind, as it arrives there.
 
     Args:
         kind: "tasks" or "actors".
         backend: "asyncio", "uvloop" or "trio".
-        descriptors: What it inherits, by name.
     """
-    here = os.getcwd()
-    return {
+    handed: Handover = {
         "kind": kind,
         "backend": backend,
-        "descriptors": descriptors,
-        "path": [str(entry) if os.path.isabs(entry) else os.path.join(here, entry) for entry in sys.path],
+        "path": search_path(),
         "argv": [str(argument) for argument in sys.argv],
+        "environment": dict(os.environb),
+        "processors": list(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [],
         "warnings": _warning_filters(),
         "log_levels": _log_levels(),
     }
+    data = marshal.dumps(handed)
+    return len(data).to_bytes(4, "little") + data
 
 
 def _warning_filters() -> list[Filter]:
@@ -151,10 +161,47 @@ def _log_levels() -> dict[str, int]:
 # ------------------------------------------------------------------------------------------------ in the host
 
 
+def receive(socket: int) -> Handover:
+    """Read the handover. Where there is none, the parent has gone, and so does this process."""
+    handed: Handover = marshal.loads(_read(socket, int.from_bytes(_read(socket, 4), "little")))  # noqa: S302  # ours
+    return handed
+
+
+def _read(socket: int, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        more = os.read(socket, size - len(data))
+        if not more:
+            os._exit(0)
+        data += more
+    return data
+
+
 def take_over(handed: Handover) -> None:
-    """Put in force what concerns the interpreter as a whole."""
+    """Put in force what concerns the process and the interpreter as a whole."""
+    sys.path[:] = handed["path"]
     sys.argv[:] = handed["argv"]
+    _take_environment(handed["environment"])
+    if handed["processors"] and set(handed["processors"]) != os.sched_getaffinity(0):
+        try:
+            os.sched_setaffinity(0, handed["processors"])
+        except OSError:  # they have been taken away meanwhile
+            pass
     _take_warning_filters(handed["warnings"])
+
+
+def _take_environment(environment: dict[bytes, bytes]) -> None:
+    """The spawner's environment is the parent's of an earlier moment."""
+    present = os.environb
+    for name in set(present) - set(environment):
+        del present[name]
+    changed = [name for name, value in environment.items() if present.get(name) != value]
+    for name in changed:
+        present[name] = environment[name]
+    if b"TZ" in changed:
+        import time
+
+        time.tzset()
 
 
 def _take_warning_filters(filters: list[Filter]) -> None:

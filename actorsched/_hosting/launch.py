@@ -1,40 +1,39 @@
 """Starting host processes.
 
-The law of this module: it makes a process and the two ends between it and this one, and waits for nothing.
-What the process does is told in `child`, what this end does in `link`.
+The law of this module: it makes both ends of what a host and its parent share, asks the spawner for a
+process, and waits for nothing. What the process does is told in `child`, what this end does in `link`.
 
-How it works: the host is an interpreter of its own, never a fork of this one, which may have threads; it
-inherits its ends of the sockets and memory files and nothing else. It has a process group of its own, so a
-Ctrl-C at the terminal does not reach it, and everything that it starts can be ended together with it. It does
-not get a session of its own: Linux schedules sessions against each other, and parent and host would preempt
-each other less readily than two tasks of one session do.
+How it works: a host is forked from the spawner, which has no threads, never from this process, which may have
+some. It gets its ends of the sockets, the memory files, the present directory and output streams of this
+process, and nothing else. It has a process group of its own, so a Ctrl-C at the terminal does not reach it,
+and everything that it starts can be ended together with it. It does not get a session of its own: Linux
+schedules sessions against each other, and parent and host would preempt each other less readily than two
+tasks of one session do.
 """
 
 from __future__ import annotations
 
-import marshal
+import os
 import socket
-import subprocess
-import sys
 from contextlib import ExitStack
-from os import close
 from typing import TYPE_CHECKING, Literal
 
-from actorsched._hosting.handover import command, handover
+from actorsched._hosting.handover import handover
 from actorsched._hosting.lifeline import cut, new_lifeline
-from actorsched._hosting.link import HostLink, Inheritance
+from actorsched._hosting.link import Ends, HostLink
 from actorsched._hosting.segments import memory_file
+from actorsched._hosting.spawner import backend_name, new_ones_above_the_standard_streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actorsched._hosting.exits import HostExit
+    from actorsched._hosting.spawner import Spawner
     from actorsched._hosting.wire import FromHost
-    from actorsched._kernel.backend import Backend
 
 
 def launch(
-    backend: Backend,
+    spawner: Spawner,
     kind: Literal["tasks", "actors"],
     *,
     on_frame: Callable[[FromHost], None],
@@ -43,10 +42,10 @@ def launch(
     start_timeout: float = 30.0,
     name: str = "host",
 ) -> HostLink:
-    """Start a host. Takes a millisecond or two, and does not wait for the host to be ready.
+    """Start a host. Takes part of a millisecond, and does not wait for the host to be ready.
 
     Args:
-        backend: The event loop that runs in this thread.
+        spawner: What it is forked from. Its process is started now, if it has none.
         kind: "tasks": it runs one function at a time. "actors": it runs an event loop with actors in it.
         on_frame: Called in the loop with every frame of the host, in order, `Hello` first.
         on_read: Called in the loop after the frames that came together have been handed on.
@@ -58,58 +57,50 @@ def launch(
         OSError: The system has no process, memory or descriptor for it.
         RuntimeError: There is no interpreter to be started.
     """
+    spawner.start()  # first of all: it takes longer than all the rest
     with ExitStack() as undo, ExitStack() as theirs:
-        inheritance = _prepare(kind, undo, theirs)
-        process = subprocess.Popen(
-            command(inheritance.descriptors["socket"]),
-            stdin=subprocess.DEVNULL,
-            pass_fds=list(inheritance.descriptors.values()),
-            process_group=0,
-        )
-        undo.callback(process.wait)
-        undo.callback(process.kill)
-        handed = marshal.dumps(handover(kind, _backend_name(backend), inheritance.descriptors))
-        link = HostLink(
-            backend,
-            kind,
-            process,
-            inheritance,
-            first=len(handed).to_bytes(4, "little") + handed,
-            on_frame=on_frame,
-            on_exit=on_exit,
-            on_read=on_read,
-            start_timeout=start_timeout,
-            name=name,
-        )
+        with new_ones_above_the_standard_streams():
+            ends, given, lifeline = _prepare(kind, undo, theirs)
+        first = handover(kind, backend_name(spawner.backend))
+        process = spawner.fork(given, theirs.pop_all(), lifeline)
         undo.pop_all()
-        return link
+    return HostLink(
+        spawner.backend,
+        kind,
+        process,
+        ends,
+        first=first,
+        on_frame=on_frame,
+        on_exit=on_exit,
+        on_read=on_read,
+        start_timeout=start_timeout,
+        name=name,
+    )
 
 
-def _prepare(kind: str, undo: ExitStack, theirs: ExitStack) -> Inheritance:
-    """Make both ends of everything. `undo` closes ours, `theirs` what only the host needs."""
-    descriptors: dict[str, int] = {}
+def _prepare(kind: str, undo: ExitStack, theirs: ExitStack) -> tuple[Ends, dict[str, int], int]:
+    """Make both ends of everything. `undo` closes ours, `theirs` what only the host needs.
+
+    Returns:
+        This side's ends, the descriptors for the host by name, and the write end of the lifeline.
+    """
+    given: dict[str, int] = {}
     ours: dict[str, socket.socket] = {}
     for name in ("socket", "control") if kind == "tasks" else ("socket",):
         ours[name], other = socket.socketpair()
         undo.callback(ours[name].close)
         theirs.callback(other.close)
         ours[name].setblocking(False)
-        descriptors[name] = other.fileno()
-    descriptors["lifeline"], write = new_lifeline()
-    undo.callback(cut, write)
-    theirs.callback(close, descriptors["lifeline"])
+        given[name] = other.fileno()
+    given["lifeline"], lifeline = new_lifeline()
+    undo.callback(cut, lifeline)
+    theirs.callback(os.close, given["lifeline"])
+    given["cwd"] = os.open(".", os.O_DIRECTORY | getattr(os, "O_PATH", os.O_RDONLY))
+    theirs.callback(os.close, given["cwd"])
     for name in ("to_host", "from_host"):
         file = memory_file()
         if file is not None:
-            undo.callback(close, file)
-            descriptors[name] = file
-    return Inheritance(ours["socket"], ours.get("control"), write, descriptors)
-
-
-def _backend_name(backend: Backend) -> str:
-    if backend.name == "asyncio" and "uvloop" in sys.modules:
-        import asyncio
-
-        if type(asyncio.get_running_loop()).__module__.partition(".")[0] == "uvloop":
-            return "uvloop"
-    return backend.name
+            undo.callback(os.close, file)
+            given[name] = file
+    ends = Ends(ours["socket"], ours.get("control"), given.get("to_host"), given.get("from_host"))
+    return ends, given, lifeline

@@ -48,8 +48,13 @@ def _close_all() -> None:
     _held.clear()
 
 
-def hang_on(read: int) -> None:
-    """In the host: die when the write end is closed, or now if it is closed already."""
+def hang_on(read: int, *, in_a_thread: bool = True) -> None:
+    """In a process that heads its group: die when the write end is closed, or now if it is closed already.
+
+    Args:
+        read: The read end.
+        in_a_thread: Whether to wait in a thread where the kernel sends no signal.
+    """
     import select
 
     try:
@@ -61,10 +66,11 @@ def hang_on(read: int) -> None:
     except (ImportError, AttributeError, OSError):
         import _thread
 
-        _thread.start_new_thread(_wait_for_end, (read,))
+        if in_a_thread:
+            _thread.start_new_thread(_wait_for_end, (read,))
     # What happened before the signal was asked for sends none.
     if select.select([read], [], [], 0)[0]:
-        os._exit(1)
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _wait_for_end(read: Any) -> None:

@@ -9,14 +9,13 @@ How it works: what is sent in one turn of the loop goes out as one packet at its
 after a silence goes out at once. A task host has a second socket for what must reach it while its main
 thread is busy with a function: `_URGENT` frames overtake the others.
 
-The end of a host is told exactly once, after every frame that it wrote, by `on_exit`. Its process descriptor
-tells that it has ended (where there is none, a thread waits for it). A host that leaves the protocol, closes
-its socket or does not get ready in time is killed, and that is then the cause.
+The end of a host is told exactly once, after every frame that it wrote, by `on_exit`. Its `HostProcess` tells
+that it has ended. A host that leaves the protocol, closes its socket or does not get ready in time is killed,
+and that is then the cause.
 """
 
 from __future__ import annotations
 
-import os
 import signal
 import socket as sockets
 from collections import deque
@@ -24,9 +23,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from actorsched._hosting import journal
-from actorsched._hosting.endings import watch_end
 from actorsched._hosting.exits import judge, memory_kills
-from actorsched._hosting.lifeline import cut
 from actorsched._hosting.outlet import Outlet
 from actorsched._hosting.packets import Packer, ProtocolError, Splitter
 from actorsched._hosting.segments import Borrower, Lender
@@ -48,11 +45,11 @@ from actorsched._hosting.wire import (
 )
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Callable
 
     from actorsched._hosting.definitions import Definition
     from actorsched._hosting.exits import Cause, HostExit
+    from actorsched._hosting.host_process import HostProcess
     from actorsched._kernel.backend import Backend, Handle, Watch
 
 _URGENT = frozenset({Answer, Cancel, Revoke})
@@ -70,16 +67,13 @@ _LINGER = 5.0
 """How many seconds a host may take to end after it has said `Bye` or has closed its socket."""
 
 
-class Inheritance(NamedTuple):
-    """What a link and its host share: this side's ends, and by name the descriptors that the host inherits.
-
-    The memory files, "to_host" and "from_host", are the same on both sides.
-    """
+class Ends(NamedTuple):
+    """This side's ends of what a link and its host share. The memory files are the same on both sides."""
 
     socket: sockets.socket
     control: sockets.socket | None
-    lifeline: int
-    descriptors: dict[str, int]
+    to_host: int | None
+    from_host: int | None
 
 
 class HostLink:
@@ -88,7 +82,7 @@ class HostLink:
     Attributes:
         kind: "tasks" or "actors".
         name: What to call it in messages.
-        pid: Its process id.
+        pid: Its process id; 0 as long as it is not known.
         ready: Whether it has said `Hello`.
         exited: How it ended; None while it lives.
     """
@@ -97,8 +91,8 @@ class HostLink:
         self,
         backend: Backend,
         kind: Literal["tasks", "actors"],
-        process: subprocess.Popen[bytes],
-        inheritance: Inheritance,
+        process: HostProcess,
+        ends: Ends,
         *,
         first: bytes,
         on_frame: Callable[[FromHost], None],
@@ -109,7 +103,6 @@ class HostLink:
     ) -> None:
         self.kind = kind
         self.name = name
-        self.pid: int = process.pid
         self.ready: bool = False
         self.exited: HostExit | None = None
         self._backend = backend
@@ -127,22 +120,21 @@ class HostLink:
         self._flushed_at = 0.0
         self._released: deque[int] = deque()
         self._undefined: deque[int] = deque()
-        self._socket = inheritance.socket
-        self._lifeline = inheritance.lifeline
-        self._from_host = inheritance.descriptors.get("from_host")
-        self._lender = Lender(inheritance.descriptors.get("to_host"))
+        self._socket = ends.socket
+        self._from_host = ends.from_host
+        self._lender = Lender(ends.to_host)
         self._borrower = Borrower(self._from_host, self._on_release)
         self._buffer = memoryview(bytearray(_READ))
         self._packer = Packer(self._lender.place)
         self._splitter = Splitter(FromHost, self._borrower.resolve)
-        self._outlet = Outlet(backend, inheritance.socket)
-        self._control = Outlet(backend, inheritance.control) if inheritance.control else None
+        self._outlet = Outlet(backend, ends.socket)
+        self._control = Outlet(backend, ends.control) if ends.control else None
         self._outlet.write(first)
         self._reading: Watch | None = backend.watch_readable(self._socket.fileno(), self._readable)
         self._timer: Handle | None = backend.call_at(
             backend.monotonic() + start_timeout, self._not_ready, start_timeout
         )
-        self._end_watch = watch_end(backend, process, self._ended)
+        process.on_end = self._ended
 
     def hand_over_to(
         self,
@@ -155,7 +147,12 @@ class HostLink:
 
     def __repr__(self) -> str:
         state = self.exited.detail if self.exited else "ready" if self.ready else "starting"
-        return f"<HostLink {self.name!r} to the {self.kind} host {self.pid}: {state}>"
+        return f"<HostLink {self.name!r} to the {self.kind} host {self.pid or '(no process yet)'}: {state}>"
+
+    @property
+    def pid(self) -> int:
+        """The process id of the host; 0 as long as it is not known."""
+        return self._process.pid
 
     # ------------------------------------------------------------------------------------------------ sending
 
@@ -225,7 +222,7 @@ class HostLink:
         self.send(Stop())
 
     def kill(self) -> None:
-        """End the host and everything that it has started, now."""
+        """End the host and everything that it has started, now, or as soon as there is a process."""
         self._signal(signal.SIGKILL)
 
     def suspend(self) -> None:
@@ -275,11 +272,8 @@ class HostLink:
         self.flush()
 
     def _signal(self, number: int) -> None:
-        if self.exited is None:  # not reaped, so nobody else can have its number
-            try:
-                os.killpg(self.pid, number)
-            except OSError:  # there is nobody left in its group, or nobody that is ours
-                pass
+        if self.exited is None:
+            self._process.signal(number)
 
     # -------------------------------------------------------------------------------- releasing shared memory
 
@@ -351,7 +345,9 @@ class HostLink:
             self._said_bye = True
             self._set_timer(_LINGER, self.kill)
         else:
+            assert isinstance(frame, Hello)
             self.ready = True
+            self._process.is_there(frame.pid)
             self._set_timer(None)
             self._on_frame(frame)
 
@@ -387,19 +383,16 @@ class HostLink:
             reading.close()
 
     def _ended(self) -> None:
-        """The process has ended, but is not reaped yet."""
-        if self.exited is not None:
-            return
+        """The process has ended, but is not reaped yet; or there never was one."""
         self._read_the_rest()
         self._read_the_notes()
         self.kill()  # whatever it has started, and left behind
-        status = self._process.wait()
         self.exited = judge(
             self.pid,
-            status,
+            self._process.status,
             ready=self.ready,
             said_bye=self._said_bye,
-            blame=self._blame,
+            blame=self._blame or self._process.refusal,
             starved=memory_kills() > self._memory_kills,
             last_started=self.last_started,
         )
@@ -424,13 +417,12 @@ class HostLink:
     def _close(self) -> None:
         self._set_timer(None)
         self._stop_reading()
-        self._end_watch.close()
+        self._process.close()
         self._outlet.close()
         if self._control is not None:
             self._control.close()
         self._lender.close()
         self._borrower.close()
-        cut(self._lifeline)
         self._queue.clear()
         self._urgent.clear()
 

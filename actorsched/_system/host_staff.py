@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from actorsched._hosting.definitions import Definitions
     from actorsched._hosting.exits import HostExit
     from actorsched._hosting.link import HostLink
+    from actorsched._hosting.spawner import Spawner
     from actorsched._kernel.kernel import Kernel
     from actorsched._system.actor_cell import ActorCell
     from actorsched._system.actor_hosts import ActorHosts
@@ -51,6 +52,7 @@ class HostStaff:
         self._pack: Callable[[TaskActor, Definitions], Any] | None = None
         self._failed_starts = 0  # in a row
         self._number = 0
+        self._spawner: Spawner | None = None
         self._gone: Any = None
 
     def __repr__(self) -> str:
@@ -247,9 +249,13 @@ class HostStaff:
         """
         from actorsched._hosting.launch import launch
 
+        if self._spawner is None:
+            from actorsched._hosting.spawner import Spawner
+
+            self._spawner = Spawner(self.kernel.backend, start_timeout=self.limits.start_timeout)
         self._number += 1
         return launch(
-            self.kernel.backend,
+            self._spawner,
             kind,
             on_frame=on_frame,
             on_exit=on_exit,
@@ -301,6 +307,7 @@ class HostStaff:
             self._gone = self.kernel.future()
             await self._gone
         deadline.cancel()
+        self._close_spawner()
 
     def kill(self) -> None:
         """End every host now."""
@@ -312,7 +319,12 @@ class HostStaff:
         for pool in self.pools.values():
             pool.workers.clear()
         self.ports.clear()
+        self._close_spawner()
         self._note_gone()
+
+    def _close_spawner(self) -> None:
+        if self._spawner is not None:
+            self._spawner.close()
 
     def _note_gone(self) -> None:
         if self._gone is not None:

@@ -1,4 +1,7 @@
-"""A host under test: launched on the running backend, and gone when the test is over."""
+"""A host under test: launched on the running backend, and gone when the test is over.
+
+Each has a spawner of its own unless it is given one.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from actorsched._hosting import wire
 from actorsched._hosting.definitions import Definitions
 from actorsched._hosting.failures import unpack_error
 from actorsched._hosting.launch import launch
+from actorsched._hosting.spawner import Spawner
 from actorsched._hosting.transfer import dumps, loads
 from actorsched._kernel.choose import running_backend
 
@@ -30,8 +34,15 @@ PATIENCE = 20.0
 class Host:
     """What a test knows of one host."""
 
-    def __init__(self, kind: Literal["tasks", "actors"], start_timeout: float = 30.0) -> None:
+    def __init__(
+        self,
+        kind: Literal["tasks", "actors"] = "tasks",
+        spawner: Spawner | None = None,
+        start_timeout: float = 30.0,
+    ) -> None:
         self.backend = running_backend()
+        self.spawner = spawner or Spawner(self.backend)
+        self._own_spawner = self.spawner if spawner is None else None
         self.frames: list[Any] = []
         self.exit: HostExit | None = None
         self.frames_after_exit = 0
@@ -39,7 +50,7 @@ class Host:
         self._numbers = count(1)
         self._waiting: list[Any] = []
         self.link = launch(
-            self.backend, kind, on_frame=self._on_frame, on_exit=self._on_exit, start_timeout=start_timeout
+            self.spawner, kind, on_frame=self._on_frame, on_exit=self._on_exit, start_timeout=start_timeout
         )
 
     def _on_frame(self, frame: Any) -> None:
@@ -50,6 +61,8 @@ class Host:
     def _on_exit(self, exit_: HostExit) -> None:
         assert self.exit is None, "an exit is told once"
         self.exit = exit_
+        if self._own_spawner is not None:
+            self._own_spawner.close()
         self._news()
 
     def _news(self) -> None:

@@ -22,7 +22,8 @@ def end(status: int | None, **facts: Any) -> HostExit:
         (0, {"said_bye": True}, "stopped", "stopped when it was told to"),
         (0, {}, "exited", "exited with code 0"),
         (3, {}, "exited", "exited with code 3"),
-        (None, {}, "exited", "exited"),
+        (None, {}, "exited", "its exit status is unknown because its spawner had died before it"),
+        (None, {"said_bye": True}, "stopped", "stopped when it was told to"),
         (-signal.SIGKILL, {}, "killed", "was killed by SIGKILL"),
         (-signal.SIGTERM, {}, "killed", "was killed by SIGTERM"),
         (-60, {}, "killed", "was killed by signal 60"),
@@ -46,6 +47,13 @@ def test_an_end_is_an_error_for_what_was_lost() -> None:
     assert str(error) == "task 'load' was lost: the host process 7 was killed by SIGKILL"
     assert (error.pid, error.signal, error.exit_code, error.cause) == (7, signal.SIGKILL, None, "killed")
     assert end(0, said_bye=True).error("x").cause is None
+
+
+def test_an_end_without_a_process_names_none() -> None:
+    refused = judge(
+        0, None, ready=False, said_bye=False, blame=("never started", "could not"), starved=False, last_started=0
+    ).error("x")
+    assert (str(refused), refused.pid) == ("x was lost: its host process could not", None)
 
 
 def test_an_error_says_what_to_do_where_there_is_something() -> None:

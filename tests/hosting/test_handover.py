@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import marshal
+import os
 import sys
 import warnings
 from typing import Any
@@ -18,16 +18,29 @@ from actorsched._hosting.wire import FromHost
 
 def handed_over() -> dict[str, Any]:
     """What arrives on the other side."""
-    handed: dict[str, Any] = marshal.loads(
-        marshal.dumps(handover.handover("tasks", "asyncio", {"socket": 3}))
-    )
-    return handed
+    read, write = os.pipe()
+    try:
+        os.write(write, handover.handover("tasks", "asyncio"))
+        return handover.receive(read)
+    finally:
+        os.close(read)
+        os.close(write)
 
 
 def test_the_search_path_is_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", ["", "relative", "/absolute"])
     assert handed_over()["path"] == [f"{tmp_path}/", f"{tmp_path}/relative", "/absolute"]
+
+
+def test_where_the_working_directory_has_gone_the_search_path_keeps_what_is_absolute(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    monkeypatch.setattr(sys, "path", ["relative", "/absolute"])
+    assert handed_over()["path"] == ["relative", "/absolute"]
 
 
 def test_filters_of_warnings_are_put_in_force_in_the_same_order() -> None:
@@ -63,10 +76,10 @@ def test_levels_of_loggers_go_over(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_command_repeats_the_flags_of_this_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "_xoptions", {"dev": True, "pycache_prefix": "/x"})
     monkeypatch.setattr(sys, "warnoptions", ["error"])
-    command = handover.command(5)
+    command = handover.command(5, 6)
     assert command[0] == sys.executable
     assert {"-P", "-Xdev", "-Xpycache_prefix=/x", "-Werror"} <= set(command)
-    assert command[-1] == "5"
+    assert command[-2:] == ["5", "6"]
 
 
 def test_site_is_left_out_unless_something_on_the_path_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,9 +89,9 @@ def test_site_is_left_out_unless_something_on_the_path_needs_it(monkeypatch: pyt
     for name in ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(sys, "meta_path", [finder for finder in sys.meta_path if isinstance(finder, type)])
-    assert "-S" in handover.command(5)
+    assert "-S" in handover.command(5, 6)
     monkeypatch.setattr(sys, "meta_path", [Finder, *sys.meta_path])
-    assert "-S" not in handover.command(5)
+    assert "-S" not in handover.command(5, 6)
 
 
 class Wire:
