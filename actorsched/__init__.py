@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         StageFailed,
         TaskCancelled,
     )
+    from actorsched.executor import Executor, ExecutorBroken
     from actorsched.explaining import Explanation
     from actorsched.groups import ActorPool, Group
     from actorsched.messages import ExitReason, Outcome
@@ -67,6 +68,8 @@ __all__ = [
     # inside a task or a handler
     "current",
     "checkpoint",
+    # for code that blocks
+    "Executor",
     # actors
     "Actor",
     "ActorRef",
@@ -87,6 +90,7 @@ __all__ = [
     "DeadlockError",
     "DependencyCycle",
     "DependencyFailed",
+    "ExecutorBroken",
     "HostDied",
     "Interrupted",
     "MailboxFull",
@@ -102,6 +106,7 @@ _HOMES = {
     "_kernel.clock": ("Clock",),
     "actor": ("Actor", "ActorRef"),
     "events": ("Event",),
+    "executor": ("Executor", "ExecutorBroken"),
     "explaining": ("Explanation",),
     "groups": ("ActorPool", "Group"),
     "context": ("checkpoint", "current"),

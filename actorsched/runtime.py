@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from threading import get_ident
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, TypeVarTuple, Unpack
 
 from anyio import CancelScope
 
@@ -33,8 +33,11 @@ if TYPE_CHECKING:
     from actorsched._core.policies import SchedulingPolicy
     from actorsched._core.timers import TimerEntry
     from actorsched._kernel.backend import Backend, Future
+    from actorsched.executor import RuntimeExecutor
     from actorsched.explaining import Explanation
     from actorsched.messages import DeadLetter, ExitReason
+    from actorsched.options import TaskHost
+    from actorsched.signatures import ExecutorTaskKeywords
     from actorsched.task import TaskRef
 
 T = TypeVar("T")
@@ -431,6 +434,32 @@ class Runtime(Scope):
             TypeError: The handler cannot be called.
         """
         return self._system.kernel.listen(checked_kinds(kinds), checked_handler(handler))
+
+    def executor(
+        self,
+        host: TaskHost = "process",
+        *,
+        max_workers: int | None = None,
+        **options: Unpack[ExecutorTaskKeywords],
+    ) -> RuntimeExecutor:
+        """A `concurrent.futures.Executor` over this runtime, for code in other threads and for libraries.
+
+        What is submitted becomes tasks of the runtime, which waits for them when it is left, and cancels them
+        with all others. From then on the executor refuses more.
+
+        Args:
+            host: Where functions run: "process", "thread" or "loop".
+            max_workers: How many of them may run at once; None for no other limit than the runtime's.
+            options: Those of each task.
+
+        Raises:
+            TypeError: An argument or option does not exist, or has the wrong type.
+            ValueError: One has a wrong value.
+            RuntimeClosed: The runtime takes no more work.
+        """
+        from actorsched.executor import executor_of
+
+        return executor_of(self, host, max_workers, options)
 
     def dead_letters(self) -> Flow[DeadLetter]:
         """Iterate over what could not be delivered, from now on until the runtime is left.

@@ -84,15 +84,14 @@ class NamesThatAreNoText(Protocol):
     def __iter__(self) -> Iterator[str]: ...
 
 
-class PreparedKeywords(TypedDict, total=False):
-    """The options of a prepared task, which has its name and arguments apart."""
+class ExecutorKeywords(TypedDict, total=False):
+    """The options of the tasks of an executor, which has their host, name and arguments apart."""
 
     description: str | None
     tags: Iterable[str]
     metadata: Mapping[str, object]
     priority: int
     after: Iterable[TaskRef[Any] | Task[Any]]
-    host: TaskHost | None
     timeout: Duration | None
     deadline: Duration | datetime | None
     hard: bool
@@ -107,6 +106,18 @@ class PreparedKeywords(TypedDict, total=False):
     cpu_cores: int | None
     memory_mb: float | None
     on_upstream_failure: UpstreamFailure
+
+
+class ExecutorTaskKeywords(ExecutorKeywords, total=False):
+    """The options of the tasks of an executor over a runtime, all of one name."""
+
+    name: str | None
+
+
+class PreparedKeywords(ExecutorKeywords, total=False):
+    """The options of a prepared task, which has its name and arguments apart."""
+
+    host: TaskHost | None
 
 
 class TaskKeywords(PreparedKeywords, total=False):

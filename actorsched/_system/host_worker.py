@@ -200,6 +200,10 @@ class HostWorker(Behaviour, kw_only=True):
 
     def assign(self, task: TaskActor, out: Outbox) -> None:
         """Run a task: send it to the host at once, or when that is ready."""
+        link = self.link
+        assert link is not None
+        if link.ready and task.turned_away(self, out):
+            return None
         packed = task.packed
         if packed is None:
             try:
@@ -208,8 +212,6 @@ class HostWorker(Behaviour, kw_only=True):
                 task.begun_by(self, out)
                 out.send((task, Finished(error=error)))
                 return out.send((self.scheduler, Idle(self, task)))
-        link = self.link
-        assert link is not None
         number = next(_run_numbers)
         run = self.runs[number] = HostRun(task, task.attempt + 1, self)
         self.left -= 1
@@ -224,6 +226,7 @@ class HostWorker(Behaviour, kw_only=True):
         task.begun_by(self, out)
         if link.ready and task.options.timeout is not None and task.stopping is None:
             out.send((task, _UNDERWAY))
+        return None
 
     def _send(self, number: int, run: HostRun, packed: Packed) -> None:
         link, task = self.link, run.owner
@@ -406,7 +409,10 @@ class HostWorker(Behaviour, kw_only=True):
 
     def _hello(self, frame: wire.Hello) -> None:
         """What it was given while it started begins now."""
-        for number, run in self.runs.items():
+        for number, run in list(self.runs.items()):
+            if run.owner.turned_away(self, self.kernel):
+                del self.runs[number]
+                continue
             packed, run.packed = run.packed, None
             assert packed is not None
             self._send(number, run, packed)

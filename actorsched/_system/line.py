@@ -62,6 +62,7 @@ class Line(Feed, kw_only=True):
     inline: bool
     """Whether the source is read by the reader itself."""
     inlet: Inlet
+    gates: ClassVar[bool] = False
     open: ClassVar[bool] = True
     cancelling: ClassVar[bool] = False
     live: dict[Behaviour, Any] = {}

@@ -290,6 +290,8 @@ class LoopStaff:
 
     def assign(self, task: TaskActor, out: Outbox) -> bool:
         """Have a new worker run a task as soon as it has its turn."""
+        if task.owner.gates and task.turned_away(None, out):
+            return True
         kernel, context = self._kernel, task.context
         if task.options is not DEFAULT and task.options.retry.attempts > 1 and context is not None:
             context = context.copy()  # the next attempt begins where this one did

@@ -9,7 +9,7 @@ has actors, tells it when none is left, or that they failed too often.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 from weakref import WeakSet
 
 import msgspec
@@ -30,6 +30,8 @@ _FAILURES = (TaskStatus.FAILED, TaskStatus.DEADLINE_MISSED)
 class Nursery(Behaviour):
     """The children of one scope."""
 
+    gates: ClassVar[bool] = False
+    """Whether a worker has to ask before it begins a task."""
     contains: bool
     """Whether the failure of a task stays with the task."""
     on_failure: Callable[[], object]

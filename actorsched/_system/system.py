@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from actorsched._core.behaviour import Behaviour
     from actorsched._core.policies import SchedulingPolicy
     from actorsched._kernel.kernel import Kernel
+    from actorsched._system.intake import Intake
     from actorsched._system.line import Line
     from actorsched._system.nursery import Nursery
     from actorsched._system.waiting import Waiter
@@ -166,7 +167,7 @@ class System:
         self.threads.append(worker)
         return worker
 
-    def check_open(self, what: str, nursery: Nursery | Line | None = None) -> None:
+    def check_open(self, what: str, nursery: Nursery | Line | Intake | None = None) -> None:
         """Refuse new work when the runtime or the scope takes none.
 
         Raises:
@@ -189,7 +190,7 @@ class System:
 
     def new_task(
         self,
-        nursery: Nursery | Line,
+        nursery: Nursery | Line | Intake,
         function: Callable[..., Any],
         args: tuple[Any, ...],
         options: TaskOptions,

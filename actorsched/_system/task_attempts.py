@@ -20,6 +20,7 @@ from actorsched.messages import (
     Finished,
     GivenBack,
     Hurry,
+    Idle,
     Interrupt,
     LatencyPassed,
     Outcome,
@@ -48,6 +49,20 @@ _RETURNED: Outcome[Any] = Outcome(_COMPLETED)
 
 class TaskAttempts(TaskWaits, eq=False):
     """Being run."""
+
+    def turned_away(self, worker: Behaviour | None, out: Outbox) -> bool:
+        """Whether it was withdrawn in the last moment: asked by a worker before it begins an attempt.
+
+        Then it is over, and the worker has room again.
+        """
+        owner = self.owner
+        if not owner.gates or owner.lets_begin(self):  # type: ignore[arg-type, union-attr]  # an Intake
+            return False
+        self.stopping = self._cancellation("it was withdrawn before it began")
+        out.send((self, Finished(error=self.stopping, stopped=True)))
+        if not self.pool.boundless:
+            out.send((self.scheduler, Idle(worker, self)))  # type: ignore[arg-type]  # there is one
+        return True
 
     def begun_by(self, worker: Behaviour, out: Outbox) -> None:
         """A worker begins an attempt."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from actorsched._core.behaviour import Behaviour, Outbox, Reply, Timer
     from actorsched._core.lock_table import Request
     from actorsched._system.deadlines import Times
+    from actorsched._system.intake import Intake
     from actorsched._system.judge import Placed
     from actorsched._system.line import Line
     from actorsched._system.locks import Locks
@@ -58,7 +59,7 @@ class TaskState(Urgent, eq=False):
 
     settles: ClassVar[bool] = True
 
-    owner: Nursery | Line
+    owner: Nursery | Line | Intake
     """The scope that it was spawned in; it hears `Settled` like anyone who waits."""
     number: int
     function: Callable[..., Any] | None

@@ -193,6 +193,8 @@ class ThreadWorker(Behaviour):
     @handles(Assign)
     def _assign(self, message: Assign, out: Outbox) -> None:
         task: TaskActor = message.task  # type: ignore[assignment]
+        if task.turned_away(self, out):
+            return
         assert task.context is not None
         assert task.function is not None
         args, kwargs = task.arguments()
