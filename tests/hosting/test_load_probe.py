@@ -262,6 +262,23 @@ def test_the_state_of_a_host_is_told_in_our_words(
     assert (host.state, host.rss) == (state, rss)
 
 
+def test_those_of_a_family_that_vanish_or_hide_are_passed_over(machine: Machine) -> None:
+    machine.psutil.processes |= {7: process(1.0), 72: FakePsutil.AccessDenied()}
+    machine.kin = {7: [71, 72]}
+    machine.look(7)
+    machine.pass_time(0.5)
+    machine.psutil.processes[7] = process(1.5)
+    assert machine.look(7).hosts[7].cpu == pytest.approx(1.0)
+
+
+def test_where_no_clock_tells_the_time_of_a_process_psutil_does() -> None:
+    nobody = 2**30
+    assert watched._spent(nobody, process(2.5)) == 2.5
+    assert watched._spent(os.getpid(), process(2.5)) == pytest.approx(time.process_time(), abs=1.0)
+    assert watched._children(nobody) == []
+    assert repr(watched.Watched(FakePsutil(), nobody, family=False)) == "<Watched process 1073741824, gone>"
+
+
 def test_a_host_that_vanishes_is_gone_and_one_that_hides_is_unknown(machine: Machine) -> None:
     machine.psutil.processes |= {7: process(1.0), 8: process(1.0), 9: FakePsutil.AccessDenied()}
     machine.look(6, 7, 8, 9)
