@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-ExitKind = Literal["stopped", "shutdown", "killed", "failed"]
+ExitKind = Literal["stopped", "shutdown", "killed", "failed", "moved"]
 
 
 class Outcome(msgspec.Struct, Generic[T], frozen=True, eq=False):
@@ -68,8 +68,8 @@ class ExitReason(msgspec.Struct, frozen=True, eq=False):
     """Why an actor ended, or why one life of it did.
 
     Attributes:
-        kind: "stopped" (asked to, by `stop()`), "shutdown" (its scope, supervisor or parent ended), "killed"
-            or "failed".
+        kind: "stopped" (asked to, by `stop()`), "shutdown" (its scope, supervisor or parent ended), "killed",
+            "failed", or, only for a life, "moved" (its host process is replaced, and it goes on in another).
         error: The failure, for "failed".
     """
 

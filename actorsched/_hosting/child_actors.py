@@ -169,7 +169,7 @@ class ActorHost:
 
     async def _run_open(self, actor: HostedActor, call: HostedCall) -> None:
         number = actor.opened.actor_id
-        error = await call.run(self._make, actor)
+        error = await call.run(self._make, actor, call)
         del self._calls[call.number]
         if error is None:
             self._say(Opened(number))
@@ -178,9 +178,11 @@ class ActorHost:
             self._say(OpenFailed(number, pack_error(error, f"the exception of actor {actor.opened.name!r}")))
         actor.left(call)
 
-    async def _make(self, actor: HostedActor) -> None:
+    async def _make(self, actor: HostedActor, call: HostedCall) -> None:
         opened = actor.opened
         actor.ref = loads(opened.ref, "the reference of the actor")
+        if call.context is not None:
+            call.context.ref = actor.ref
         args, kwargs = load_call(opened.args, f"the arguments of actor {opened.name!r}")
         actor.instance = self._class(opened.cls_id)(*args, **kwargs)
         await actor.hook("on_start")

@@ -96,6 +96,12 @@ class ActorCell(CellLives, eq=False):
     def _link_failed(self, message: LinkFailed, out: Outbox) -> None:
         if self.ending is not None or self.life in (_DOWN, _STOPPED):
             return
+        self._end(self.failed_with(message), returns=self.born and self.leaving is None)
+        self._interrupt_turn()
+        self.fail_links(message.error, message.origin, message.seen)
+
+    def failed_with(self, message: LinkFailed) -> ExitReason:
+        """How it ends with an actor to which it is linked."""
         origin: ActorCell = message.origin  # type: ignore[assignment]
         error = ActorStopped(
             f"actor {self.name!r} failed with {origin.name!r}, to which it is linked",
@@ -103,6 +109,4 @@ class ActorCell(CellLives, eq=False):
             reason="failed",
         )
         error.__cause__ = message.error
-        self._end(ExitReason("failed", error), returns=self.born and self.leaving is None)
-        self._interrupt_turn()
-        self.fail_links(message.error, message.origin, message.seen)
+        return ExitReason("failed", error)

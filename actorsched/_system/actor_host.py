@@ -6,7 +6,7 @@ So order, back-pressure, restarts and cancellation are the same as for any actor
 host that was about to handle it.
 
 When a host dies, the code that ran there raises `HostDied`, and each of its actors fails with it and restarts
-by its strategy, in another host.
+by its strategy, in another host. When a host is replaced, they move (`cell_moves`).
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from actorsched._hosting import wire
 from actorsched._hosting.failures import pack_error, unpack_error
 from actorsched._hosting.transfer import dump_call, dumps
 from actorsched._hosting.variables import contextvars_out
-from actorsched._system.actor_cell import ActorCell, Life
 from actorsched._system.call import Call, Hook
+from actorsched._system.cell_moves import CellMoves
+from actorsched._system.cell_state import Life
 from actorsched._system.host_port import ENDED, ActorHostPort
 from actorsched.exceptions import Interrupted
 from actorsched.messages import ExitReason, Failure
@@ -39,7 +40,7 @@ class RemoteInstance(msgspec.Struct, eq=False):
     number: int
 
 
-class HostedCell(ActorCell, kw_only=True):
+class HostedCell(CellMoves, kw_only=True):
     """One actor whose code runs in a host process."""
 
     staff: HostStaff
@@ -58,11 +59,16 @@ class HostedCell(ActorCell, kw_only=True):
 
     def made(self) -> Hook:
         """Have a host make an instance, and start it. What cannot travel is refused here."""
-        self.instance = None
+        self.instance = self.departure = None
         if self.packed is None:
             self.packed = dump_call(self.args, self.kwargs, f"the arguments of actor {self.name!r}")
             self.staff.definitions.of(self.actor_class, f"the class of actor {self.name!r}")
         return Hook(self, self.kernel, "on_start", self.context.copy())
+
+    def lives_in(self, home: object) -> bool:
+        """Whether the present life takes place in this host."""
+        instance: RemoteInstance | None = self.instance
+        return instance is not None and instance.port is home
 
     def invoke_hook(self, hook: Hook) -> Coroutine[Any, Any, Any]:
         """Have a hook run in the host."""
@@ -82,7 +88,9 @@ class HostedCell(ActorCell, kw_only=True):
             raise
 
     async def _close(self, hook: Hook) -> None:
-        instance: RemoteInstance = self.instance
+        instance: RemoteInstance | None = self.instance
+        if instance is None:  # the host has ended since
+            return
         port, number = instance.port, instance.number
         reason = dumps(_portable(hook.args[0]), "the reason of an end")
         port.begin(-number, hook)

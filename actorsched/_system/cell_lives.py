@@ -126,6 +126,10 @@ class CellLives(CellTurns, eq=False):
         if self.life is not _DOWN:
             return
         self.recalled = True
+        self.live_again()
+
+    def live_again(self) -> None:
+        """Begin another life, with the mailbox that there is."""
         self.life = _STARTING
         self.ending = None
         self.returns = self.killed = False

@@ -3,11 +3,16 @@
 A call, hook or stream that has begun in the host is over when the host has said its last word of it. Whoever
 gives one up before that asks the host to stop it, and waits; a host that has not stopped it when the grace
 period is over is killed, and all that it had ends with it.
+
+A host that is to be replaced has its actors move out, each when what it does is over, and ends when the last
+has gone.
 """
 
 from __future__ import annotations
 
+import logging
 from itertools import count
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from anyio import CancelScope
@@ -15,21 +20,29 @@ from anyio import CancelScope
 from actorsched._hosting import wire
 from actorsched._hosting.failures import unpack_error
 from actorsched._hosting.transfer import loads
+from actorsched._system.cell_moves import MoveOut
 from actorsched.messages import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actorsched._core.behaviour import Reply
+    from actorsched._core.timers import TimerEntry
     from actorsched._hosting.exits import HostExit
     from actorsched._hosting.link import HostLink
+    from actorsched._kernel.backend import Handle
     from actorsched._kernel.kernel import Kernel
     from actorsched._system.actor_host import HostedCell
+    from actorsched._system.actor_hosts import ActorHosts
     from actorsched._system.host_requests import Desk
     from actorsched._system.host_staff import HostStaff
 
 GRACE = 1.0
 """Seconds that a handler in a host has to stop before its host is killed."""
+PATIENCE = 10.0
+"""Seconds that open streams have to come to their end before an actor moves to another host without them."""
+_FAREWELL = 5.0
+"""Seconds that a host in which nobody lives has to end before it is killed."""
 
 _numbers = count(1)
 
@@ -42,12 +55,27 @@ ENDED = Ended()
 
 
 class ActorHostPort:
-    """One actor host: who lives there, and who waits for what."""
+    """One actor host: who lives there, and who waits for what.
 
-    def __init__(self, staff: HostStaff, desk: Desk) -> None:
+    Attributes:
+        link: The host; None only until it is launched.
+        desk: Who answers what is asked there.
+        retiring: Whether it takes nobody in, because it is replaced, or about to end.
+        suspended: Whether we have stopped it. Actor hosts are never stopped by us.
+        handled: How many messages its actors were sent.
+        empty_since: Since when nobody has lived there, by the loop's clock.
+    """
+
+    suspended: bool = False
+
+    def __init__(self, staff: HostStaff, hosts: ActorHosts, desk: Desk) -> None:
         self.link: HostLink | None = None
         self.desk: Desk = desk
         self.retiring: bool = False
+        self.handled: int = 0
+        self.empty_since: float = inf
+        self._hosts = hosts
+        self._timer: TimerEntry | Handle | None = None
         self._staff = staff
         self._cells: dict[int, HostedCell] = {}
         self._waiting: dict[int, Reply] = {}
@@ -59,6 +87,11 @@ class ActorHostPort:
 
     def __len__(self) -> int:
         return len(self._cells)
+
+    @property
+    def calls(self) -> int:
+        """How many calls, hooks and streams are in progress."""
+        return len(self._begun)
 
     @property
     def at_work(self) -> bool:
@@ -81,7 +114,12 @@ class ActorHostPort:
 
     def move_out(self, number: int) -> None:
         """An actor's life is over."""
-        self._cells.pop(number, None)
+        if self._cells.pop(number, None) is None or self._cells:
+            return
+        if self.retiring:
+            self._say_farewell()
+        else:
+            self._hosts.became_empty(self)
 
     def define(self, cell: HostedCell) -> int:
         """Make sure that the host knows a class.
@@ -104,6 +142,11 @@ class ActorHostPort:
         if frame is not None:
             assert self.link is not None
             self.link.send(frame)
+        if number > 0:
+            self.handled += 1
+            most = self._staff.limits.max_tasks
+            if most is not None and self.handled >= most:
+                self.recycle(f"was sent {self.handled} messages, and Hosts(max_tasks=) allows no more")
 
     async def send(self, frame: wire.ToHost, number: int, what: str) -> Any:
         """Send a frame, and wait for the answer that bears this number.
@@ -157,6 +200,41 @@ class ActorHostPort:
         self.retiring = True
         assert self.link is not None
         self.link.kill()
+
+    # ------------------------------------------------------------------------------------ its replacement
+
+    def recycle(self, why: str) -> None:
+        """Have its actors go on in other hosts, each when what it does is over; then end it.
+
+        Args:
+            why: What it has done, as in "uses too much memory".
+        """
+        if self.retiring:
+            return
+        self.retiring = True
+        logging.getLogger("actorsched.host").info("%r is replaced: it %s", self.link, why)
+        if not self._cells:
+            return self._say_farewell()
+        self._timer = self.kernel.call_for_host(
+            PATIENCE, self._send_away, MoveOut(self, f"it {why}", now=True)
+        )
+        self._send_away(MoveOut(self, f"it {why}"))
+
+    def _send_away(self, order: MoveOut) -> None:
+        for cell in list(self._cells.values()):
+            self.kernel.post(cell, order)
+
+    def _say_farewell(self) -> None:
+        """Nobody lives there any more, or will again."""
+        assert self.link is not None
+        self._cancel_timer()
+        self._timer = self.kernel.call_for_host(_FAREWELL, self.link.kill)
+        self.link.stop()
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     # ----------------------------------------------------------------------------------- from the host
 
@@ -231,6 +309,7 @@ class ActorHostPort:
     def exited(self, end: HostExit) -> None:
         """The host has ended: whoever waits hears of it, and its actors fail."""
         self.retiring = True
+        self._cancel_timer()
         self.desk.gone()
         self._staff.port_gone(self, end)
         self._begun.clear()

@@ -1,0 +1,102 @@
+"""Actors for tests of moves and storms: what they do is written down in files, which outlive their hosts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from actorsched import Actor, current
+from tests.host_work import tell, write
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+async def turn_up(path: str) -> None:
+    """Wait until a file is there."""
+    import anyio
+
+    while not Path(path).exists():
+        await anyio.sleep(0)
+
+
+class Scribe(Actor, host="process"):
+    """Writes down what it is told, and when its lives begin and end."""
+
+    def __init__(self, log: str) -> None:
+        self._log = log
+        self._count = 0
+
+    async def on_start(self) -> None:
+        write(self._log, "start")
+
+    async def on_stop(self, reason: Any) -> None:
+        write(self._log, f"stop {reason.kind}")
+
+    async def put(self, what: Any) -> int:
+        write(self._log, str(what))
+        self._count += 1
+        return self._count
+
+    async def count(self) -> int:
+        return self._count
+
+    async def pid(self) -> int:
+        return os.getpid()
+
+    async def fail(self, message: str) -> None:
+        raise LookupError(message)
+
+    async def hold(self, fifo: str, go: str) -> str:
+        tell(fifo)
+        await turn_up(go)
+        write(self._log, "held")
+        return "held"
+
+    async def numbers(self, count: int) -> AsyncIterator[int]:
+        try:
+            for number in range(count):
+                yield number
+        finally:
+            write(self._log, "closed")
+
+    async def spin(self, fifo: str) -> None:
+        tell(fifo)
+        while True:
+            pass
+
+
+class Lingering(Scribe, host="process"):
+    """Takes its time to stop."""
+
+    def __init__(self, log: str, fifo: str, go: str) -> None:
+        super().__init__(log)
+        self._fifo, self._go = fifo, go
+
+    async def on_stop(self, reason: Any) -> None:
+        tell(self._fifo)
+        await turn_up(self._go)
+        await super().on_stop(reason)
+
+
+class StartsOnce(Scribe, host="process"):
+    """Cannot start a second time until somebody has seen to it."""
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        if Path(self._log).read_text().splitlines().count("start") == 2:
+            raise OSError("no second start")
+
+
+class Parent(Scribe, host="process"):
+    """Has a child from the beginning of each life."""
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        self._child = await current().spawn(Scribe, self._log + ".child")
+        here: Any = current()
+        here.every(3600, Parent.count, key="beat")
+
+    async def child(self) -> Any:
+        return self._child
