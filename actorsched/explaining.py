@@ -14,6 +14,7 @@ from actorsched._system.pools import Place
 from actorsched._system.task import function_name
 from actorsched._system.whereabouts import line_of
 from actorsched.durations import describe
+from actorsched.sizes import shown_size
 from actorsched.status import TaskStatus
 
 if TYPE_CHECKING:
@@ -162,6 +163,9 @@ def _queued(task: TaskActor) -> Explanation:
             before = list(order)[: list(order).index(task)]
             position, ahead = len(before) + 1, _names(before)
             sentences.append(_place_sentence(position, ahead))
+        lack = _lack_sentence(task)
+        if lack:
+            sentences.append(lack)
     elif task.place is Place.NEXT:
         sentences.append("It gets the next slot, as soon as a task that was asked to leave has left it.")
     if running:
@@ -176,6 +180,22 @@ def _queued(task: TaskActor) -> Explanation:
         ahead=ahead,
         running=running,
     )
+
+
+def _lack_sentence(task: TaskActor) -> str | None:
+    """What it lacks that others have reserved, or use."""
+    scheduler: Any = task.scheduler
+    if task.special is None or task.special.reservation is None:
+        return None
+    lack = scheduler.staffs[task.host].lack(task)
+    if lack is None:
+        return None
+    free = max(0, lack.free)
+    if lack.what == "memory":
+        return f"It waits for {shown_size(lack.wanted)} of memory; {shown_size(free)} is not reserved."
+    where = "the host pool" if task.host == "process" else "this machine"
+    what = "1 core" if lack.wanted == 1 else f"{lack.wanted} cores"
+    return f"It waits for {what} of {where}; {free} {'is' if free == 1 else 'are'} free."
 
 
 def _place_sentence(position: int, ahead: tuple[str, ...]) -> str:

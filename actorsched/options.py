@@ -278,6 +278,11 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
     on_upstream_failure: UpstreamFailure = "fail"
     kwargs: Mapping[str, object] = {}
 
+    @property
+    def reserves(self) -> bool:
+        """Whether it wants processors or memory for itself."""
+        return self.cpu_cores is not None or self.memory_mb is not None
+
     def replace(self, **changes: Any) -> TaskOptions:
         """Return a copy with some fields changed, unchecked."""
         return msgspec.structs.replace(self, **changes)
@@ -363,7 +368,7 @@ def _refuse_contradictions(options: TaskOptions) -> None:
             "hard=True contradicts deadline=None: it says what happens at a deadline, and there is none; "
             'give one, such as deadline="5s", or leave hard out'
         )
-    if options.host == "loop" and (options.cpu_cores is not None or options.memory_mb is not None):
+    if options.host == "loop" and options.reserves:
         raise not_in_the_loop(options)
     if options.cost is not None:
         _refuse_too_long(options.cost, "period", options.period, "the next is due before it could be done")

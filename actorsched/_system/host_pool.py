@@ -57,8 +57,10 @@ class HostPool(Behaviour, kw_only=True):
 
     # ------------------------------------------------------------------------------ a host for a task
 
-    def hire(self) -> HostWorker | NoHost | None:
+    def hire(self, alone: bool = False) -> HostWorker | NoHost | None:
         """A host worker with room: an idle one, a new one, or the one with the most room.
+
+        For a task that is to be `alone` in its host it is one of the first two.
 
         One whose task waits for others does not count. Most waits are over sooner than a host could start,
         though.
@@ -74,10 +76,12 @@ class HostPool(Behaviour, kw_only=True):
                 busy += 1
                 if load < worker.window and load < fewest and not (worker.leaving or worker.retiring):
                     best, fewest = worker, load
+        if alone:
+            best = None
         staff = self.staff
         if len(staff.pools) > 1:
             busy = staff.busy
-        if busy >= staff.limits.max:
+        if busy >= staff.cores:
             return best
         idle = idle or staff.idle_elsewhere(self)
         if idle is not None:

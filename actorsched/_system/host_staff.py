@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actorsched._core.behaviour import Behaviour, Outbox
+    from actorsched._core.reservations import Shortage
     from actorsched._hosting.definitions import Definitions
     from actorsched._hosting.exits import HostExit
     from actorsched._hosting.link import HostLink
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from actorsched._system.host_port import ActorHostPort
     from actorsched._system.host_requests import Desk
     from actorsched._system.host_worker import HostWorker
+    from actorsched._system.reserving import Reserved
     from actorsched._system.scheduler import Scheduler
     from actorsched._system.system import System
     from actorsched._system.task import TaskActor
@@ -72,6 +74,18 @@ class HostStaff:
     def limits(self) -> Hosts:
         """How many hosts there may be, and for how long."""
         return self._system.hosts
+
+    @property
+    def reserved(self) -> Reserved:
+        """The processors and the memory that tasks have for themselves."""
+        return self._system.reserved
+
+    @property
+    def cores(self) -> int:
+        """How many hosts may run at once: `max`, less the further processors of those that have several."""
+        system = self._system
+        extra = system.reserved.extra_cores("process") if system.reserved.some else 0
+        return system.hosts.max - extra
 
     @property
     def definitions(self) -> Definitions:
@@ -169,16 +183,31 @@ class HostStaff:
 
     def assign(self, task: TaskActor, out: Outbox) -> bool:
         """Have a host worker run a task; False when none has room."""
-        worker = self.pool_of(task).hire()
+        alone = task.special is not None and task.special.reservation is not None
+        if alone and (lack := self.lack(task)) is not None:
+            return task.pool.lacks(task, lack)
+        worker = self.pool_of(task).hire(alone)
         if worker is None:
             return False
+        if alone:
+            self.reserved.begin(task)
         worker.assign(task, out)
         return True
+
+    def lack(self, task: TaskActor) -> Shortage | None:
+        """What a task lacks that others have reserved, or use; None when it can begin, or go on."""
+        others = sum(worker.busy and not worker.is_reserved for worker in self.workers)
+        return self.reserved.lack(task, others)
 
     def may_go_on(self, task: TaskActor) -> bool:
         """Whether a suspended host may run again: only so many run at once. Who has waited just goes on."""
         worker: Any = task.worker
-        return not worker.suspended or self.busy < self.limits.max
+        if not worker.suspended:
+            return True
+        if not worker.is_reserved:
+            return self.busy < self.cores
+        lack = self.lack(task)
+        return lack is None or task.pool.lacks(task, lack)
 
     def idle(self, worker: Behaviour) -> None:
         """It is found by its room; when it is kept for too long, it ends."""

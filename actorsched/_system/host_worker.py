@@ -28,6 +28,7 @@ from actorsched._hosting.failures import unpack_error
 from actorsched._hosting.transfer import loads
 from actorsched._hosting.variables import contextvars_out
 from actorsched._system.pools import Place
+from actorsched._system.reserving import Ration, resident
 from actorsched._system.stillness import Stillness, of_process
 from actorsched.messages import (
     Finished,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from actorsched._system.host_pool import HostPool
     from actorsched._system.host_requests import Desk
     from actorsched._system.task import TaskActor
+    from actorsched.exceptions import HostDied
 
 GRACE = 1.0
 """Seconds that a function in a host has to stop before its host is killed."""
@@ -137,6 +139,8 @@ class HostWorker(Behaviour, kw_only=True):
     """The number of the run that is to make room: the host is suspended as soon as may be. 0 for none."""
     stillness: Stillness | None = None
     """How to see whether the host does anything, once somebody has asked."""
+    ration: Ration | None = None
+    """The memory that the latest task with a limit may take."""
     retiring: bool = False
     """Whether it takes no more tasks, and ends when it has nothing left."""
     left: int = 0
@@ -158,6 +162,13 @@ class HostWorker(Behaviour, kw_only=True):
     def busy(self) -> bool:
         """Whether it counts among the hosts that run."""
         return bool(self.runs) and not (self.suspended or self.lends)
+
+    @property
+    def is_reserved(self) -> bool:
+        """Whether what it runs has processors or memory for itself."""
+        for run in self.runs.values():
+            return run.owner.special is not None and run.owner.special.reservation is not None
+        return False
 
     @property
     def is_free(self) -> bool:
@@ -236,9 +247,23 @@ class HostWorker(Behaviour, kw_only=True):
         definition, arguments = packed
         time = None if task.due == inf else self._time(task)
         frame = wire.Run if task.special is None or task.special.placed is None else wire.RunMeasured
+        limits = None if task.special is None else self._limits(task, number)
         link.run(
-            definition, frame(number, definition.fn_id, arguments, context, run.attempt, task.name, time)
+            definition,
+            frame(number, definition.fn_id, arguments, context, run.attempt, task.name, time, limits),
         )
+
+    def _limits(self, task: TaskActor, number: int) -> wire.Limits | None:
+        """What a task may use of the host, and nothing waits behind it there; None if it has no limits."""
+        hold = self.pool.staff.reserved.hold_of(task)
+        if hold is None:
+            return None
+        self.window, self.repaced = 1, False
+        if hold.reservation.memory:
+            assert self.link is not None
+            assert task.options.memory_mb is not None
+            self.ration = Ration(number, task.options.memory_mb, resident(self.link.pid))
+        return wire.Limits(hold.reservation.memory, hold.cpus)
 
     def _time(self, task: TaskActor) -> tuple[float, float, bool]:
         """What the host has to know about time. All processes of a computer have the same `monotonic`."""
@@ -460,6 +485,20 @@ class HostWorker(Behaviour, kw_only=True):
         if run is not None:
             run.used = frame
 
+    def _exhausted(self, frame: wire.Exhausted) -> None:
+        """Its task has run out of memory, and it ends now."""
+        run = self.runs.get(frame.task_id)
+        if run is not None and self.ration is not None:
+            self.ration.error = unpack_error(frame.error, f"the error of task {run.owner.name!r}")
+
+    def over_memory(self, rss: int) -> None:
+        """So many bytes are resident of its host: end it if its task has taken more than it may."""
+        ration, link = self.ration, self.link
+        if ration is not None and link is not None and ration.number in self.runs:
+            why = ration.exceeded(rss)
+            if why is not None:
+                link.kill_for("out of memory", why)
+
     def _progress(self, frame: wire.Progress) -> None:
         run = self.runs.get(frame.task_id)
         if run is not None:
@@ -506,10 +545,21 @@ class HostWorker(Behaviour, kw_only=True):
             if number > end.last_started and elsewhere:
                 self.kernel.send((run.owner, GivenBack()))
             else:
-                error = end.error(f"task {run.owner.name!r}")
+                error = self._error_of(number, run.owner, end)
                 stopped = run.owner.stopping is not None
                 self.kernel.send((run.owner, Finished(error=error, stopped=stopped, crashed=True)))
         self.kernel.drain()
+
+    def _error_of(self, number: int, task: TaskActor, end: HostExit) -> HostDied:
+        """The error of a task that was lost with the host."""
+        crashes = task.options.retry.crashes
+        remedy = f"Retry(crashes={crashes + 1}) would run it again" + (" once more" if crashes else "")
+        ration = self.ration
+        if ration is None or ration.number != number:
+            return end.error(f"task {task.name!r}", remedy)
+        error = end.of_limited(ration.memory_mb).error(f"task {task.name!r}", remedy)
+        error.__cause__ = ration.error
+        return error
 
 
 _FRAMES: dict[type, Callable[[HostWorker, Any], None]] = {
@@ -517,6 +567,7 @@ _FRAMES: dict[type, Callable[[HostWorker, Any], None]] = {
     wire.Started: HostWorker._started,
     wire.Revoked: HostWorker._revoked,
     wire.Failed: HostWorker._failed,
+    wire.Exhausted: HostWorker._exhausted,
     wire.Measured: HostWorker._measured,
     wire.Progress: HostWorker._progress,
     wire.Log: HostWorker._log,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from actorsched._core.behaviour import Behaviour, Outbox, Timer
     from actorsched._core.policies import SchedulingPolicy
+    from actorsched._core.reservations import Shortage
     from actorsched._system.task import TaskActor
 
 
@@ -128,6 +129,8 @@ class Pool:
         """Whether no worker was to be had, and none has become idle since."""
         self.stuck: set[str] = set()
         """The same of a mixed pool: the kinds of hosts of which there was no worker."""
+        self.lacking: tuple[TaskActor, Shortage] | None = None
+        """Who was refused when last somebody was, because of what others have reserved; and what it lacks."""
         self.choosing = False
         """Whether who gets the slots is to be decided as soon as this instant is over."""
         self.choose = Choose(self)
@@ -175,12 +178,17 @@ class Pool:
             return False
         return not self.full or len(self.next) < len(self.leaving)
 
+    def lacks(self, task: TaskActor, what: Shortage) -> bool:
+        """Others have reserved what a task needs. Answers with False, for a staff that refuses it."""
+        self.lacking = task, what
+        return False
+
     def is_settled(self, task: TaskActor, now: float) -> bool:
         """Whether there is nothing to decide though one more task has joined the queue just now.
 
         There is no room for it, nobody makes room, and the alarm that is set comes in time.
         """
-        if self.has_room:
+        if self.has_room or self.lacking is not None:
             return False
         if self.stirs is not None and not self.stirs(task):
             return True

@@ -17,6 +17,10 @@ queue (`Reclaim`). A pool that is `boundless` has a slot for everybody, and take
 When all that run in a pool have waited for 20 ms for something unknown, and somebody is preempted, the best
 of those goes on beside them: it may hold what they wait for, a lock of asyncio for instance.
 
+A task that has processors or memory for itself is refused by its staff as long as others have reserved them
+(`_core.reservations`). Like everybody for whom there is no worker it goes back to the head of the queue, and
+those behind it wait too, unless what it lacks lets them pass. Whoever comes before it is tried all the same.
+
 A task that needs resources asks for them when it is chosen; if it has to wait for them it leaves the queue,
 and comes back when it holds them.
 """
@@ -180,6 +184,8 @@ class Scheduler(Behaviour):
             policy.push(task, now)
             self._begins_to_leave(pool, task)
         aside: list[TaskActor] = []  # those for whom there is no worker; who comes after them need not wait
+        if pool.lacking is not None:
+            self._reconsider(pool, now)
         while len(policy):
             if pool.stuck and self._is_stuck(policy.peek(now), pool):
                 aside.append(policy.pop(now))  # type: ignore[arg-type]  # there is one
@@ -188,7 +194,11 @@ class Scheduler(Behaviour):
                 best = policy.pop(now)
                 assert best is not None
                 self._place(pool, best, now, out)
+                if pool.lacking is not None and self._lets_pass(pool, best, now, out):
+                    aside.append(best)
                 continue
+            if pool.full and pool.lacking is not None and not pool.lacking[1].helped_by_preemption:
+                break
             victim = policy.victim(now)
             if victim is None:
                 break
@@ -197,6 +207,33 @@ class Scheduler(Behaviour):
             self._begins_to_leave(pool, victim)
         for task in reversed(aside):
             policy.put_back(task, now)
+
+    def _reconsider(self, pool: Pool, now: float) -> None:
+        """Somebody lacked what others have reserved. Whoever is the first now may not; and some may pass."""
+        assert pool.lacking is not None
+        task, lack = pool.lacking
+        if lack.lets_pass or pool.policy.peek(now) is not task:
+            pool.full, pool.lacking = False, None
+            pool.stuck.discard(task.host)
+
+    def _lets_pass(self, pool: Pool, task: TaskActor, now: float, out: Outbox) -> bool:
+        """Whether the first in the queue was just refused, and those behind it may begin nevertheless.
+
+        Then those come first who keep what it needs, and were preempted.
+        """
+        assert pool.lacking is not None
+        refused, lack = pool.lacking
+        if refused is not task or not lack.lets_pass:
+            return False
+        pool.full = False
+        pool.stuck.discard(task.host)
+        pool.policy.remove(task)
+        keeping = [other for other in pool.paused if other.place is _QUEUED and other.keeps_memory]
+        for other in sorted(keeping, key=pool.policy.urgency):
+            pool.policy.remove(other)
+            if self._let_on(pool, other, out):
+                pool.policy.started(other, now)
+        return True
 
     def _is_stuck(self, task: TaskActor | None, pool: Pool) -> bool:
         """Whether there is no worker for the first in the queue of a mixed pool."""
@@ -421,8 +458,8 @@ class Scheduler(Behaviour):
         """There may be workers for those pools that found none."""
         self.crowded = False
         for pool in self.pools.values():
-            if pool.full or pool.stuck:
-                pool.full = False
+            if pool.full or pool.stuck or pool.lacking is not None:
+                pool.full, pool.lacking = False, None
                 pool.stuck.clear()
                 self._choose_soon(pool, out)
 

@@ -28,7 +28,8 @@ from actorsched._system.judge import Judge
 from actorsched._system.locks import Locks, locks_of
 from actorsched._system.loop_worker import LoopStaff
 from actorsched._system.placing import Habit, check_arguments, host_of
-from actorsched._system.pools import Pool, ReusedWorkers
+from actorsched._system.pools import Pool
+from actorsched._system.reserving import Reserved, Threads
 from actorsched._system.scheduler import Scheduler
 from actorsched._system.supervisor import Supervisor
 from actorsched._system.task import REFS, TaskActor, function_name
@@ -85,11 +86,13 @@ class System:
         self.scopes: dict[Any, None] = {}
         """The scopes that are entered and not yet left, the runtime first."""
         self.threads: list[ThreadWorker] = []
+        self.reserved: Reserved = Reserved(hosts)
+        """The processors and the memory that tasks have for themselves."""
         self.staff: HostStaff = HostStaff(self)
         self.pools: dict[str, Pool] = self._own_pools(concurrency)
         self.scheduler: Scheduler = Scheduler(pools=self.pools, staffs={})
         self.scheduler.staffs["loop"] = LoopStaff(kernel, self.scheduler)
-        self.scheduler.staffs["thread"] = ReusedWorkers(self._thread_worker)
+        self.scheduler.staffs["thread"] = Threads(self._thread_worker, self.reserved)
         self.scheduler.staffs["process"] = self.staff
         self.judge: Judge = Judge()
         self.auto: AutoStaff = AutoStaff(self, self.judge)
@@ -297,8 +300,10 @@ class System:
         """The pool of a task, if all that it asks for exists.
 
         Raises:
-            ValueError: A pool or a resource does not exist.
+            ValueError: A pool or a resource does not exist, or there is not so much to reserve.
         """
+        if options.reserves:
+            self.reserved.wanted(function, host, options)
         for name in options.resources:
             if name not in self.locks.resources:
                 known = ", ".join(map(repr, self.locks.resources)) or "none"
@@ -320,6 +325,9 @@ class System:
         if options.deadline is not None or options.max_latency is not None:
             times = task.specially().times = times_of(options, now)
             task.due = times.due
+        if options.reserves:
+            assert task.function is not None
+            task.specially().reservation = self.reserved.wanted(task.function, task.host, options)
         why = pool.policy.admit(task, now, pool.processors) if pool.admits else None
         if why is None or pool.warns:
             if why is not None:

@@ -23,6 +23,7 @@ from actorsched.status import TaskStatus
 if TYPE_CHECKING:
     from actorsched._core.behaviour import Behaviour, Outbox, Reply, Timer
     from actorsched._core.lock_table import Request
+    from actorsched._core.reservations import Reservation
     from actorsched._system.deadlines import Times
     from actorsched._system.intake import Intake
     from actorsched._system.judge import Placed
@@ -52,6 +53,8 @@ class Special(msgspec.Struct, eq=False):
     """Whether it may hold resources, or wait for some."""
     placed: Placed | None = None
     """Where `host="auto"` has placed it."""
+    reservation: Reservation | None = None
+    """The processors and the memory that it needs for itself."""
 
 
 class TaskState(Urgent, eq=False):
@@ -139,6 +142,12 @@ class TaskState(Urgent, eq=False):
         scheduler: Any = self.scheduler
         locks: Locks = scheduler.locks
         return locks
+
+    @property
+    def keeps_memory(self) -> bool:
+        """Whether it has memory for itself as long as its attempt lasts."""
+        reservation = None if self.special is None else self.special.reservation
+        return reservation is not None and reservation.memory > 0
 
     @property
     def own_rank(self) -> int:
