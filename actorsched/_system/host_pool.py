@@ -9,16 +9,21 @@ When another one is started in its place, there may be more hosts than `max` for
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import logging
+from math import inf
+from typing import TYPE_CHECKING, NamedTuple, assert_never
+
+import msgspec
 
 from actorsched._core.behaviour import Behaviour, Outbox, handles
+from actorsched._core.load import LoadSample
+from actorsched._core.scaling import Demand, Hold, Reap, Scaling, Spawn
 from actorsched.exceptions import HostDied
 from actorsched.messages import Finished, Idle, Interrupt, Preempt, Resume
 
 if TYPE_CHECKING:
     from actorsched._core.timers import TimerEntry
     from actorsched._hosting.exits import HostExit
-    from actorsched._kernel.backend import Handle
     from actorsched._kernel.kernel import Kernel
     from actorsched._system.host_staff import HostStaff
     from actorsched._system.host_worker import HostWorker
@@ -31,21 +36,43 @@ _SPARE = 1.0
 """Seconds for which such a host is kept when it is no longer needed."""
 
 
+class Look(msgspec.Struct, frozen=True):
+    """To itself: see whether there are too few hosts, or too many."""
+
+
+_LOOK = Look()
+
+
+class Share(NamedTuple):
+    """What the limits of the runtime's hosts leave to one pool."""
+
+    min: int
+    max: int
+    idle_timeout: float
+
+
 class HostPool(Behaviour, kw_only=True):
     """The supervisor of the hosts of one pool.
 
     Attributes:
         name: The tag of its tasks, or "process".
         workers: The supervisors of its hosts, in the order of their start.
+        why: Why there are no more hosts, and no fewer, when that was last decided.
     """
 
     name: str
     staff: HostStaff
     workers: list[HostWorker] = []
+    why: str = "no task has needed a host"
+    scaling: Scaling = msgspec.field(default_factory=Scaling)
+    waiting_since: float | None = None
+    """Since when tasks have found no host that is free."""
+    finished: float = -inf
+    """When a host last had room again while tasks waited."""
+    look_due: float | None = None
+    """When to look again."""
     patience: TimerEntry | None = None
     patience_over: bool = False
-    reaping: TimerEntry | Handle | None = None
-    """When to look for hosts that nobody needs any more."""
 
     def __repr__(self) -> str:
         return f"<host pool {self.name!r}: {len(self.workers)} hosts>"
@@ -54,6 +81,11 @@ class HostPool(Behaviour, kw_only=True):
     def kernel(self) -> Kernel:
         """The kernel of the runtime."""
         return self.staff.kernel
+
+    @property
+    def _now(self) -> float:
+        """The loop's own time, also when that of the runtime is virtual."""
+        return self.staff.kernel.backend.monotonic()
 
     # ------------------------------------------------------------------------------ a host for a task
 
@@ -85,13 +117,32 @@ class HostPool(Behaviour, kw_only=True):
             return best
         idle = idle or staff.idle_elsewhere(self)
         if idle is not None:
+            self.waiting_since = None
             return idle
         if staff.present >= staff.limits.max and not self._impatient():
             return best
         try:
-            return self.start_worker()
+            return self._one_more() or best
         except Exception as error:
             return best if busy else NoHost(kernel=self.kernel, scheduler=staff.scheduler, reason=error)
+
+    def _one_more(self) -> HostWorker | None:
+        """Start one more host for a task that waits, if the machine has room for it.
+
+        One in the place of a host that is suspended, or waits for its children, needs no further room.
+        """
+        if sum(worker.kept_waiting for worker in self.workers) > sum(
+            worker.stands_in for worker in self.workers
+        ):
+            worker = self.start_worker()
+            worker.stands_in = True
+            return worker
+        if self.waiting_since is None:
+            self.waiting_since = self._now
+        started = self._scale(1 + self.staff.queued(self.name))
+        if not started:
+            self.staff.monitor.hurry()
+        return started[0] if started else None
 
     def _impatient(self) -> bool:
         """Whether tasks have waited long enough for a host to stand in for one that is kept waiting."""
@@ -119,34 +170,104 @@ class HostPool(Behaviour, kw_only=True):
         self.workers.append(worker)
         return worker
 
-    # --------------------------------------------------------------------------- hosts that are idle
+    # ------------------------------------------------------------------------- as many as there should be
+
+    def look(self) -> None:
+        """Have as many hosts as there should be now."""
+        self.kernel.post(self, _LOOK)
+
+    @handles(LoadSample)
+    def _sampled(self, sample: LoadSample, out: Outbox) -> None:
+        """The load of the machine has been looked at."""
+        self._look(_LOOK, out)
+
+    @handles(Look)
+    def _look(self, message: Look, out: Outbox) -> None:
+        """Have as many hosts as there should be now, without any task that asks for one."""
+        waiting = self.staff.queued(self.name)
+        if not waiting:
+            self.waiting_since = None
+        self._end_spare_ones()
+        try:
+            started = self._scale(waiting if self.waiting_since is not None else 0)
+        except Exception as error:
+            out.report(logging.WARNING, f"no host process could be started for pool {self.name!r}", error)
+        else:
+            if started:
+                self.staff.scheduler.look_again(out)
+
+    def _scale(self, waiting: int) -> list[HostWorker]:
+        """Decide, and carry it out. Answers with the hosts that were started."""
+        decision = self.scaling.decide(
+            self._demand(waiting), self._share(), self.staff.monitor.sample, self._now
+        )
+        self.why = decision.why
+        match decision:
+            case Spawn(count):
+                return [self.start_worker() for _ in range(count)]
+            case Reap(count):
+                for worker in self._free_ones()[:count]:
+                    worker.retire()
+                self._look_at(self._now)
+            case Hold(_, until):
+                if until is not None:
+                    self._look_at(until)
+            case _:
+                assert_never(decision)
+        return []
+
+    def _demand(self, waiting: int) -> Demand:
+        """What the pool looks like to `Scaling`."""
+        there = [worker for worker in self.workers if not (worker.is_over or worker.kept_waiting)]
+        idle = [worker for worker in there if not worker.runs]
+        starting = sum(not worker.ready for worker in idle)
+        return Demand(
+            waiting=waiting,
+            waiting_since=self.waiting_since,
+            starting=starting,
+            busy=len(there) - len(idle),
+            idle=tuple(worker.idle_since for worker in idle if worker.ready),
+            elsewhere=self.staff.busy_elsewhere(self),
+            finished=self.finished,
+        )
+
+    def _share(self) -> Share:
+        limits = self.staff.limits
+        elsewhere = self.staff.staying_elsewhere(self)
+        return Share(max(0, limits.min - elsewhere), max(0, limits.max - elsewhere), limits.idle_timeout)
+
+    def _end_spare_ones(self) -> None:
+        """End idle hosts that are there only because others had to wait."""
+        spare = self.staff.staying - self.staff.limits.max
+        if spare > 0:
+            for worker in self._free_ones()[:spare]:
+                if worker.idle_since + _SPARE > self._now:
+                    return self._look_at(worker.idle_since + _SPARE)
+                worker.retire()
+
+    def _free_ones(self) -> list[HostWorker]:
+        """The hosts that have nothing to do, the longest idle first."""
+        return sorted((worker for worker in self.workers if worker.is_free), key=_idle_since)
 
     def became_idle(self, worker: HostWorker) -> None:
         """It has nothing to do."""
-        worker.idle_since = self.kernel.backend.monotonic()
-        if self.reaping is None:
-            self._reap_in(min(self.staff.limits.idle_timeout, _SPARE))
+        worker.idle_since = now = self._now
+        if self.waiting_since is not None:
+            self.finished = now
+        if self.look_due is None:
+            limits = self.staff.limits
+            self._look_at(now + (_SPARE if self.staff.staying > limits.max else limits.idle_timeout))
 
-    def _reap_in(self, delay: float) -> None:
-        self.reaping = self.kernel.call_for_host(delay, self._reap)
+    def _look_at(self, when: float) -> None:
+        """See to it that somebody looks by then."""
+        if self.look_due is None or when < self.look_due:
+            self.look_due = when
+            self.kernel.call_for_host(max(0.0, when - self._now), self._alarm, when)
 
-    def _reap(self) -> None:
-        """End hosts that nobody has needed for long, the longest idle first."""
-        self.reaping = None
-        now, limits = self.kernel.backend.monotonic(), self.staff.limits
-        idle = sorted((worker for worker in self.workers if worker.is_free), key=_idle_since)
-        due = None
-        for worker in idle:
-            spare = self.staff.staying > limits.max
-            when = worker.idle_since + (min(_SPARE, limits.idle_timeout) if spare else limits.idle_timeout)
-            if self.staff.staying <= limits.min and not spare:
-                break
-            if when > now:
-                due = when - now
-                break
-            worker.retire()
-        if due is not None:
-            self._reap_in(due)
+    def _alarm(self, when: float) -> None:
+        if when == self.look_due:  # or an earlier one has come in its place
+            self.look_due = None
+            self.look()
 
     # -------------------------------------------------------------------------- told by its workers
 
@@ -166,9 +287,9 @@ class HostPool(Behaviour, kw_only=True):
 
     def close(self) -> None:
         """Start no more, end none."""
-        for timer in (self.patience, self.reaping):
-            if timer is not None:
-                timer.cancel()
+        if self.patience is not None:
+            self.patience.cancel()
+        self.look_due = -inf  # earlier than any other
 
 
 def _idle_since(worker: HostWorker) -> float:

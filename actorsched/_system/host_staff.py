@@ -7,16 +7,17 @@ Nothing of hosting is imported before the first host is needed.
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from actorsched._system.host_pool import HostPool
+from actorsched._system.load_monitor import LoadMonitor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actorsched._core.behaviour import Behaviour, Outbox
     from actorsched._core.reservations import Shortage
+    from actorsched._core.load import LoadSample
     from actorsched._hosting.definitions import Definitions
     from actorsched._hosting.exits import HostExit
     from actorsched._hosting.link import HostLink
@@ -39,16 +40,29 @@ _STARTS = 3
 """So many hosts in a row may be killed as they start before tasks fail for that."""
 
 
+class HostSupervisor(Protocol):
+    """The supervisor of one host, be it for tasks or for actors."""
+
+    link: HostLink | None
+    suspended: bool
+
+    def recycle(self, why: str) -> None:
+        """Have another host take over, and end this one when what runs in it is over."""
+        ...
+
+
 class HostStaff:
     """All host processes of one runtime.
 
     Attributes:
         pools: The supervisors of its task hosts, by tag; under "process" those of tasks without one.
+        monitor: Looks at the load of the machine.
     """
 
     def __init__(self, system: System) -> None:
         self._system = system
         self.pools: dict[str, HostPool] = {"process": HostPool(name="process", staff=self)}
+        self.monitor: LoadMonitor = LoadMonitor(staff=self)
         self._actor_hosts: ActorHosts | None = None
         self._definitions: Definitions | None = None
         self._pack: Callable[[TaskActor, Definitions], Any] | None = None
@@ -109,10 +123,19 @@ class HostStaff:
         return [] if self._actor_hosts is None else self._actor_hosts.ports
 
     @property
+    def hosts(self) -> list[HostSupervisor]:
+        """The supervisors of all hosts."""
+        return [*self.workers, *self.ports]
+
+    @property
     def links(self) -> list[HostLink]:
         """The links to all hosts that live."""
-        workers = [worker.link for worker in self.workers if worker.link is not None]
-        return [*workers, *(port.link for port in self.ports if port.link is not None)]
+        return [host.link for host in self.hosts if host.link is not None]
+
+    @property
+    def helpers(self) -> list[int]:
+        """The process ids of what else runs for the hosts."""
+        return [self._spawner.pid] if self._spawner is not None and self._spawner.pid else []
 
     @property
     def busy(self) -> int:
@@ -127,7 +150,25 @@ class HostStaff:
     @property
     def staying(self) -> int:
         """How many task hosts there are for whoever comes next: not about to end, and not kept waiting."""
-        return sum(not (worker.retiring or worker.suspended or worker.lends) for worker in self.workers)
+        return sum(worker.stays for worker in self.workers)
+
+    def staying_elsewhere(self, pool: HostPool) -> int:
+        """The same, but for those of one pool."""
+        return sum(worker.stays for worker in self.workers if worker.pool is not pool)
+
+    def busy_elsewhere(self, pool: HostPool) -> int:
+        """How many hosts run something, but for those of one pool."""
+        actors = sum(port.at_work for port in self.ports)
+        return actors + sum(worker.busy for worker in self.workers if worker.pool is not pool)
+
+    @property
+    def wanting(self) -> bool:
+        """Whether tasks wait for a host."""
+        return any(pool.waiting_since is not None for pool in self.pools.values())
+
+    def queued(self, pool: str) -> int:
+        """How many tasks of a pool wait for a slot."""
+        return len(self._system.pools[pool].policy)
 
     @property
     def suspended(self) -> int:
@@ -167,11 +208,8 @@ class HostStaff:
 
     def prepare(self) -> None:
         """Start the hosts that are always to be there. One that cannot be started is tried again later."""
-        try:
-            while len(self.workers) < self.limits.min:
-                self.pools["process"].start_worker()
-        except Exception as error:
-            self.kernel.report(logging.WARNING, "a host process could not be started ahead of time", error)
+        if self.limits.min:
+            self.pools["process"].look()
 
     def pool_of(self, task: TaskActor) -> HostPool:
         """The supervisor of the hosts of a task."""
@@ -283,6 +321,7 @@ class HostStaff:
 
             self._spawner = Spawner(self.kernel.backend, start_timeout=self.limits.start_timeout)
         self._number += 1
+        self.monitor.watch()
         return launch(
             self._spawner,
             kind,
@@ -292,6 +331,11 @@ class HostStaff:
             start_timeout=self.limits.start_timeout,
             name=f"host {self._number}",
         )
+
+    def take(self, sample: LoadSample) -> None:
+        """The load of the machine has been looked at."""
+        if self._actor_hosts is not None:
+            self._actor_hosts.take(sample)
 
     # ------------------------------------------------------------------------------ hosts for actors
 
@@ -325,8 +369,11 @@ class HostStaff:
 
     async def aclose(self, patience: float) -> None:
         """End every host: in order, and by force when that takes too long."""
+        self.monitor.close()
         for pool in self.pools.values():
             pool.close()
+        if self._actor_hosts is not None:
+            self._actor_hosts.close()
         for worker in self.workers:
             worker.go_on()  # a system that has failed leaves some suspended
         for link in self.links:

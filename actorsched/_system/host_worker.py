@@ -15,6 +15,7 @@ grace period is over loses its host; one that had not begun is taken back instea
 
 from __future__ import annotations
 
+import logging
 from itertools import count
 from math import inf
 from time import monotonic
@@ -147,6 +148,8 @@ class HostWorker(Behaviour, kw_only=True):
     """How many more tasks it is given before it is replaced; 0 or less for any number."""
     idle_since: float = inf
     """Since when it has had nothing to do, by the loop's clock."""
+    stands_in: bool = False
+    """Whether it was started in the place of one that is kept waiting."""
 
     def __repr__(self) -> str:
         return f"<host worker with {self.link!r}, {len(self.runs)} tasks>"
@@ -162,6 +165,21 @@ class HostWorker(Behaviour, kw_only=True):
     def busy(self) -> bool:
         """Whether it counts among the hosts that run."""
         return bool(self.runs) and not (self.suspended or self.lends)
+
+    @property
+    def ready(self) -> bool:
+        """Whether its host has started."""
+        return self.link is not None and self.link.ready
+
+    @property
+    def kept_waiting(self) -> bool:
+        """Whether its host cannot go on by itself, so that another may run in its place."""
+        return self.suspended or self.lends
+
+    @property
+    def stays(self) -> bool:
+        """Whether it is there for whoever comes next: not about to end, and not kept waiting."""
+        return not (self.retiring or self.kept_waiting)
 
     @property
     def is_reserved(self) -> bool:
@@ -391,6 +409,12 @@ class HostWorker(Behaviour, kw_only=True):
         if len(self.runs) > 1:
             self._take_back()
         self._end_if_over()
+
+    def recycle(self, why: str) -> None:
+        """Have another host take over, and end this one when what runs in it is over."""
+        if not self.retiring:
+            logging.getLogger("actorsched.host").info("%s is replaced: it %s", self.link, why)
+        self.retire()
 
     def _end_if_over(self) -> None:
         if self.retiring and not self.runs and self.link is not None:
