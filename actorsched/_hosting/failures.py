@@ -46,8 +46,8 @@ def unpack_error(error: Error, what: str = "an exception") -> BaseException:
     if not why:
         try:
             rebuilt = _rebuilt(loads(error.exception, what))
-        except Exception as problem:  # whatever arrived, somebody waits for an answer
-            why = str(problem)
+        except BaseException as problem:  # whatever arrived, somebody waits for an answer
+            why = str(problem) or type(problem).__name__
         else:
             _first_cause(rebuilt).__cause__ = RemoteTraceback(f'\n"""\n{error.traceback}"""')
             return rebuilt
@@ -73,7 +73,7 @@ def _pickled(error: BaseException, what: str) -> tuple[Payload, str]:
             try:
                 payload = dumps(parts, what)
                 arrived = _rebuilt(loads(payload))
-            except Exception:  # NotTransferable, or whatever its own code raises when it is rebuilt
+            except BaseException:  # NotTransferable, or whatever its own code raises when it is rebuilt
                 continue
             if type(arrived).__qualname__ == type(error).__qualname__ and _message(arrived) == _message(
                 error
@@ -81,8 +81,8 @@ def _pickled(error: BaseException, what: str) -> tuple[Payload, str]:
                 return payload, ""
     try:
         dumps(error, what, "exception")
-    except Exception as problem:
-        return b"", str(problem)
+    except BaseException as problem:
+        return b"", str(problem) or type(problem).__name__
     return b"", "its own code cannot rebuild it from a pickle"
 
 

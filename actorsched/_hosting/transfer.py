@@ -161,7 +161,9 @@ def loads(payload: Payload, what: str = "a payload") -> Any:
         if isinstance(payload, Bulky):
             return _unpickled(cast("bytes", payload.data), buffers=payload.buffers)
         return _unpickled(payload)
-    except Exception as error:  # whatever a `__setstate__` raises
+    except KeyboardInterrupt:  # somebody's Ctrl-C
+        raise
+    except BaseException as error:  # whatever a `__setstate__` raises: it ends nothing but its payload
         raise NotTransferable(
             f"{what} arrived, but cannot be built in this process: {type(error).__name__}: {error}",
             what=what,

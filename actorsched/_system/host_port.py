@@ -284,7 +284,7 @@ class ActorHostPort:
             return None
         try:
             return loads(payload, "the result of a handler")
-        except Exception as error:
+        except BaseException as error:  # be it a Ctrl-C in this very moment: somebody waits for the answer
             return Failure(error)
 
     def _log(self, frame: wire.Log) -> None:

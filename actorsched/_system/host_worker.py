@@ -626,5 +626,5 @@ def pack(task: TaskActor, definitions: Definitions) -> Packed:
 def _returned(value: Payload, task: TaskActor) -> Finished:
     try:
         return Finished(loads(value, f"the result of task {task.name!r}"))
-    except Exception as error:
+    except BaseException as error:  # be it a Ctrl-C in this very moment: somebody waits for the answer
         return Finished(error=error)
