@@ -45,8 +45,8 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 _HOSTS = ("process", "thread", "loop")
-_SHUT = "this executor takes no more work, because it was shut down; make another"
-_INTERPRETER_ENDS = "this executor takes no more work, because the interpreter is shutting down"
+_SHUT = "cannot schedule new futures after shutdown; make another executor"
+_INTERPRETER_ENDS = "cannot schedule new futures after interpreter shutdown"
 _numbers = count(1)
 
 
@@ -248,7 +248,8 @@ class Executor(RuntimeExecutor):
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         pools = {"executor": max_workers} if checked.tag else {}
-        self._serving = (book, limits, pools, self.name, checked)
+        self._started = threading.Event()
+        self._serving = (book, limits, pools, self.name, checked, self._started)
 
     def _work(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Work:
         if self._initialized is None:
@@ -273,6 +274,7 @@ class Executor(RuntimeExecutor):
             except BaseException:
                 _serving.discard(self._book)
                 raise
+            self._started.wait()  # when the interpreter ends it would be too late for some imports
             self._thread = thread
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -338,12 +340,21 @@ _ending = False
 """Whether the interpreter is about to end."""
 
 
-def _serve(book: Book, hosts: Hosts, pools: dict[str, int | None], name: str, options: TaskOptions) -> None:
+def _serve(
+    book: Book,
+    hosts: Hosts,
+    pools: dict[str, int | None],
+    name: str,
+    options: TaskOptions,
+    started: threading.Event,
+) -> None:
     """The main function of an executor's thread. It refers to the book alone: the executor may be dropped."""
 
     async def main() -> None:
         async with Runtime(hosts=hosts, pools=pools, name=name) as runtime:
-            await _open(runtime, book, options).ended()
+            intake = _open(runtime, book, options)
+            started.set()
+            await intake.ended()
 
     end = ExecutorBroken(f"{name} has ended before its time", executor=name)
     try:
@@ -355,6 +366,7 @@ def _serve(book: Book, hosts: Hosts, pools: dict[str, int | None], name: str, op
     finally:
         book.abandon(end)
         _serving.discard(book)
+        started.set()
 
 
 def _finish_all() -> None:

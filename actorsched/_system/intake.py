@@ -198,7 +198,7 @@ class Intake(Feed, kw_only=True):
     def close(self, reason: BaseException | None = None) -> None:
         """The runtime is left: what was ordered until now is still done."""
         self.book.close(
-            "this executor takes no more work, because its runtime is closing or closed; "
+            "cannot schedule new futures after the runtime was left; "
             "submit within `async with Runtime()`"
         )
         while news := self.book.take(_AT_ONCE):

@@ -262,7 +262,7 @@ class Book:
     def abandon(self, error: BaseException) -> None:
         """The loop is gone: end every order with this that is left."""
         with self._lock:
-            self.closed = self.closed or "this executor takes no more work, because its runtime has ended"
+            self.closed = self.closed or "cannot schedule new futures after the runtime has ended"
             self._wake = None
             orders = list(self._unsettled)
             self._news.clear()

@@ -1,0 +1,117 @@
+"""The joblib backend: `import actorsched.integrations.joblib`, then `joblib.parallel_config("actorsched")`.
+
+The law of this module: it is the one home of joblib, and nothing else in the package imports it. Importing it
+registers the backend "actorsched" with joblib; that is all it does by itself.
+
+How it works: a `joblib.Parallel` gets an `Executor` of its own, for as long as it lasts, with as many workers
+as it has jobs; or it shares one that it is given. joblib gathers short calls into batches by how long they
+take. When a call fails, or is given up, those that have not begun are withdrawn, and those that run are
+stopped. Inside a call, another `Parallel` uses threads, and sequence below that, as in joblib's own backends;
+so nothing waits for workers that it occupies itself.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+from joblib import cpu_count, register_parallel_backend
+from joblib.parallel import AutoBatchingMixin, FallbackToBackend, ParallelBackendBase, SequentialBackend
+
+from actorsched.executor import Executor, RuntimeExecutor
+from actorsched.specifications import usable_cpus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
+
+    from actorsched.options import TaskHost
+
+__all__ = ["ActorschedBackend"]
+
+
+class ActorschedBackend(AutoBatchingMixin, ParallelBackendBase):
+    """Runs the calls of a `joblib.Parallel` in host processes, or wherever an executor does.
+
+    Args:
+        executor: What runs them; it is shared, and not shut down. None for one of its own.
+        host: Where the calls run, when the executor is its own: "process" or "thread".
+        options: What joblib asks of every backend.
+
+    Raises:
+        TypeError: The executor is none of actorsched's.
+        ValueError: There is no such host.
+    """
+
+    supports_retrieve_callback = True
+
+    def __init__(
+        self, *, executor: RuntimeExecutor | None = None, host: TaskHost = "process", **options: Any
+    ) -> None:
+        super().__init__(**options)
+        if executor is not None and not isinstance(executor, RuntimeExecutor):
+            raise TypeError(
+                f"executor={executor!r} is no executor of actorsched; give an actorsched.Executor, "
+                "or what rt.executor() returns, or leave it out"
+            )
+        if host not in ("process", "thread"):
+            raise ValueError(f'host={host!r} is not a choice; choose from "process", "thread"')
+        self.uses_threads = self.supports_sharedmem = host == "thread" and executor is None
+        self.parallel: Any = None
+        self._host: TaskHost = host
+        self._shared = executor
+        self._executor: RuntimeExecutor | None = None
+        self._futures: WeakSet[Future[Any]] = WeakSet()
+
+    def effective_n_jobs(self, n_jobs: int | None) -> int:
+        """How many calls run at once, when so many are asked for; less than 0 is counted from all there are."""
+        if n_jobs == 0:
+            raise ValueError("n_jobs=0 has no meaning; give 1 or more, or -1 for all processors")
+        if n_jobs is None:
+            return 1
+        if n_jobs > 0:
+            return n_jobs
+        most = min(cpu_count(), usable_cpus()) if self._shared is None else self._shared._max_workers
+        return max(most + 1 + n_jobs, 1)
+
+    def configure(self, n_jobs: int = 1, parallel: Any = None, **ignored: Any) -> int:
+        """A `Parallel` begins. Answers with how many of its calls run at once."""
+        n_jobs = self.effective_n_jobs(n_jobs)
+        if n_jobs == 1:
+            raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
+        self.parallel = parallel
+        self._executor = self._shared or Executor(n_jobs, self._host, name="joblib")
+        return n_jobs
+
+    def submit(self, func: Callable[[], Any], callback: Callable[[Any], Any] | None = None) -> Future[Any]:
+        """Run a batch of calls."""
+        assert self._executor is not None
+        future = self._executor.submit(func)
+        self._futures.add(future)
+        if callback is not None:
+            future.add_done_callback(callback)
+        return future
+
+    def retrieve_result_callback(self, future: Future[Any]) -> Any:
+        """What a batch returned, or what it raised."""
+        return future.result()
+
+    def abort_everything(self, ensure_ready: bool = True) -> None:
+        """A call has failed, or took too long: the others are not wanted any more."""
+        for future in list(self._futures):
+            future.cancel()
+        if self._shared is None and self._executor is not None:
+            self._executor._stop_all("another call of the same Parallel has failed, or was given up")
+        if not ensure_ready:
+            self.terminate()
+
+    def terminate(self) -> None:
+        """A `Parallel` ends: its own executor ends with it."""
+        executor, self._executor = self._executor, None
+        if executor is not None and self._shared is None:
+            executor.shutdown(wait=threading.get_ident() != executor._book.thread)
+        self.reset_batch_stats()
+
+
+register_parallel_backend("actorsched", ActorschedBackend)
