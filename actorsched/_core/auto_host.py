@@ -48,14 +48,16 @@ RUNS: Final = 3
 """So many runs it takes otherwise, to begin with."""
 SHORT_RUNS: Final = 20
 """So many short runs in a row bring a plain function into the loop."""
+MOSTLY: Final = 0.5
+"""Who computes for a larger part of its time than this is given advice."""
 REFUSALS: Final = 3
 """After so many failures to pickle it in a row, that is not tried for a while."""
 PAUSE: Final = 100
 """For so many runs; each further failure doubles it."""
 
 _GAIN: Final = 4.0  # whoever goes to a process computes for so many times what the crossing costs
-_MUCH: Final = 0.5  # and for more than this part of its time;
-_LITTLE: Final = 0.25  # whoever comes back, for less than this
+_MUCH: Final = 0.4  # and for more than this part of its time, on a machine where others may be busy as well;
+_LITTLE: Final = 0.2  # whoever comes back, for less than this
 _MEMORY: Final = 8  # a run counts for an eighth at least
 _MOST_BOUNCES: Final = 8
 _LONGEST_PAUSE: Final = 10_000
@@ -289,4 +291,4 @@ def _computes(learned: Learned, known: Average) -> bool:
 
 def deserves_advice(usage: Usage) -> bool:
     """Whether a plain function has computed in a thread for so long that a process would serve it better."""
-    return usage.cpu >= ENOUGH and usage.share > _MUCH
+    return usage.cpu >= ENOUGH and usage.share > MOSTLY

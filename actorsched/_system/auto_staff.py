@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from actorsched._core.auto_host import Kind
     from actorsched._core.behaviour import Behaviour, Outbox
+    from actorsched._system.intake import Intake
     from actorsched._system.judge import Judge
     from actorsched._system.line import Line
     from actorsched._system.nursery import Nursery
@@ -53,7 +54,7 @@ class AutoStaff:
 
     def new_task(
         self,
-        nursery: Nursery | Line,
+        nursery: Nursery | Line | Intake,
         function: Callable[..., Any],
         args: tuple[Any, ...],
         options: TaskOptions,
@@ -127,7 +128,7 @@ class AutoStaff:
 
     def _host_for(self, task: TaskActor, placed: Placed) -> Kind:
         learned = placed.learned
-        host = learned.place
+        host = learned.home if placed.barred and learned.place == "process" else learned.place
         if not task.pool.mixed and host != task.pool.name and not self._may_move(task, host):
             return cast("Kind", task.pool.name)
         if host == "process" and not self._pack(task, placed):

@@ -27,8 +27,10 @@ def sentence(placed: Placed, name: str) -> str:
     if verdict is not None:
         return f"host='auto' would have chosen {_PLACES[verdict.host]}, but its pool has it in {place}."
     known = learned.averages.get(host, Average())
-    if (known.runs if placed.host is None else placed.runs) < learned.needed:
-        return f"host='auto' begins in {place}: of {name!r} there is too little known yet."
+    if placed.host is None and known.runs < learned.needed:
+        return f"host='auto' will begin in {place}: too little is known of {name!r}."
+    if placed.host is not None and placed.runs < learned.needed:
+        return f"host='auto' began in {place}: too little was known of {name!r}."
     return f"host='auto' stays in {place}: {_runs(known, name)}, {known.share:.0%} of it computing."
 
 
