@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from actorsched import Hosts, Runtime, Supervise
+from actorsched import ExitReason, Hosts, Runtime, Supervise
 from actorsched._core.load import HostLoad, LoadSample
 from actorsched._system import host_port
 from actorsched.exceptions import ActorStopped, HostDied
@@ -17,7 +17,10 @@ from tests.host_help import Fifo, actor_hosts, adds_up, alive, kill, lines, unti
 from tests.host_work import Counter
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
     from pathlib import Path
+
+    from actorsched.options import Restart
 
 pytestmark = [pytest.mark.process, pytest.mark.deadline(30)]
 ONE = pytest.mark.parametrize("backend", ["asyncio"], indirect=True)
@@ -97,7 +100,7 @@ async def test_a_handler_that_runs_comes_to_its_end_first_and_what_is_queued_sta
 
 @ONE
 async def test_nobody_who_watches_an_actor_is_told_that_it_moves(tmp_path: Path) -> None:
-    log, told = tmp_path / "log", []
+    log, told = tmp_path / "log", list[ExitReason]()
     async with Runtime(hosts=HOSTS) as rt, rt.scope(STRICT) as scope:
         ref = await scope.spawn(Scribe, str(log), name="scribe", restart="temporary")
         linked = await scope.spawn(Counter, 5, host="loop")
@@ -133,7 +136,7 @@ async def test_children_and_timers_end_with_the_life_and_begin_with_the_next(tmp
         assert (await ref.ask.child()).alive
         assert lines(child_log)[0] == "start"
         assert lines(child_log)[-2:] == ["stop shutdown", "start"]
-        assert len(ref._cell.extras.timers) == 1
+        assert len(ref._cell.more().timers) == 1
         assert adds_up(rt)
 
 
@@ -207,12 +210,14 @@ async def test_a_stream_that_outlasts_all_patience_fails_and_says_why(
 
 
 @contextlib.asynccontextmanager
-async def on_the_move(tmp_path: Path, supervise: Supervise = STRICT, **options: Any) -> Any:
+async def on_the_move(
+    tmp_path: Path, supervise: Supervise = STRICT, *, restart: Restart = "transient"
+) -> AsyncGenerator[tuple[Any, Path, Path, Any, Runtime]]:
     """An actor in the midst of its move, the log of it, what lets it go on, its scope and its runtime."""
     log, go = tmp_path / "log", tmp_path / "go"
     with Fifo(tmp_path) as fifo:
         async with Runtime(hosts=HOSTS) as rt, rt.scope(supervise) as scope:
-            ref = await scope.spawn(Lingering, str(log), fifo.path, str(go), **options)
+            ref = await scope.spawn(Lingering, str(log), fifo.path, str(go), restart=restart)
             replace_host(ref)
             await fifo.told()
             yield ref, log, go, scope, rt
@@ -298,8 +303,7 @@ async def test_a_linked_actor_that_fails_takes_one_that_moves_along(tmp_path: Pa
 async def test_a_host_that_dies_as_its_actors_leave_costs_no_restart(tmp_path: Path) -> None:
     async with on_the_move(tmp_path) as (ref, log, go, _, rt):
         ref.tell(Scribe.put, "kept")
-        pids = [port.link.pid for port in rt._system.staff.ports]
-        kill(pids[0])
+        kill(rt._system.staff.links[0].pid)
         await moved(ref, log)
         go.touch()
         assert lines(log) == ["start", "start", "kept"]

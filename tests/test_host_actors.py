@@ -23,7 +23,7 @@ from actorsched.exceptions import (
     RemoteTraceback,
 )
 from tests import host_work as work
-from tests.host_help import Fifo, actor_hosts, adds_up, lines, until
+from tests.host_help import Fifo, actor_hosts, adds_up, lines, spread_out, until
 from tests.host_work import Counter
 
 if TYPE_CHECKING:
@@ -479,6 +479,7 @@ async def test_children_and_timers_of_actors_in_hosts(tmp_path: Path) -> None:
 @TWO
 async def test_actors_ask_each_other_across_hosts() -> None:
     async with Runtime(hosts=Hosts(max=2)) as rt:
+        spread_out(rt)
         here = await rt.spawn(Counter, host="loop")
         one, two = await rt.spawn(Counter, 10), await rt.spawn(Counter, 20)
         assert await one.ask.pid() != await two.ask.pid()

@@ -14,6 +14,10 @@ How it works, after OTP's `supervisor`:
   temporary ones among them are stopped, and forgotten once they have ended.
 * Each decision to restart counts once, however many children it names. One more than `max_restarts` within
   `period` escalates: all children are to be stopped, and the supervisor itself fails.
+* What ends several children at once is one event: where the shell can tell (a host process has died, and all
+  who lived in it with it), the restart of each further child counts nothing. Otherwise a single crash would
+  be too much for any supervisor with more children in one host than it allows restarts. The same child ends
+  only once by one event; if it says so again, that counts.
 * A restart counts for `period` seconds in which its child runs: later back-off waits of the same child are
   not part of them. Counted by the clock alone, a back-off that grows longer than the period would hide a
   child that fails at each start, and it would be restarted for ever. Without back-off this is the sliding
@@ -64,6 +68,9 @@ _ENDINGS: Final = ("failed", "finished", "stopped", "killed", "shutdown")
 _FOR_GOOD: Final = frozenset({"stopped", "killed"})
 
 C = TypeVar("C", bound="Hashable")
+
+_Cause: TypeAlias = "tuple[Hashable, Hashable] | None"
+"""An event, and the child that it has ended."""
 
 
 class Forget(msgspec.Struct, frozen=True):
@@ -179,7 +186,7 @@ class Supervision(Generic[C]):
         self._known(child)
         return child not in self._down and child not in self._stopping
 
-    def decide(self, child: C, ending: Ending, now: float) -> Decision[C]:
+    def decide(self, child: C, ending: Ending, now: float, event: Hashable = None) -> Decision[C]:
         """Decide what follows from the end of a child, or from its failure to start again.
 
         A child that stops because `Restart.stop` names it ends with "shutdown"; if it ends with "stopped" or
@@ -189,6 +196,7 @@ class Supervision(Generic[C]):
             child: The child.
             ending: How it ended.
             now: The present time, in seconds.
+            event: What has ended it, if that may have ended others too; None if nothing has.
 
         Raises:
             ValueError: It is not a child, or cannot end that way. Nothing has changed.
@@ -201,7 +209,7 @@ class Supervision(Generic[C]):
         if self._closed or ending not in RESTARTS[restart]:
             self._forget(child)
             return _FORGET
-        return self._restart(child, now)
+        return self._restart(child, now, event)
 
     def close(self) -> tuple[C, ...]:
         """Return the children in the order to stop them; from now on each that ends is forgotten."""
@@ -228,17 +236,18 @@ class Supervision(Generic[C]):
         self._down.add(child)
         return _EXPECTED
 
-    def _restart(self, child: C, now: float) -> Restart[C] | Escalate[C]:
+    def _restart(self, child: C, now: float, event: Hashable) -> Restart[C] | Escalate[C]:
         """A child ended that is to be started again, if that does not become too often."""
         count = self._window.count(now)
-        if count >= self._spec.max_restarts:
+        cause = None if event is None else (event, child)
+        if count >= self._spec.max_restarts and not self._window.knows(cause):
             self._forget(child)
             return Escalate(stop=self.close(), restarts=count)
         self._restarted = True
         whose = child if self._spec.strategy == "one_for_one" else None
         backoff = self._spec.backoff
         delay = growing(backoff.delay, backoff.factor, backoff.max, self._window.own(whose) + 1)
-        self._window.add(whose, now, delay)
+        self._window.add(whose, now, delay, cause)
         self._down.add(child)
         affected = self._affected(child)
         stop = tuple(other for other in reversed(affected) if other not in self._down)
@@ -285,29 +294,33 @@ class Supervision(Generic[C]):
 
 
 class _Counted(Generic[C]):
-    """A restart that counts."""
+    """A restart within the window."""
 
-    __slots__ = ("own", "until")
+    __slots__ = ("cause", "free", "own", "until")
 
-    def __init__(self, until: float, own: list[_Counted[C]]) -> None:
+    def __init__(self, until: float, own: list[_Counted[C]], cause: _Cause, *, free: bool) -> None:
         self.until = until
         self.own = own  # the restarts of the same child, this one included
+        self.cause = cause
+        self.free = free  # it counts nothing: what has ended the child was counted for another
 
 
 class _Window(Generic[C]):
     """The restarts that count, each until its child has run for `period` seconds."""
 
-    __slots__ = ("_heap", "_own", "_period", "_sequence")
+    __slots__ = ("_ended_by", "_free", "_heap", "_own", "_period", "_sequence")
 
     def __init__(self, period: float) -> None:
         self._period = period
         # By when they end, which may have been put off since they were entered; the number breaks ties.
         self._heap: list[tuple[float, int, _Counted[C]]] = []
         self._own: dict[C, list[_Counted[C]]] = {}
+        self._ended_by: dict[Hashable, list[Hashable]] = {}  # whom each event has ended
+        self._free = 0
         self._sequence = 0
 
     def __len__(self) -> int:
-        return len(self._heap)
+        return len(self._heap) - self._free
 
     def count(self, now: float) -> int:
         """Return how many restarts count at present; what no longer does is dropped."""
@@ -315,23 +328,44 @@ class _Window(Generic[C]):
             _, sequence, counted = self._heap[0]
             if counted.until < now:
                 heappop(self._heap)
-                counted.own.remove(counted)
+                self._drop(counted)
             else:
                 heapreplace(self._heap, (counted.until, sequence, counted))
-        return len(self._heap)
+        return len(self)
+
+    def _drop(self, counted: _Counted[C]) -> None:
+        counted.own.remove(counted)
+        self._free -= counted.free
+        if counted.cause is not None:
+            event, child = counted.cause
+            self._ended_by[event].remove(child)
+            if not self._ended_by[event]:
+                del self._ended_by[event]
 
     def own(self, child: C) -> int:
         """Return how many restarts of this child count, as of the last `count`."""
         return len(self._own.get(child, ()))
 
-    def add(self, child: C, now: float, delay: float) -> None:
+    def knows(self, cause: _Cause) -> bool:
+        """Return whether the event that has ended a child was counted for others, and only for others."""
+        if cause is None:
+            return False
+        event, child = cause
+        others = self._ended_by.get(event, ())
+        return bool(others) and child not in others
+
+    def add(self, child: C, now: float, delay: float, cause: _Cause = None) -> None:
         """Enter a restart of this child; its earlier ones count longer by the time for which it waits."""
         own = self._own.setdefault(child, [])
         if delay:
             for earlier in own:
                 earlier.until += delay
-        counted = _Counted(now + delay + self._period, own)
+        free = self.knows(cause)
+        counted = _Counted(now + delay + self._period, own, cause, free=free)
         own.append(counted)
+        self._free += free
+        if cause is not None:
+            self._ended_by.setdefault(cause[0], []).append(cause[1])
         self._sequence += 1
         heappush(self._heap, (counted.until, self._sequence, counted))
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, cast
 
 from actorsched._core.behaviour import Behaviour, Outbox, Timer, handles
 from actorsched._core.supervision import Escalate, Expected, Forget, Restart, Supervision
+from actorsched.exceptions import HostDied
 from actorsched.messages import (
     Close,
     Closed,
@@ -134,8 +135,10 @@ class Supervisor(Behaviour):
             self._next_to_close(child, out)
 
     def _decide(self, message: Exited, out: Outbox) -> None:
-        child = message.child
-        match self.children.decide(child, message.reason.kind, out.now):
+        child, kind, error = message.child, message.reason.kind, message.reason.error
+        assert kind != "moved", "who moves tells nobody"
+        event = error.pid if isinstance(error, HostDied) else None  # all who lived there have ended with it
+        match self.children.decide(child, kind, out.now, event):
             case Restart() as decision:
                 self._report(message, "and is restarted", out)
                 self._restart(decision, out)

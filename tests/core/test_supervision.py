@@ -209,6 +209,30 @@ def test_a_restart_of_many_counts_once() -> None:
     assert isinstance(machine.decide("a", "failed", 0.0), Restart)
 
 
+def test_what_ends_several_children_at_once_counts_once() -> None:
+    machine = supervision(Supervise(max_restarts=1, period=5))
+    for child in "abc":
+        finish(machine, machine.decide(child, "failed", 1.0, event=7))
+        machine.check()
+    assert isinstance(machine.decide("d", "failed", 1.0, event=8), Escalate)
+
+
+def test_a_child_that_says_twice_that_the_same_has_ended_it_counts_twice() -> None:
+    machine = supervision(Supervise(max_restarts=1, period=5))
+    for child in "ab":
+        finish(machine, machine.decide(child, "failed", 1.0, event=7))
+    assert isinstance(machine.decide("b", "failed", 1.0, event=7), Escalate)
+
+
+def test_what_has_ended_children_is_forgotten_with_the_period() -> None:
+    machine = supervision(Supervise(max_restarts=1, period=5))
+    for child in "abc":
+        finish(machine, machine.decide(child, "failed", 1.0, event=7))
+    finish(machine, machine.decide("d", "failed", 6.5, event=7))
+    machine.check()
+    assert isinstance(machine.decide("a", "failed", 6.5), Escalate)
+
+
 def test_children_that_only_go_do_not_count() -> None:
     machine = supervision(Supervise(max_restarts=0))
     assert machine.decide("a", "stopped", 0.0) == Forget()
