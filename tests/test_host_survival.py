@@ -111,6 +111,7 @@ async def test_a_host_that_is_killed_as_it_starts_costs_no_task(tmp_path: Path) 
     log = tmp_path / "log"
     async with Runtime(hosts=Hosts(max=1)) as rt:
         ref = await rt.spawn(work.write, str(log), "once", host="process")
+        await until(lambda: task_hosts(rt)[0].link.pid)
         kill(task_hosts(rt)[0].link.pid)
         await ref
         assert lines(log) == ["once"]
@@ -461,9 +462,9 @@ async def test_a_storm_of_killed_hosts(seed: int, tmp_path: Path) -> None:
                 while left:
                     enough = left - chance.randrange(1, 80)
                     await until(lambda enough=enough: left <= max(0, enough))  # type: ignore[misc]
-                    links = rt._system.staff.links
-                    if links:
-                        kill(chance.choice(links).pid)
+                    pids = [link.pid for link in rt._system.staff.links if link.pid]
+                    if pids:
+                        kill(chance.choice(pids))
             assert len(outcomes) == 300
             assert set(outcomes) <= {"completed", "failed"}
             written = lines(log)

@@ -517,7 +517,8 @@ async def test_a_storm_of_priorities_cancellations_and_kills_loses_nothing(seed:
                 if not number % 5:
                     group.start_soon(chance.choice(refs).cancel)
                 if not number % 25:
-                    kill(chance.choice(rt._system.staff.links).pid)
+                    await until(lambda: any(link.pid for link in rt._system.staff.links))
+                    kill(chance.choice([link.pid for link in rt._system.staff.links if link.pid]))
                 for _ in range(chance.randrange(100)):
                     await anyio.lowlevel.checkpoint()
                 await until(lambda: len(rt._nursery.live) < 12)
