@@ -355,6 +355,10 @@ async def test_what_cannot_be_is_refused() -> None:
     async with measured() as rt:
         with pytest.raises(ValueError, match="contradicts host='auto': only a thread can be abandoned"):
             await rt.spawn(compute, host="auto", abandon_on_cancel=True)
+        with pytest.raises(ValueError, match="memory_mb=100 contradicts host='auto': only in a process"):
+            await rt.spawn(compute, host="auto", memory_mb=100)
+        with pytest.raises(ValueError, match="cpu_cores=2 contradicts host='auto'"):
+            await rt.spawn(compute, host="auto", cpu_cores=2)
         with pytest.raises(ValueError, match="choose from 'loop', 'thread', 'process', 'auto'"):
             await rt.spawn(compute, host="atuo")  # type: ignore[call-overload]
         with pytest.raises(ValueError, match='host="auto" does not fit .*numbers.*, a generator'):

@@ -171,9 +171,10 @@ class Scheduler(Behaviour):
 
     def _ask_to_leave(self, pool: Pool, out: Outbox) -> None:
         for task, asked in list(pool.leaving.items()):
-            if not asked:
+            if task.worker is None:  # it has just been given away; its worker will have it in a moment
+                self._choose_soon(pool, out)
+            elif not asked:
                 pool.leaving[task] = True
-                assert task.worker is not None
                 out.send((task.worker, Preempt(task)))
 
     def _decide(self, pool: Pool, now: float, out: Outbox) -> None:

@@ -27,6 +27,7 @@ from actorsched.messages import (
     Chosen,
     Idle,
     Lend,
+    Move,
     Preempt,
     Preempted,
     PriorityChanged,
@@ -40,6 +41,7 @@ from actorsched.messages import (
     Withdraw,
     Withdrawn,
 )
+from actorsched.status import TaskStatus
 from tests.recorder import Recorder
 
 
@@ -68,6 +70,7 @@ class Job(Behaviour, eq=False):
     stalled: bool = False
     paused: bool = False
     ready: bool = False
+    status: TaskStatus = TaskStatus.READY
     begun: bool = False
 
     def __repr__(self) -> str:
@@ -112,6 +115,8 @@ class Staff:
         self.size = size
         self.busy = 0
         self.lets_go_on = True
+        self.late = False
+        """Whether it takes a worker a message to have its task."""
 
     def assign(self, task: Any, out: Outbox) -> bool:
         if self.size is not None and self.busy >= self.size:
@@ -119,7 +124,9 @@ class Staff:
         self.busy += 1
         self.world.words.append(f"assign {task}")
         assert task.worker is None
-        task.worker = Worker(self.world.scheduler, task, self.world.prompt)
+        out.send((task, Assign(task)))
+        if not self.late:
+            self.world.taken(task)
         return True
 
     def may_go_on(self, task: Any) -> bool:
@@ -176,6 +183,9 @@ class World:
                     self.words.append(f"resume {to}" if slot else f"go on {to}")
                     assert isinstance(to.worker, Worker)
                     to.worker.asked = to.paused = False  # a thread that has not stopped stays
+                case Assign(task=job):
+                    if self.staff.late:
+                        self.taken(job)
                 case Withdrawn() | Chosen():
                     self.words.append(f"{type(message).__name__.lower()} {to}")
                 case _:
@@ -183,6 +193,10 @@ class World:
                     to.receive(message, self.out)
         words, self.words = self.words, []
         return ", ".join(words)
+
+    def taken(self, job: Any) -> None:
+        """A worker has it."""
+        job.worker = Worker(self.scheduler, job, self.prompt)
 
     def submit(self, *jobs: Job) -> str:
         """All at one instant."""
@@ -371,6 +385,18 @@ def test_who_ends_while_it_is_to_leave_makes_room_for_the_next() -> None:
     assert world.finish(a) == "assign b"
     assert (len(world.pool.policy), world.running) == (0, "b")
     assert world.tell(Preempted(a)) == ""
+
+
+def test_who_has_to_leave_before_its_worker_has_it_is_asked_a_moment_later() -> None:
+    world = World(prompt=False)
+    world.staff.late = True
+    a, b, c = jobs("a1 b5 c6")
+    world.submit(a)
+    assert world.submit(b) == "preempt a"
+    assert isinstance(a.worker, Worker)
+    a.worker.leave(world.out)
+    assert world.submit(c) == "assign b, preempt b"
+    assert world.leave(b) == "assign c"
 
 
 def test_those_who_are_next_get_slots_in_the_order_of_being_chosen() -> None:
@@ -1119,3 +1145,32 @@ class Slots(RuleBasedStateMachine):
 
 Slots.TestCase.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
 TestSlots = Slots.TestCase
+
+
+# ------------------------------------------------------------------------------------- into another pool
+
+
+def test_whoever_is_moved_as_it_begins_leaves_its_slot_and_waits_in_the_other_pool() -> None:
+    world, other = World(), Pool("other", 1, FixedPriority[Any]())
+    world.scheduler.pools["other"] = other
+    world.staff.late = True
+    a, b, c = jobs("a3 b3 c3")
+    c.pool = other
+    world.submit(c)
+    a.pool = b.pool = world.pool
+    assert world.tell(Submit(a)) == "assign a"
+    a.worker = None  # nobody has taken it yet
+    assert world.tell(Submit(b)) == ""
+    assert world.tell(Move(a, other)) == "assign b"
+    assert (a.pool, a.place, world.running) == (other, Place.QUEUED, "b")
+    assert world.finish(c) == "assign a"
+
+
+def test_whoever_has_ended_or_begun_is_not_moved() -> None:
+    world, other = World(2), Pool("other", 1, FixedPriority[Any]())
+    a, b = jobs("a3 b3")
+    world.submit(a, b)
+    assert world.tell(Move(a, other)) == ""
+    world.finish(b)
+    assert world.tell(Move(b, other)) == ""
+    assert a.pool is b.pool is world.pool
