@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actorsched import Actor, current
-from tests.host_work import tell, write
+from tests.host_work import Counter, double, tell, write
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -38,6 +39,11 @@ class Scribe(Actor, host="process"):
         write(self._log, str(what))
         self._count += 1
         return self._count
+
+    async def put_both(self, other: Any, what: Any) -> int:
+        """Have another put it, and do so itself."""
+        theirs: int = await other.ask.put(what)
+        return theirs + await self.put(what)
 
     async def count(self) -> int:
         return self._count
@@ -100,3 +106,63 @@ class Parent(Scribe, host="process"):
 
     async def child(self) -> Any:
         return self._child
+
+
+@dataclass
+class Box:
+    """Refs, deep inside."""
+
+    refs: dict[str, list[tuple[Any, ...]]]
+
+    def all(self) -> list[Any]:
+        return [ref for rows in self.refs.values() for row in rows for ref in row]
+
+
+class Talker(Counter, host="process"):
+    """Talks to others, and passes on what it has got."""
+
+    async def pass_on(self, others: list[Any], what: Any) -> Any:
+        return await others[0].ask.pass_on(others[1:], what) if others else what
+
+    async def is_in(self, box: Box) -> bool:
+        return current().ref in box.all()
+
+    async def ask_all(self, box: Box, other: Any) -> list[int]:
+        """What everybody in the box but itself has counted; the same after another has had the box."""
+        mine = [await ref.ask.add(1) for ref in box.all() if ref != current().ref]
+        again: Box = await other.ask.pass_on([], box)
+        assert again == box
+        return mine + [await ref.ask.add(1) for ref in again.all() if ref != current().ref]
+
+    async def round_trip(self, path: list[Any]) -> list[int]:
+        """The processes along a path of actors."""
+        return [os.getpid(), *(await path[0].ask.round_trip(path[1:]) if path else [])]
+
+    async def read_from(self, other: Any, count: int) -> list[int]:
+        got: list[int] = []
+        async for number in other.ask.numbers(1000):
+            got.append(number)
+            if len(got) == count:
+                break
+        return got
+
+    async def relay(self, other: Any, count: int) -> AsyncIterator[int]:
+        async for number in other.ask.numbers(count):
+            yield number
+
+    async def hang_through(self, other: Any, fifo: str) -> None:
+        try:
+            await other.ask.hang(fifo)
+        finally:
+            self._write("cancelled here")
+
+    async def have_children(self) -> list[Any]:
+        here = current()
+        children = [
+            await here.spawn(Counter, start, host=host) for start, host in ((1, "loop"), (2, "process"))
+        ]
+        return [*children, await here.runtime.run(double, 21, host="process")]
+
+    async def shift(self, array: Any, by: float) -> Any:
+        array += by  # what came is ours
+        return array

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter as Counted
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
 
 from actorsched import Hosts, Runtime, Supervise
-from actorsched.exceptions import HostDied
+from actorsched.exceptions import ActorschedError, HostDied
 from tests.host_actor_work import Scribe
-from tests.host_help import Fifo, adds_up, kill, lines, spread_out, until
+from tests.host_help import Fifo, actor_hosts, adds_up, kill, lines, spread_out, until
 from tests.host_work import Counter
 
 if TYPE_CHECKING:
@@ -118,3 +120,82 @@ async def test_a_handler_that_burns_the_processor_costs_its_neighbours_a_restart
             assert lines(logs[1])[-1] == "kept too"
             assert all(lines(log).count("start") == 2 for log in logs)
             assert adds_up(rt)
+
+
+# ------------------------------------------------------------------------------------------------- a storm
+
+
+@TWO
+@pytest.mark.deadline(90)
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_a_hundred_actors_in_hosts_that_die_and_are_replaced_lose_nothing_and_live_on(
+    seed: int, tmp_path: Path
+) -> None:
+    chance = random.Random(seed)
+    left, ends = 400, list[str]()
+
+    async with Runtime(hosts=Hosts(max=2)) as rt:
+        spread_out(rt)
+        async with rt.scope(Supervise(max_restarts=1000)) as scope:
+            refs, logs = await spread(scope, tmp_path, 100)
+            assert len({pid_of(ref) for ref in refs}) == 2
+
+            async def one(number: int) -> None:
+                ref, other = chance.choice(refs), chance.choice(refs)
+                match number % 6:
+                    case 0:
+                        ref.tell(Scribe.put, number)
+                    case 1:
+                        await ref.telling(Scribe.put, number)
+                    case 2:
+                        await ref.ask.put(number)
+                    case 3:
+                        await ref.ask.put_both(other, number)
+                    case 4:
+                        assert [item async for item in ref.ask.numbers(3)] == [0, 1, 2]
+                    case _:
+                        with anyio.CancelScope() as patience:
+                            async with anyio.create_task_group() as group:
+                                group.start_soon(ref.ask.put, number)
+                                await anyio.lowlevel.checkpoint()
+                                patience.cancel()
+
+            async def some() -> None:
+                nonlocal left
+                while left:
+                    left -= 1
+                    try:
+                        await one(left)
+                        ends.append("done")
+                    except ActorschedError as error:
+                        ends.append(type(error).__name__)
+
+            async with anyio.create_task_group() as group:
+                for _ in range(12):
+                    group.start_soon(some)
+                while left:
+                    enough = left - chance.randrange(30, 100)
+                    await until(lambda enough=enough: left <= max(0, enough))  # type: ignore[misc]
+                    port: Any = chance.choice(actor_hosts(rt) or [None])
+                    if port is not None and chance.random() < 0.6:
+                        kill(port.link.pid)
+                    elif port is not None:
+                        port.recycle("is to be replaced")
+            assert len(ends) == 400
+            assert set(ends) <= {"done", "HostDied", "ActorStopped", "AskCycle"}, "all of them were answered"
+            written = Counted(line for log in logs for line in lines(log) if line.isdigit())
+            assert all(written[str(n)] <= (2 if n % 6 == 3 else 1) for n in range(400)), (
+                "nothing is done twice"
+            )
+            assert [await lives(ref) for ref in refs] == [True] * 100
+        assert adds_up(rt)
+        assert len(actor_hosts(rt)) <= 2
+
+
+async def lives(ref: Any) -> bool:
+    """Whether it answers: perhaps its host was killed a moment ago, and not everybody knows yet."""
+    while True:
+        try:
+            return bool(await ref.ask.count() >= 0)
+        except HostDied:
+            continue

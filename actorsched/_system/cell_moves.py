@@ -136,12 +136,12 @@ class CellMoves(ActorCell, eq=False):
         self.fail_links(message.error, message.origin, message.seen)
 
     def gone(self, what: str) -> ActorStopped:
-        """The error of whoever reads a stream that could not be waited for any longer."""
+        """The error of whoever wanted something from the life that ends, such as a stream that takes too long."""
         if not self.is_moving or self.departure is None:
             return super().gone(what)
         return ActorStopped(
             f"{what}: actor {self.name!r} had to move to another host process, because {self.departure.why}; "
-            "it goes on there, so ask for the stream again, and read streams without long pauses",
+            "it goes on there, so try again; streams that are read without long pauses are waited for",
             actor=self.name,
             reason=_MOVED.kind,
         )
