@@ -131,6 +131,8 @@ class Pool:
         """The same of a mixed pool: the kinds of hosts of which there was no worker."""
         self.lacking: tuple[TaskActor, Shortage] | None = None
         """Who was refused when last somebody was, because of what others have reserved; and what it lacks."""
+        self.refusals = 0
+        """How many were refused for that in one choice."""
         self.choosing = False
         """Whether who gets the slots is to be decided as soon as this instant is over."""
         self.choose = Choose(self)
@@ -181,6 +183,7 @@ class Pool:
     def lacks(self, task: TaskActor, what: Shortage) -> bool:
         """Others have reserved what a task needs. Answers with False, for a staff that refuses it."""
         self.lacking = task, what
+        self.refusals += 1
         return False
 
     def is_settled(self, task: TaskActor, now: float) -> bool:

@@ -35,11 +35,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actorsched._core.behaviour import Behaviour, Outbox
+    from actorsched._system.pools import Pool
     from actorsched._system.task import TaskActor
     from actorsched._system.waiting import Waiter
     from actorsched.options import Hosts, TaskOptions
 
 _MB = 1_000_000
+_ASIDE = 256
+"""So many tasks are looked at, at most, that have to wait in front of others."""
 _WITH_A_SLOT = (Place.ON, Place.LEAVING)
 
 
@@ -188,7 +191,10 @@ def _waits_for(waiter: Waiter, target: Waiter) -> bool:
 
 
 class Threads(ReusedWorkers):
-    """The workers of threads. Only tasks with reservations may have to wait."""
+    """The workers of threads. Only tasks with reservations may have to wait.
+
+    Those that have none take nothing from them, and so they may pass.
+    """
 
     def __init__(self, make: Callable[[], Behaviour], reserved: Reserved) -> None:
         super().__init__(make)
@@ -197,11 +203,19 @@ class Threads(ReusedWorkers):
     def assign(self, task: TaskActor, out: Outbox) -> bool:
         """Have an idle worker run a task, or a new one; False when others have reserved what it needs."""
         if _reservation(task) is not None:
-            lack = self._reserved.lack(task)
+            pool = task.pool
+            lack = self._first_refused(pool) or self._reserved.lack(task)
             if lack is not None:
-                return task.pool.lacks(task, lack)
+                passes = lack.lets_pass or pool.refusals < _ASIDE
+                return pool.lacks(task, msgspec.structs.replace(lack, lets_pass=passes))
             self._reserved.begin(task)
         return super().assign(task, out)
+
+    def _first_refused(self, pool: Pool) -> Shortage | None:
+        """What somebody lacks who comes first: nobody overtakes it who has something reserved too."""
+        if pool.lacking is None or pool.lacking[0].host != "thread":
+            return None
+        return pool.lacking[1]
 
     def may_go_on(self, task: TaskActor) -> bool:
         """It has its thread; its processors may have been given to others."""

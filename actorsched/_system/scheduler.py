@@ -186,6 +186,7 @@ class Scheduler(Behaviour):
             self._begins_to_leave(pool, task)
         aside: list[TaskActor] = []  # those for whom there is no worker; who comes after them need not wait
         if pool.lacking is not None:
+            pool.refusals = 0
             self._reconsider(pool, now)
         while len(policy):
             if pool.stuck and self._is_stuck(policy.peek(now), pool):

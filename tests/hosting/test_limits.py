@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -50,7 +50,7 @@ async def test_a_host_whose_task_takes_too_much_says_so_and_ends(function: Any) 
         assert isinstance(error.__cause__, RemoteTraceback)
         assert "in take" in str(error.__cause__)
         if isinstance(error, BaseExceptionGroup):
-            (error,) = error.exceptions
+            (error,) = cast("BaseExceptionGroup[BaseException]", error).exceptions
         assert isinstance(error, MemoryError)
 
 
