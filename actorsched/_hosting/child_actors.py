@@ -105,6 +105,7 @@ class ActorHost:
     # ---------------------------------------------------------------------------------------- saying, hearing
 
     def _say(self, frame: FromHost) -> None:
+        self._port.end_forks()
         self._port.say(frame)
         if isinstance(getattr(frame, "value", None), Bulky):
             self._port.flush()  # before another handler can change the memory that it refers to

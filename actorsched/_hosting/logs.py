@@ -107,6 +107,10 @@ def _install(port: Port, levels: dict[str, int]) -> None:
         """Turns records into frames."""
 
         def emit(self, record: logging.LogRecord) -> None:
+            if port.silent:  # in a fork of the host: warnings are shown, as where no logging was set up
+                if logging.lastResort is not None and record.levelno >= logging.lastResort.level:
+                    logging.lastResort.handle(record)
+                return
             try:
                 port.say(_frame(record))
                 port.flush()  # now: whatever comes next may be the crash that it warns of

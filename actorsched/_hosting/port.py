@@ -8,6 +8,10 @@ How it works: `say` only notes a frame. `flush` writes everything noted as one p
 that it goes out, `nudge` that it goes out within milliseconds; whoever runs the host puts in their places
 what that takes. Packing copies big buffers into shared memory; what is noted is let go of right after that,
 so that memory which was borrowed for arguments and came back as a result can be released in the same breath.
+
+User code may fork. The other process has copies of everything here, but it is not the host: its frames would
+mix with the host's, its notes would stand in the host's journal, and memory that it lets go of is still in
+use here. So in a fork the port is *silent*: nothing of what is said there is ever written.
 """
 
 from __future__ import annotations
@@ -77,11 +81,19 @@ class Port:
         self.say = self._said.append
         self.urge: Callable[[], object] = self.flush
         self.nudge: Callable[[], object] = self.flush
+        self.silent = False
         self._flushed_at = 0.0
+        os.register_at_fork(after_in_child=self._fall_silent)
         self._lively = False  # the parent has spoken again soon after the last end
 
     def __repr__(self) -> str:
         return f"<Port: {len(self._said)} frames not flushed>"
+
+    def _fall_silent(self) -> None:
+        """This process is a fork of the host. Locks that other threads held are held for ever here."""
+        self.silent = True
+        self.journal = Journal(None)
+        self._lock = RLock()
 
     @property
     def pending(self) -> int:
@@ -109,6 +121,9 @@ class Port:
 
     def flush(self) -> None:
         """Write what has been said until now; from any thread."""
+        if self.silent:
+            self._said.clear()
+            return
         with self._lock:
             if self._flushing:  # the collector ran while packing, and a finaliser has something to say
                 return
@@ -141,9 +156,15 @@ class Port:
 
     def settle(self, frame: Done | Failed) -> None:
         """Say what became of a task, so that it holds from now on, even if this process dies at once."""
+        self.end_forks()
         self.say(frame)
         if _is_bulky(frame) or not self.journal.note(self._pack_note([frame])):
             self.flush()
+
+    def end_forks(self) -> None:
+        """A fork that comes back from where it was made is at its end: it would go on as a second host."""
+        if self.silent:
+            os._exit(0)
 
     def flush_if_needed(self) -> None:
         """Write what has been said, and what borrowed memory is to be given back, if there is any."""

@@ -229,9 +229,11 @@ def fork_and_return(ledger: str, seconds: float = 1000) -> int:
     return child
 
 
-def fork_and_both_return() -> int:
+def fork_and_both_return(ledger: str) -> int:
     """The worst of it: the child goes on as if it were the host."""
-    os.fork()
+    child = os.fork()
+    if child:
+        note(ledger, f"child {child}")
     return os.getpid()
 
 
@@ -243,12 +245,13 @@ def leave_a_tree_behind(ledger: str) -> list[int]:
         "import os, signal, sys, time\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         "signal.signal(signal.SIGIO, signal.SIG_IGN)\n"
-        "print(os.fork() or os.getpid(), flush=True)\n"
+        "os.fork()\n"
+        "os.write(1, b'%d\\n' % os.getpid())\n"
         "time.sleep(1000)\n"
     )
     python = subprocess.Popen([sys.executable, "-S", "-c", program], stdout=subprocess.PIPE, text=True)
     assert python.stdout is not None
-    found = [python.pid, int(python.stdout.readline()), int(python.stdout.readline())]
+    found = [int(python.stdout.readline()), int(python.stdout.readline())]
     shell = subprocess.Popen(["/bin/sh", "-c", "sleep 1000 & wait"])
     found.append(shell.pid)
     for number in found:
@@ -266,6 +269,55 @@ def start_threads_that_stay() -> int:
 def lower_limit(which: int, value: int) -> int:
     resource.setrlimit(which, (value, resource.getrlimit(which)[1]))
     return os.getpid()
+
+
+def divide(number: int, by: int) -> float:
+    return number / by
+
+
+def spend(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+def leave_from_a_thread(fifo: str, code: int) -> int:
+    """Return, and end the process as soon as somebody writes into a named pipe."""
+
+    def leave_when_told() -> None:
+        with Path(fifo).open("rb", buffering=0) as pipe:
+            pipe.read(1)
+        os._exit(code)
+
+    threading.Thread(target=leave_when_told, daemon=True).start()
+    return os.getpid()
+
+
+def log_in_forks(forks: int, records: int) -> list[int]:
+    """Children that log, as those of multiprocessing do; their exit codes."""
+    import logging
+
+    logger = logging.getLogger("tests.faults")
+    children = []
+    for number in range(forks):
+        logger.warning("fork %d", number)  # it may be in the same packet as what the child says
+        child = os.fork()
+        if not child:
+            for record in range(records):
+                logger.warning("record %d of fork %d: %s", record, number, "x" * 500)
+            os._exit(0)
+        children.append(child)
+        logger.warning("forked %d", number)
+    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def use_a_pool(count: int) -> list[int]:
+    import multiprocessing
+
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        return pool.map(square, range(count))
 
 
 def raise_it(kind: type[BaseException], *args: Any) -> None:
@@ -379,7 +431,7 @@ def recurse_for_ever() -> None:
     recurse_for_ever()
 
 
-# ----------------------------------------------------------------------------------- what never ends by itself
+# ------------------------------------------------------------------------------------ what never ends alone
 
 
 def spin(fifo: str) -> None:
