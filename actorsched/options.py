@@ -370,8 +370,6 @@ def _refuse_contradictions(options: TaskOptions) -> None:
         )
     if options.host == "loop" and options.reserves:
         raise not_in_the_loop(options)
-    if options.host == "auto" and options.reserves:
-        raise _not_anywhere(options)
     if options.cost is not None:
         _refuse_too_long(options.cost, "period", options.period, "the next is due before it could be done")
         if isinstance(options.deadline, float):
@@ -384,14 +382,6 @@ def not_in_the_loop(options: TaskOptions, task: str = "a task") -> ValueError:
     return ValueError(
         f"{field}={getattr(options, field):g} does not fit {task} in the event loop, where all code shares "
         'one thread: use host="process", where it is a limit too, or host="thread" for a plain function'
-    )
-
-
-def _not_anywhere(options: TaskOptions) -> ValueError:
-    field = "memory_mb" if options.cpu_cores is None else "cpu_cores"
-    return ValueError(
-        f"{field}={getattr(options, field):g} contradicts host='auto': only in a process it is a limit, and the "
-        'task might be anywhere; use host="process", or leave it out'
     )
 
 

@@ -22,6 +22,7 @@ class Time:
         self.lock = threading.Lock()
         self.wall = self.process = 100.0
         self.threads: dict[int, float] = {}
+        self.queued = 0.0
         self.readings = 0
 
     def compute(self, seconds: float) -> None:
@@ -40,7 +41,7 @@ class Time:
         return self.threads.get(threading.get_ident(), 0.0)
 
     def clocks(self) -> Clocks:
-        return Clocks(lambda: self.wall, self.of_this_thread, lambda: self.process)
+        return Clocks(lambda: self.wall, self.of_this_thread, lambda: self.process, lambda: self.queued)
 
 
 time = Time()

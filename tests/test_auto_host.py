@@ -173,6 +173,25 @@ async def test_those_that_wait_for_their_turn_profit_from_those_before_them() ->
         assert (rt.explain(moved).pool, rt.explain(refs[0]).pool) == ("process", "thread")
 
 
+async def test_whoever_reserves_something_goes_where_that_is_a_limit() -> None:
+    async with measured() as rt:
+        assert await rt.run(compute, host="auto", cpu_cores=1) == "process"
+        assert await rt.run(compute_at_once, host="auto", memory_mb=200) == "process"
+
+
+async def test_to_stand_in_line_for_a_processor_is_not_to_wait() -> None:
+    def crowded() -> str:
+        time.compute(0.01)
+        time.wait(0.09)
+        time.queued += 0.09
+        return place()
+
+    async with measured() as rt:
+        for _ in range(RUNS):
+            assert await rt.run(crowded, host="auto") == "thread"
+        assert learned(rt, crowded).host == "process"
+
+
 async def test_in_the_pool_of_a_tag_tasks_stay_in_that_pool() -> None:
     async with measured(pools={"one": 1}) as rt:
         refs = [await rt.spawn(compute, host="auto", tag="one") for _ in range(RUNS + 2)]
@@ -355,10 +374,6 @@ async def test_what_cannot_be_is_refused() -> None:
     async with measured() as rt:
         with pytest.raises(ValueError, match="contradicts host='auto': only a thread can be abandoned"):
             await rt.spawn(compute, host="auto", abandon_on_cancel=True)
-        with pytest.raises(ValueError, match="memory_mb=100 contradicts host='auto': only in a process"):
-            await rt.spawn(compute, host="auto", memory_mb=100)
-        with pytest.raises(ValueError, match="cpu_cores=2 contradicts host='auto'"):
-            await rt.spawn(compute, host="auto", cpu_cores=2)
         with pytest.raises(ValueError, match="choose from 'loop', 'thread', 'process', 'auto'"):
             await rt.spawn(compute, host="atuo")  # type: ignore[call-overload]
         with pytest.raises(ValueError, match='host="auto" does not fit .*numbers.*, a generator'):

@@ -26,6 +26,7 @@ import select
 from _thread import allocate_lock, start_new_thread
 from collections import deque
 from contextvars import copy_context
+from operator import sub
 from time import monotonic, sleep, thread_time
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
@@ -56,6 +57,7 @@ from actorsched._hosting.wire import (
     Undefine,
 )
 from actorsched._kernel.current import CURRENT
+from actorsched._kernel.queue_time import queue_time
 from actorsched.exceptions import Interrupted
 
 if TYPE_CHECKING:
@@ -102,26 +104,31 @@ class _MeasuredFunction(_Function):
         return self._run
 
     def _run(self, *args: Any, **kwargs: Any) -> Any:
-        began, spent = monotonic(), thread_time()
+        before = _clocks()
         over = True
         try:
             value = self._inner.get()(*args, **kwargs)
             if type(value) is CoroutineType:
                 over = False
-                return self._await(value, began, spent)
+                return self._await(value, before)
         finally:
             if over:
-                self._tell(began, spent)
+                self._tell(before)
         return value
 
-    async def _await(self, code: Any, began: float, spent: float) -> Any:
+    async def _await(self, code: Any, before: tuple[float, ...]) -> Any:
         try:
             return await code
         finally:
-            self._tell(began, spent)
+            self._tell(before)
 
-    def _tell(self, began: float, spent: float) -> None:
-        self._port.say(Measured(self._number, thread_time() - spent, monotonic() - began))
+    def _tell(self, before: tuple[float, ...]) -> None:
+        cpu, wall, queued = map(sub, _clocks(), before)
+        self._port.say(Measured(self._number, cpu, wall, queued))
+
+
+def _clocks() -> tuple[float, ...]:
+    return thread_time(), monotonic(), queue_time()
 
 
 class TaskHost:

@@ -281,11 +281,13 @@ class Measured(msgspec.Struct, array_like=True, gc=False, tag=55):
     Attributes:
         cpu: For how many seconds it had a processor.
         wall: How many seconds it took, without what had to be done for it to cross.
+        queued: For how many of them it stood in line for a processor.
     """
 
     task_id: int
     cpu: float
     wall: float
+    queued: float
 
 
 class Done(msgspec.Struct, array_like=True, gc=False, tag=51):

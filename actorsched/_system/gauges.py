@@ -3,9 +3,10 @@
 The law of this module: it reads clocks, and judges nothing. The clocks are given, so that a test has its own.
 
 How it works: a thread's clock tells for how long it had a processor. That a thread did not have one may mean
-that it waited for something, or for the others, who had the interpreter; so it is also looked up how much all
-of this process computed meanwhile. That clock is the dearest of the three, and many runs are short: so they
-share a reading, as long as it is not much older than they are.
+that it waited for something; or for the others, who had the interpreter; or for a processor. So it is also
+looked up how much all of this process computed meanwhile, and for how long the thread stood in line. The
+clock of the process is dear, and many runs are short: so they share a reading, as long as it is not much
+older than they are. To look at the line is the dearest, and only done where it has to be known exactly.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import msgspec
 
 from actorsched._core.auto_host import ENOUGH, Usage
+from actorsched._kernel.queue_time import queue_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +37,8 @@ class Clocks(msgspec.Struct):
     """For how long the thread that asks has had a processor."""
     process: Callable[[], float] = process_time
     """For how long all threads together have had one."""
+    queue: Callable[[], float] = queue_time
+    """For how long the thread that asks has stood in line for one."""
 
 
 class Gauges(Protocol):
@@ -50,20 +54,21 @@ class ThreadGauge:
     The end of one is the beginning of the next: while it waits for that, a thread computes next to nothing.
     """
 
-    __slots__ = ("_began", "_gauges", "_reading", "_spent")
+    __slots__ = ("_began", "_gauges", "_queued", "_reading", "_spent")
 
     def __init__(self, gauges: Gauges) -> None:
         self._gauges = gauges
-        self._began = 0.0
+        self._began = self._queued = 0.0
         self._spent: float | None = None
         self._reading: Reading = (0.0, 0.0)
 
     def __repr__(self) -> str:
         return "<thread gauge>"
 
-    def begin(self) -> None:
+    def begin(self, *, exactly: bool) -> None:
         """A run begins."""
         clocks = self._gauges.clocks
+        self._queued = clocks.queue() if exactly else 0.0
         self._began = began = clocks.wall()
         if self._spent is None:
             self._spent = clocks.thread()
@@ -80,7 +85,8 @@ class ThreadGauge:
             return None
         wall = clocks.wall() - self._began
         cpu = min(wall, spent - before)
-        return Usage("thread", cpu, wall, others_since(self._reading, clocks, wall, cpu))
+        others = others_since(self._reading, clocks, wall, cpu)
+        return Usage("thread", cpu, wall, others + (clocks.queue() - self._queued if exactly else 0.0))
 
     def skip(self) -> None:
         """A run begins that is not measured."""
@@ -90,12 +96,13 @@ class ThreadGauge:
 class LoopGauge:
     """Measures one run in the loop, step by step."""
 
-    __slots__ = ("_began", "_clocks", "_cpu", "_longest", "_reading", "_step_began", "_step_spent")
+    __slots__ = ("_began", "_clocks", "_cpu", "_longest", "_queued", "_reading", "_step_began", "_step_spent")
 
     def __init__(self, clocks: Clocks) -> None:
         self._clocks = clocks
         self._began = clocks.wall()
         self._reading: Reading = (self._began, clocks.process())
+        self._queued = clocks.queue()
         self._cpu = self._longest = self._step_began = self._step_spent = 0.0
 
     def __repr__(self) -> str:
@@ -117,7 +124,7 @@ class LoopGauge:
         if plain:
             return Usage("loop", cpu, longest, step=longest, returned=returned)
         wall = self._clocks.wall() - self._began
-        others = others_since(self._reading, self._clocks, wall, cpu)
+        others = others_since(self._reading, self._clocks, wall, cpu) + self._clocks.queue() - self._queued
         return Usage("loop", cpu, wall, others, longest, returned)
 
 

@@ -605,7 +605,7 @@ def _note(run: HostRun, took: float, *, returned: bool) -> None:
     """A run was measured."""
     placed, used = run.owner.placed, run.used
     if placed is not None and used is not None:
-        placed.crossed(used.cpu, used.wall, took, returned=returned)
+        placed.crossed(used.cpu, used.wall, used.queued, took, returned=returned)
 
 
 def pack(task: TaskActor, definitions: Definitions) -> Packed:

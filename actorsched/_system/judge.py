@@ -55,10 +55,10 @@ class Placed(msgspec.Struct, eq=False):
         """It has run, and was not stopped."""
         self.learned.note(usage)
 
-    def crossed(self, cpu: float, wall: float, took: float, *, returned: bool) -> None:
+    def crossed(self, cpu: float, wall: float, queued: float, took: float, *, returned: bool) -> None:
         """It has run in a host process, which had to do with it for longer than the function took."""
         self.learned.crossed(self.packing + 2 * max(0.0, took - wall))
-        self.ran(Usage("process", cpu, wall, returned=returned))
+        self.ran(Usage("process", cpu, wall, queued, returned=returned))
 
 
 class Judge:

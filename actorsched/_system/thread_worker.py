@@ -130,7 +130,7 @@ class ThreadRun(msgspec.Struct, eq=False):
         if not self.measured:
             gauge.skip()
             return self.execute()
-        gauge.begin()
+        gauge.begin(exactly=self.placed)
         finished = self.execute()
         self.used = gauge.end(exactly=self.placed)
         return finished
