@@ -33,6 +33,9 @@ EventKind = Literal[
     "released",
     "deadlock",
     "alert",
+    "host_spawned",
+    "host_reaped",
+    "host_died",
 ]
 
 KINDS: tuple[EventKind, ...] = EventKind.__args__  # type: ignore[attr-defined]
@@ -45,13 +48,17 @@ class Event(msgspec.Struct, frozen=True, eq=False):
     Attributes:
         kind: What: the status that a task has entered ("started" and "resumed" for RUNNING); "acquired",
             "handed_over" and "released" of a resource; "deadlock", found and broken; "alert" for a limit that
-            was passed. "deadline_missed" is told at the deadline, of tasks that go on too.
+            was passed. "deadline_missed" is told at the deadline, of tasks that go on too. "host_spawned" when
+            a host process is ready, "host_reaped" when one has ended as it was told to, and "host_died" when
+            one has ended otherwise; of one that never got ready that is all there is.
         time: When, in seconds of the runtime's clock.
-        name: The name of the task.
+        name: The name of the task, or of the host.
         id: Its id.
         details: What else there is to know, by kind: `resource`, `holder` and `holders` ("blocked"),
             `resource` ("acquired", ...), `circle` and `victim` ("deadlock"), `deadline` ("deadline_missed"),
             `limit` and `seconds` ("alert"), and whether it has ended with that: `final` ("completed", ...).
+            Of hosts `pid`, `pool` (the tag of its tasks, "process" or "actors") and `why`, a clause; of one
+            that died also the likely `cause`, `signal` and `exit_code`, as in `HostDied`.
     """
 
     kind: EventKind

@@ -83,6 +83,8 @@ class Kernel:
         self.cancelled: type[BaseException] = get_cancelled_exc_class()
         self.thread: int = get_ident()
         self.office: PostOffice = PostOffice()
+        self.restarts: int = 0
+        """How often an actor was started again by its supervisor."""
         self.lender: Any = None
         """Lets runs be carried by those who wait for them; set by the layer that knows how."""
         self.facade: Any = None

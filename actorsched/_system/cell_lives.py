@@ -126,6 +126,8 @@ class CellLives(CellTurns, eq=False):
         if self.life is not _DOWN:
             return
         self.recalled = True
+        self.more().restarts += 1
+        self.kernel.restarts += 1
         self.live_again()
 
     def live_again(self) -> None:

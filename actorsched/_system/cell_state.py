@@ -64,6 +64,8 @@ class Extras(msgspec.Struct, eq=False):
     """The supervisor of its children."""
     started: Reply | None = None
     """Who waits for the end of its first start."""
+    restarts: int = 0
+    """How often its supervisor has started it again."""
 
 
 class CellState(Urgent, eq=False):

@@ -205,9 +205,9 @@ class HostPool(Behaviour, kw_only=True):
         match decision:
             case Spawn(count):
                 return [self.start_worker() for _ in range(count)]
-            case Reap(count):
+            case Reap(count, why):
                 for worker in self._free_ones()[:count]:
-                    worker.retire()
+                    worker.retire(why)
                 self._look_at(self._now)
             case Hold(_, until):
                 if until is not None:
@@ -243,7 +243,7 @@ class HostPool(Behaviour, kw_only=True):
             for worker in self._free_ones()[:spare]:
                 if worker.idle_since + _SPARE > self._now:
                     return self._look_at(worker.idle_since + _SPARE)
-                worker.retire()
+                worker.retire("it stood in for one that was kept waiting")
 
     def _free_ones(self) -> list[HostWorker]:
         """The hosts that have nothing to do, the longest idle first."""

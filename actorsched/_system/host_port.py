@@ -63,10 +63,12 @@ class ActorHostPort:
         retiring: Whether it takes nobody in, because it is replaced, or about to end.
         suspended: Whether we have stopped it. Actor hosts are never stopped by us.
         handled: How many messages its actors were sent.
+        why_over: Why its host is told to end, once it is.
         empty_since: Since when nobody has lived there, by the loop's clock.
     """
 
     suspended: bool = False
+    why_over: str = "the runtime closes"
 
     def __init__(self, staff: HostStaff, hosts: ActorHosts, desk: Desk) -> None:
         self.link: HostLink | None = None
@@ -87,6 +89,11 @@ class ActorHostPort:
 
     def __len__(self) -> int:
         return len(self._cells)
+
+    @property
+    def cells(self) -> list[HostedCell]:
+        """Who lives there."""
+        return list(self._cells.values())
 
     @property
     def calls(self) -> int:
@@ -211,7 +218,7 @@ class ActorHostPort:
         """
         if self.retiring:
             return
-        self.retiring = True
+        self.retiring, self.why_over = True, f"it {why}"
         logging.getLogger("actorsched.host").info("%r is replaced: it %s", self.link, why)
         if not self._cells:
             return self._say_farewell()
@@ -243,7 +250,7 @@ class ActorHostPort:
         _FRAMES[type(frame)](self, frame)
 
     def _hello(self, frame: wire.Hello) -> None:
-        pass
+        self._staff.told_spawned(self, "actors", "an actor needed a place")
 
     def _answer(self, number: int, value: Any) -> None:
         waiting = self._waiting.get(number)

@@ -7,7 +7,7 @@ Nothing of hosting is imported before the first host is needed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from actorsched._system.host_pool import HostPool
 from actorsched._system.load_monitor import LoadMonitor
@@ -45,6 +45,8 @@ class HostSupervisor(Protocol):
 
     link: HostLink | None
     suspended: bool
+    retiring: bool
+    why_over: str
 
     def recycle(self, why: str) -> None:
         """Have another host take over, and end this one when what runs in it is over."""
@@ -57,6 +59,9 @@ class HostStaff:
     Attributes:
         pools: The supervisors of its task hosts, by tag; under "process" those of tasks without one.
         monitor: Looks at the load of the machine.
+        spawned: How many hosts have got ready.
+        reaped: How many have ended in order, because they were told to.
+        died: How many have ended otherwise.
     """
 
     def __init__(self, system: System) -> None:
@@ -70,6 +75,9 @@ class HostStaff:
         self._number = 0
         self._spawner: Spawner | None = None
         self._gone: Any = None
+        self.spawned: int = 0
+        self.reaped: int = 0
+        self.died: int = 0
 
     def __repr__(self) -> str:
         return f"<hosts: {len(self.workers)} for tasks, {len(self.ports)} for actors>"
@@ -290,6 +298,7 @@ class HostStaff:
 
     def worker_gone(self, worker: HostWorker, end: HostExit) -> bool:
         """A task host has ended. Answers whether what it had not begun is to be tried in another."""
+        self._told_ended(worker, worker.pool.name, end)
         self._note_gone()
         assert worker.link is not None
         if worker.link.ready:
@@ -337,6 +346,37 @@ class HostStaff:
         if self._actor_hosts is not None:
             self._actor_hosts.take(sample)
 
+    # -------------------------------------------------------------------------- what becomes of them
+
+    def told_spawned(self, host: HostSupervisor, pool: str, why: str) -> None:
+        """A host is ready. One that never gets so is only told of when it has died."""
+        self.spawned += 1
+        if self.kernel.watched and host.link is not None:
+            whom = Named.of(host.link)
+            self.kernel.tell("host_spawned", whom, pid=host.link.pid, pool=pool, why=why)
+
+    def _told_ended(self, host: HostSupervisor, pool: str, end: HostExit) -> None:
+        """A host has ended, because it was told to or otherwise."""
+        in_order = end.cause == "stopped"
+        self.reaped += in_order
+        self.died += not in_order
+        if not self.kernel.watched or host.link is None:
+            return
+        whom = Named.of(host.link)
+        if in_order:
+            self.kernel.tell("host_reaped", whom, pid=end.pid, pool=pool, why=host.why_over)
+        else:
+            self.kernel.tell(
+                "host_died",
+                whom,
+                pid=end.pid,
+                pool=pool,
+                cause=end.cause,
+                why=end.detail,
+                signal=end.signal,
+                exit_code=end.exit_code,
+            )
+
     # ------------------------------------------------------------------------------ hosts for actors
 
     def ref_of(self, waiter: Waiter) -> Any:
@@ -363,6 +403,7 @@ class HostStaff:
     def port_gone(self, port: ActorHostPort, end: HostExit) -> None:
         """An actor host has ended."""
         self.actor_hosts.port_gone(port, end)
+        self._told_ended(port, "actors", end)
         self._note_gone()
 
     # --------------------------------------------------------------------------------------- the end
@@ -405,6 +446,18 @@ class HostStaff:
     def _note_gone(self) -> None:
         if self._gone is not None:
             self.kernel.reply(self._gone, None)
+
+
+class Named(NamedTuple):
+    """A host, as events name it."""
+
+    name: str
+    id: str
+
+    @classmethod
+    def of(cls, link: HostLink) -> Named:
+        """That with this link."""
+        return cls(link.name, link.name.replace(" ", "-"))
 
 
 def _unheard(*said: object) -> None:

@@ -150,6 +150,10 @@ class HostWorker(Behaviour, kw_only=True):
     """Since when it has had nothing to do, by the loop's clock."""
     stands_in: bool = False
     """Whether it was started in the place of one that is kept waiting."""
+    why_over: str = "the runtime closes"
+    """Why its host is told to end, once it is."""
+    heard: float = inf
+    """When what runs in the host began, or was known not to have begun yet, by `time.monotonic`."""
 
     def __repr__(self) -> str:
         return f"<host worker with {self.link!r}, {len(self.runs)} tasks>"
@@ -245,12 +249,14 @@ class HostWorker(Behaviour, kw_only=True):
         run = self.runs[number] = HostRun(task, task.attempt + 1, self)
         self.left -= 1
         if not self.left:
-            self.retiring = True
+            self.retiring, self.why_over = True, "it was given as many tasks as Hosts(max_tasks=) allows"
         if link.ready:
             self._send(number, run, packed)
         else:
             run.packed = packed
-        if self.lookup is None and len(self.runs) > 1:
+        if len(self.runs) == 1:
+            self.heard = monotonic()
+        elif self.lookup is None:
             self.lookup = self._later(_LOOK, _LOOK_UP)
         task.begun_by(self, out)
         if link.ready and task.options.timeout is not None and task.stopping is None:
@@ -401,11 +407,11 @@ class HostWorker(Behaviour, kw_only=True):
         else:
             self.pool.became_idle(self)
 
-    def retire(self) -> None:
+    def retire(self, why: str) -> None:
         """Take no more tasks; give back what the host has not begun, and end it when the rest is over."""
         if self.retiring:
             return
-        self.retiring = True
+        self.retiring, self.why_over = True, why
         if len(self.runs) > 1:
             self._take_back()
         self._end_if_over()
@@ -414,7 +420,7 @@ class HostWorker(Behaviour, kw_only=True):
         """Have another host take over, and end this one when what runs in it is over."""
         if not self.retiring:
             logging.getLogger("actorsched.host").info("%s is replaced: it %s", self.link, why)
-        self.retire()
+        self.retire(f"it {why}")
 
     def _end_if_over(self) -> None:
         if self.retiring and not self.runs and self.link is not None:
@@ -448,7 +454,7 @@ class HostWorker(Behaviour, kw_only=True):
             else:  # it had ended before it was suspended
                 self.go_on()
         if self.repaced:
-            self.repaced = False
+            self.repaced, self.heard = False, monotonic()
             self.window = max(1, min(_MOST_AHEAD, int(_AHEAD / (self.pace + 1e-5))))
         self.silences = 0
         if self.lookup is not None and len(self.runs) < 2:
@@ -458,6 +464,8 @@ class HostWorker(Behaviour, kw_only=True):
 
     def _hello(self, frame: wire.Hello) -> None:
         """What it was given while it started begins now."""
+        self.pool.staff.told_spawned(self, self.pool.name, self.pool.why)
+        self.heard = monotonic()
         for number, run in list(self.runs.items()):
             if run.owner.turned_away(self, self.kernel):
                 del self.runs[number]

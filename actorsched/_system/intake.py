@@ -211,7 +211,7 @@ class Intake(Feed, kw_only=True):
         if self.closing and not (self.over or self.orders or self.ended_ones or self.book.has_news):
             self.nursery.feeds.pop(self, None)
             if self.pool is not None:
-                self.system.pools.pop(self.pool, None)
+                self.system.drop_pool(self.pool)
             self.finish()
 
     def finish(self) -> None:

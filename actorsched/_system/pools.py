@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from actorsched._core.policies import SchedulingPolicy
     from actorsched._core.reservations import Shortage
     from actorsched._system.task import TaskActor
+    from actorsched.status import TaskStatus
 
 
 STALL: Final = 0.02
@@ -133,6 +134,10 @@ class Pool:
         """Who was refused when last somebody was, because of what others have reserved; and what it lacks."""
         self.refusals = 0
         """How many were refused for that in one choice."""
+        self.completed: int = 0
+        """How many of its tasks have completed."""
+        self.unsuccessful: dict[TaskStatus, int] = {}
+        """How many of them have ended otherwise, by their final status."""
         self.choosing = False
         """Whether who gets the slots is to be decided as soon as this instant is over."""
         self.choose = Choose(self)
@@ -179,6 +184,12 @@ class Pool:
         if limit is not None and len(self.on) + len(self.next) >= limit + self.beside:
             return False
         return not self.full or len(self.next) < len(self.leaving)
+
+    def absorb(self, other: Pool) -> None:
+        """Count the ends of another pool's tasks too."""
+        self.completed += other.completed
+        for status, times in other.unsuccessful.items():
+            self.unsuccessful[status] = self.unsuccessful.get(status, 0) + times
 
     def lacks(self, task: TaskActor, what: Shortage) -> bool:
         """Others have reserved what a task needs. Answers with False, for a staff that refuses it."""

@@ -74,6 +74,8 @@ class System:
         facade: Any,
     ) -> None:
         self.kernel = kernel
+        self.began: float = kernel.now
+        """When it began, by its clock."""
         kernel.outside = self._works_outside
         self.policy: SchedulingPolicy[TaskActor] = policy
         """What the pools have that have no policy of their own; each has its copy."""
@@ -90,6 +92,8 @@ class System:
         """The processors and the memory that tasks have for themselves."""
         self.staff: HostStaff = HostStaff(self)
         self.pools: dict[str, Pool] = self._own_pools(concurrency)
+        self.dropped: Pool = Pool("(dropped)", None, policy.fresh())
+        """Has no tasks: the counts of the pools that there are no more."""
         self.scheduler: Scheduler = Scheduler(pools=self.pools, staffs={})
         self.scheduler.staffs["loop"] = LoopStaff(kernel, self.scheduler)
         self.scheduler.staffs["thread"] = Threads(self._thread_worker, self.reserved)
@@ -141,6 +145,12 @@ class System:
         if policy is not None:
             pool.own_policy = True
             self.kernel.post(self.scheduler, SetPolicy(policy, pool))
+
+    def drop_pool(self, name: str) -> None:
+        """A pool is not needed any more; how its tasks ended is still counted."""
+        pool = self.pools.pop(name, None)
+        if pool is not None:
+            self.dropped.absorb(pool)
 
     def pool_of(self, host: str, options: TaskOptions) -> Pool:
         """Whose slots a task needs.

@@ -38,8 +38,10 @@ class TaskEnd(TaskState, eq=False):
         if out.watched:
             out.tell(outcome.status.value, self, final=True)  # type: ignore[arg-type]  # a final status
         if outcome.error is None:
+            pool.completed += 1
             self.owner.completed(self, out)  # type: ignore[arg-type]  # a TaskActor
         else:
+            pool.unsuccessful[outcome.status] = pool.unsuccessful.get(outcome.status, 0) + 1
             out.send((self.owner, Settled(self, outcome)))
         waiters = self.waiters
         if waiters is not None:
