@@ -58,6 +58,8 @@ def host_of(function: Callable[..., Any], options: TaskOptions) -> str:
     asynchronous = is_async(function)
     own = "loop" if asynchronous else "thread"
     host: str = options.host or getattr(function, "__actorsched_host__", None) or own
+    if host == "auto" and options.reserves:
+        host = "process"  # where they are limits too
     if asynchronous and host == "thread":
         raise ValueError(
             f'host="thread" does not fit {function_name(function)!r}, an async function; '
