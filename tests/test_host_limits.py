@@ -37,6 +37,12 @@ HIGH = 6
 READY, RUNNING, PREEMPTED = TaskStatus.READY, TaskStatus.RUNNING, TaskStatus.PREEMPTED
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits for a word from a test does not wait for a lock of somebody who was preempted."""
+    monkeypatch.setattr("actorsched._system.scheduler.STALL", 1000.0)
+
+
 class Job:
     """A task that says when it has begun, and ends when it is allowed to."""
 
@@ -449,7 +455,6 @@ async def test_a_preempted_thread_goes_on_when_its_processors_are_free(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("actorsched._system.reserving.usable_cpus", lambda: 2)
-    monkeypatch.setattr("actorsched._system.scheduler.STALL", 1000.0)
 
     def listen(go: str) -> None:
         while not Path(go).exists():
