@@ -158,9 +158,7 @@ class Talker(Counter, host="process"):
 
     async def have_children(self) -> list[Any]:
         here = current()
-        children = [
-            await here.spawn(Counter, start, host=host) for start, host in ((1, "loop"), (2, "process"))
-        ]
+        children = [await here.spawn(Counter, 1, host="loop"), await here.spawn(Counter, 2, host="process")]
         return [*children, await here.runtime.run(double, 21, host="process")]
 
     async def shift(self, array: Any, by: float) -> Any:

@@ -54,15 +54,17 @@ async def test_the_death_of_a_host_is_one_failure_however_many_lived_there(tmp_p
 
 @ONE
 async def test_hosts_that_die_again_and_again_are_too_much_for_the_supervisor(tmp_path: Path) -> None:
+    spawned: list[Any] = []
     async with Runtime(hosts=Hosts(max=1)) as rt:
         with pytest.RaisesGroup(HostDied):
             async with rt.scope(Supervise(max_restarts=1, period=60)) as scope:
                 refs, logs = await spread(scope, tmp_path, 3)
+                spawned += refs
                 kill(pid_of(refs[0]))
                 await until(lambda: all(lines(log).count("start") == 2 for log in logs))
                 kill(await refs[0].ask.pid())
                 await anyio.sleep_forever()
-        assert not any(ref.alive for ref in refs)
+        assert [ref.alive for ref in spawned] == [False] * 3
         assert adds_up(rt)
 
 
