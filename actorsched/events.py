@@ -48,9 +48,9 @@ class Event(msgspec.Struct, frozen=True, eq=False):
     Attributes:
         kind: What: the status that a task has entered ("started" and "resumed" for RUNNING); "acquired",
             "handed_over" and "released" of a resource; "deadlock", found and broken; "alert" for a limit that
-            was passed. "deadline_missed" is told at the deadline, of tasks that go on too. "host_spawned" when
-            a host process is ready, "host_reaped" when one has ended as it was told to, and "host_died" when
-            one has ended otherwise; of one that never got ready that is all there is.
+            was passed. "deadline_missed" is told at the deadline, of tasks that go on too. "host_spawned"
+            when a host process is ready, "host_reaped" when one has ended as it was told to, and "host_died"
+            when one has ended otherwise; of one that never got ready that is all there is.
         time: When, in seconds of the runtime's clock.
         name: The name of the task, or of the host.
         id: Its id.

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actorsched._core.behaviour import Behaviour, Outbox
-    from actorsched._core.reservations import Shortage
     from actorsched._core.load import LoadSample
+    from actorsched._core.reservations import Shortage
     from actorsched._hosting.definitions import Definitions
     from actorsched._hosting.exits import HostExit
     from actorsched._hosting.link import HostLink
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 _STARTS = 3
 """So many hosts in a row may be killed as they start before tasks fail for that."""
+_NEEDED = ("actorsched.actor", "actorsched.remote")
+"""What actor hosts import for nearly every actor."""
 
 
 class HostSupervisor(Protocol):
@@ -176,7 +178,8 @@ class HostStaff:
 
     def queued(self, pool: str) -> int:
         """How many tasks of a pool wait for a slot."""
-        return len(self._system.pools[pool].policy)
+        slots = self._system.pools.get(pool)
+        return 0 if slots is None else len(slots.policy)
 
     @property
     def suspended(self) -> int:
@@ -226,6 +229,18 @@ class HostStaff:
         if pool is None:
             pool = self.pools[name] = HostPool(name=name, staff=self)
         return pool
+
+    def drop_pool(self, name: str) -> None:
+        """No task of this pool will come any more: whoever has no tag can use its hosts."""
+        pool, heir = self.pools.pop(name, None), self.pools["process"]
+        if pool is None:
+            return
+        pool.close()
+        for worker in pool.workers:
+            worker.pool = heir
+        heir.workers += pool.workers
+        pool.workers = []
+        heir.look()
 
     def assign(self, task: TaskActor, out: Outbox) -> bool:
         """Have a host worker run a task; False when none has room."""
@@ -328,7 +343,8 @@ class HostStaff:
         if self._spawner is None:
             from actorsched._hosting.spawner import Spawner
 
-            self._spawner = Spawner(self.kernel.backend, start_timeout=self.limits.start_timeout)
+            backend, patience = self.kernel.backend, self.limits.start_timeout
+            self._spawner = Spawner(backend, start_timeout=patience, more=_NEEDED)
         self._number += 1
         self.monitor.watch()
         return launch(

@@ -151,6 +151,7 @@ class System:
         pool = self.pools.pop(name, None)
         if pool is not None:
             self.dropped.absorb(pool)
+            self.staff.drop_pool(name)
 
     def pool_of(self, host: str, options: TaskOptions) -> Pool:
         """Whose slots a task needs.
