@@ -40,6 +40,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 HOMES: dict[str, tuple[str, ...]] = {
     "anyio": ("_kernel", "_hosting", "_system", "flow", "pipeline", "runtime", "scope", "spawning"),
     "cloudpickle": ("_hosting.by_value",),
+    "joblib": ("integrations.joblib",),
     "msgspec": (
         *("events", "explaining", "messages", "options", "_core", "_hosting", "_system", "actor", "task"),
         "simulate",

@@ -145,9 +145,6 @@ class Intake(Feed, kw_only=True):
         news = self.book.take(_AT_ONCE)
         for order in news:
             self._take(order)
-        if self.book.stopping is not None:
-            reason, self.book.stopping = self.book.stopping, None
-            self._stop_all(reason)
         if len(news) == _AT_ONCE:  # there may be more; other calls come first
             self.kernel.call_threadsafe(self.look)
         elif self.book.closed is not None:
@@ -156,8 +153,8 @@ class Intake(Feed, kw_only=True):
 
     def _take(self, order: Order[Any]) -> None:
         if order.task is not None:
-            if order.cancelled():
-                self.kernel.post(order.task, Cancel("its future was cancelled"))
+            if order.cancelled() or order.stopping is not None:
+                self.kernel.post(order.task, Cancel(order.stopping or "its future was cancelled"))
         elif order.work is not None:
             if order.cancelled():
                 order.end_cancelled()
@@ -179,12 +176,6 @@ class Intake(Feed, kw_only=True):
         self.orders[task] = order
         return self.system.enter(task)
 
-    def _stop_all(self, reason: str) -> None:
-        """Stop all tasks, also those that run."""
-        for task in reversed(self.orders):
-            self.kernel.send((task, Cancel(reason)))
-        self.kernel.drain()
-
     # ------------------------------------------------------------------------------------------- the end
 
     async def next(self) -> Any:
@@ -198,8 +189,7 @@ class Intake(Feed, kw_only=True):
     def close(self, reason: BaseException | None = None) -> None:
         """The runtime is left: what was ordered until now is still done."""
         self.book.close(
-            "cannot schedule new futures after the runtime was left; "
-            "submit within `async with Runtime()`"
+            "cannot schedule new futures after the runtime was left; submit within `async with Runtime()`"
         )
         while news := self.book.take(_AT_ONCE):
             for order in news:

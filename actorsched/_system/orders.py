@@ -39,6 +39,8 @@ class Order(Future[T]):
         """What does it, as long as that is not over."""
         self.begun: bool = False
         """Whether it was told to be running, and cannot be cancelled any more."""
+        self.stopping: str | None = None
+        """Why it is to be stopped though it has begun."""
         self._noted = False  # whether its future says that it runs, or that it never will
         self._over = False
 
@@ -121,8 +123,6 @@ class Book:
         """The thread of the loop, from when there is one."""
         self.closed: str | None = None
         """Why no more orders are accepted, if they are not."""
-        self.stopping: str | None = None
-        """Why everything that runs is to be stopped, until the loop has seen to it."""
         self.broken: BaseException | None = None
         """What every order ends with from now on."""
         self._lock = RLock()  # reentrant, because the collector may drop an executor anywhere
@@ -180,7 +180,9 @@ class Book:
         """Cancel whatever has not begun, and have stopped what has."""
         self.cancel_all()
         with self._lock:
-            self.stopping = reason
+            for order in self._unsettled:
+                order.stopping = reason
+                self._news.append(order)
             self._call()
 
     def close(self, why: str) -> None:

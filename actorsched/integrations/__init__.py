@@ -1,1 +1,1 @@
-"""Where actorsched meets libraries that it does not need: one module for each, imported by whoever wants it."""
+"""Where actorsched meets libraries that it does not need, each in a module that only its users import."""

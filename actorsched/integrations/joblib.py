@@ -10,6 +10,9 @@ stopped. Inside a call, another `Parallel` uses threads, and sequence below that
 so nothing waits for workers that it occupies itself.
 """
 
+# What joblib promises of its own classes is inferred from their code, where most answers are None.
+# pyright: reportIncompatibleMethodOverride=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import threading
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["ActorschedBackend"]
 
 
-class ActorschedBackend(AutoBatchingMixin, ParallelBackendBase):
+class ActorschedBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]  # joblib has no types
     """Runs the calls of a `joblib.Parallel` in host processes, or wherever an executor does.
 
     Args:
@@ -65,7 +68,7 @@ class ActorschedBackend(AutoBatchingMixin, ParallelBackendBase):
         self._futures: WeakSet[Future[Any]] = WeakSet()
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
-        """How many calls run at once, when so many are asked for; less than 0 is counted from all there are."""
+        """How many calls run at once when so many are asked for; -1 is all there are, -2 one less."""
         if n_jobs == 0:
             raise ValueError("n_jobs=0 has no meaning; give 1 or more, or -1 for all processors")
         if n_jobs is None:
