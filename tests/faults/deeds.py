@@ -320,6 +320,16 @@ def use_a_pool(count: int) -> list[int]:
         return pool.map(square, range(count))
 
 
+def take_all_descriptors() -> int:
+    """From now on nothing can be opened here."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    try:
+        while True:
+            os.open(os.devnull, os.O_RDONLY)
+    except OSError:
+        return os.getpid()
+
+
 def raise_it(kind: type[BaseException], *args: Any) -> None:
     raise kind(*args)
 

@@ -98,7 +98,7 @@ class Trial:
 
     Args:
         folder: An empty folder.
-        hosts: How many hosts for tasks it may have.
+        hosts: How many hosts for tasks it has, whatever the machine is busy with.
         neighbours: Whether there is a task in a host of its own, and an actor in another, which all that
             happens must leave alone. The actor shares its host with others when there are several.
         options: More for `Runtime`.
@@ -112,7 +112,7 @@ class Trial:
         self._finals: Counter[str] = Counter()
         self._before = belongings()
         self._memory = pages()
-        self._runtime = Runtime(hosts=Hosts(max=hosts), **options)
+        self._runtime = Runtime(hosts=Hosts(min=hosts, max=hosts), **options)
         self._strikes = 0
 
     async def __aenter__(self) -> Self:

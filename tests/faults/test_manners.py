@@ -6,6 +6,7 @@ What is tested elsewhere: children of killed hosts (`tests/hosting/test_task_hos
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -43,17 +44,18 @@ async def test_a_host_works_on_whatever_a_task_has_changed_in_it(tmp_path: Path)
 async def test_a_host_whose_tasks_ignore_its_signals_dies_when_it_is_told_to(tmp_path: Path) -> None:
     async with Trial(tmp_path, hosts=1, neighbours=False) as trial:
         pid = await (await trial.start("changing", deeds.change_everything))
-        ref = await trial.start("hanging", deeds.wait_for_word, *fifos(tmp_path))
-        await ref.cancel()
+        with Fifo(tmp_path, "told") as told:
+            ref = await trial.start("hanging", deeds.wait_for_word, told.path, fifo(tmp_path))
+            await told.told()
+            await ref.cancel()
         await until(lambda: not alive(pid))
 
 
-def fifos(folder: Path) -> tuple[str, str]:
-    import os
-
-    for name in ("nobody reads", "nobody writes"):
-        os.mkfifo(folder / name)
-    return str(folder / "nobody reads"), str(folder / "nobody writes")
+def fifo(folder: Path) -> str:
+    """One that nobody writes to."""
+    path = folder / "nobody writes"
+    os.mkfifo(path)
+    return str(path)
 
 
 @UVLOOP
@@ -119,7 +121,7 @@ async def test_a_thread_that_a_task_left_behind_may_kill_the_host_of_a_later_one
     async with Trial(tmp_path, hosts=2) as trial:
         with Fifo(tmp_path, "bomb") as bomb:
             pid = await (await trial.start("bomb", deeds.leave_from_a_thread, bomb.path, 6))
-            victim = await trial.start("victim", deeds.wait_for_word, bomb.path, *fifos(tmp_path)[1:])
+            victim = await trial.start("victim", deeds.wait_for_word, bomb.path, fifo(tmp_path))
             error = (await victim.outcome()).error
         assert isinstance(error, HostDied)
         assert (error.pid, error.exit_code) == (pid, 6)
