@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Literal, cast
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-Mode = Literal["frames", "calls", "copies"]
+Mode = Literal["frames", "calls", "copies", "forks"]
 HEADER = struct.Struct("<I")
 BUFFER = 1 << 18
 REQUEST = 4096
@@ -115,6 +115,20 @@ def serve_copies(peer: socket.socket, source: int, target: int) -> None:
             peer.sendall(b".")
 
 
+def serve_forks(peer: socket.socket) -> None:
+    """Forks a child for every byte, which answers over a socketpair of its own and ends."""
+    while peer.recv(1):
+        ours, theirs = socket.socketpair()
+        child = os.fork()
+        if not child:
+            theirs.sendall(b".")
+            os._exit(0)
+        peer.sendall(ours.recv(1))
+        os.waitpid(child, 0)
+        ours.close()
+        theirs.close()
+
+
 def main(mode: str, descriptors: list[int]) -> None:
     """Serves until the parent's end of the socket closes."""
     with socket.socket(fileno=descriptors[0]) as peer:
@@ -125,8 +139,10 @@ def main(mode: str, descriptors: list[int]) -> None:
                 serve_calls(peer)
             case "copies":
                 serve_copies(peer, *descriptors[1:])
+            case "forks":
+                serve_forks(peer)
             case _:
-                raise ValueError(f"unknown mode {mode!r}: frames, calls and copies are known")
+                raise ValueError(f"unknown mode {mode!r}: frames, calls, copies and forks are known")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ pytestmark = pytest.mark.usefixtures("warm_backends")
 WITH_PROCESSES = {
     *("host_throughput", "host_latency", "array_100mb", "first_result", "first_result_imported"),
     *("host_preemption", "host_preemption_stop"),
+    *("host_start", "host_memory_tasks", "host_memory_actors"),
 }
 IN_THE_LOOP = sorted(set(FIGURES) - WITH_PROCESSES)
 TINY = {
@@ -34,6 +35,9 @@ TINY = {
     "array_100mb": 1,
     "host_preemption": 2,
     "host_preemption_stop": 2,
+    "host_start": 2,
+    "host_memory_tasks": 1,
+    "host_memory_actors": 1,
 }
 
 

@@ -30,7 +30,7 @@ socket, lifeline = map(int, sys.argv[1:])
 given = os.read(socket, 1 << 20)
 if not given:
     os._exit(0)
-path, backend = marshal.loads(given)
+path, backend, more = marshal.loads(given)
 sys.path[:] = path
 sys.modules.setdefault("typing_extensions", None)
 try:
@@ -40,7 +40,7 @@ except ImportError:  # what needs it will say so
 if sys.modules["typing_extensions"] is None:
     del sys.modules["typing_extensions"]
 from actorsched._hosting.spawner_child import main
-main(socket, lifeline, backend)
+main(socket, lifeline, backend, more)
 """
 """What the spawner's interpreter is told to run. A host's `__main__` is what this leaves.
 
@@ -187,7 +187,8 @@ def take_over(handed: Handover) -> None:
             os.sched_setaffinity(0, handed["processors"])
         except OSError:  # they have been taken away meanwhile
             pass
-    _take_warning_filters(handed["warnings"])
+    if handed["warnings"] != _warning_filters():
+        _take_warning_filters(handed["warnings"])
 
 
 def _take_environment(environment: dict[bytes, bytes]) -> None:

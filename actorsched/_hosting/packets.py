@@ -17,6 +17,7 @@ turns what was lent into memory again with the `resolve` that it gives to its `S
 
 from __future__ import annotations
 
+from functools import cache
 from struct import Struct as Layout
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +80,16 @@ class Packer:
         return self._place(buffer)
 
 
+@cache
+def decoder_of(frames: Any) -> Callable[[memoryview], list[Any]]:
+    """What decodes a list of such frames. Making it takes longer than most of what a host does at its start.
+
+    Args:
+        frames: The union of the frames that may come.
+    """
+    return msgspec.msgpack.Decoder(list[frames]).decode  # type: ignore[valid-type,no-any-return]
+
+
 class Splitter:
     """Turns a stream of bytes into frames.
 
@@ -90,7 +101,7 @@ class Splitter:
     __slots__ = ("_decode", "_error", "_resolve", "_rest")
 
     def __init__(self, frames: object, resolve: Callable[[Bulky], None]) -> None:
-        self._decode = msgspec.msgpack.Decoder(list[frames]).decode  # type: ignore[valid-type]
+        self._decode = decoder_of(frames)
         self._resolve = resolve
         self._rest = bytearray()
         self._error: str | None = None

@@ -1,8 +1,8 @@
 """The parent's end of the spawner, the process that hosts are forked from.
 
 The law of this module: everything happens on the loop's thread, and nothing waits. It starts the spawner,
-asks it for hosts, and hands on what it says of them. What becomes of a host is `host_process`'s business, what
-the spawner does is told in `spawner_child`.
+asks it for hosts, and hands on what it says of them. What becomes of a host is `host_process`'s business,
+what the spawner does is told in `spawner_child`.
 
 How it works: the spawner starts with the first request, which it finds in its socket when it has got so far.
 A request keeps the host's descriptors until it is answered, so whatever happens to a spawner, its requests
@@ -67,10 +67,12 @@ class Spawner:
     Args:
         backend: The event loop that runs in this thread.
         start_timeout: How many seconds the spawner may take to get ready.
+        more: Modules that hosts will need, and that this layer does not know.
     """
 
-    def __init__(self, backend: Backend, *, start_timeout: float = 30.0) -> None:
+    def __init__(self, backend: Backend, *, start_timeout: float = 30.0, more: tuple[str, ...] = ()) -> None:
         self._backend = backend
+        self._more = more
         self._start_timeout = start_timeout
         self._patience = _PATIENCE
         self._process: subprocess.Popen[bytes] | None = None
@@ -127,7 +129,7 @@ class Spawner:
             undo.callback(process.wait)
             undo.callback(process.kill)
             ours.setblocking(False)
-            ours.send(marshal.dumps((search_path(), backend_name(self._backend))))
+            ours.send(marshal.dumps((search_path(), backend_name(self._backend), list(self._more))))
             self._watch = self._backend.watch_readable(ours.fileno(), self._readable)
             undo.pop_all()
         self._process, self._socket, self._lifeline = process, ours, write

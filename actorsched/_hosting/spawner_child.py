@@ -193,18 +193,19 @@ class Spawner:
                 os.dup2(1, 2)  # no failure is told there any more, and the parent's stderr is not kept open
 
 
-def main(socket: int, lifeline: int, backend: str) -> None:
+def main(socket: int, lifeline: int, backend: str, more: list[str]) -> None:
     """Be the spawner; and, in the processes that it forks, a host.
 
     Args:
         socket: The descriptor of the socket to the parent.
         lifeline: That of the read end of the lifeline.
         backend: What the parent runs: "asyncio", "uvloop" or "trio".
+        more: Modules that the layer above wants to be imported ahead.
     """
     import _socket  # `socket` would take longer to import than much of the rest
 
     first()
-    descriptors = Spawner(_socket.socket(fileno=socket), lifeline, ahead(backend)).serve()
+    descriptors = Spawner(_socket.socket(fileno=socket), lifeline, ahead(backend, more)).serve()
     child.main(descriptors)
 
 
