@@ -221,10 +221,17 @@ class Move(msgspec.Struct, frozen=True, eq=False):
 
 
 class Idle(msgspec.Struct, frozen=True, eq=False):
-    """Worker to scheduler: I have room for one more task."""
+    """Worker to scheduler: I have done with this task, and have room for one more.
+
+    Attributes:
+        worker: Who has room.
+        task: Who had it.
+        finished: How the attempt ended, for the task; None when the task is told something else.
+    """
 
     worker: Behaviour
     task: Behaviour
+    finished: Finished | None = None
 
 
 class Lend(msgspec.Struct, frozen=True, eq=False):

@@ -283,6 +283,21 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
         """Whether it wants processors or memory for itself."""
         return self.cpu_cores is not None or self.memory_mb is not None
 
+    @property
+    def timed(self) -> bool:
+        """Whether it says when the task has to be started, or done."""
+        return self.deadline is not None or self.max_latency is not None
+
+    @property
+    def particular(self) -> bool:
+        """Whether there is something to be noted of the task when it is submitted; few have that."""
+        return (
+            self.deadline is not None
+            or self.max_latency is not None
+            or self.cpu_cores is not None
+            or self.memory_mb is not None
+        )
+
     def replace(self, **changes: Any) -> TaskOptions:
         """Return a copy with some fields changed, unchecked."""
         return msgspec.structs.replace(self, **changes)

@@ -35,6 +35,7 @@ T = TypeVar("T")
 A = TypeVar("A", bound=Actor)
 
 _RUNNING = Life.RUNNING
+_NONE: Collection[object] = ()
 
 
 class Spawner:
@@ -214,8 +215,8 @@ class Spawner:
         if not options:
             return self._system.new_task(self._nursery, function, args, DEFAULT)
         # It concerns the submission alone, and is most often the only one.
-        after: Collection[object] = options.pop("after", ())
-        if type(after) is not list:
+        after: Collection[object] = options.pop("after", _NONE)
+        if after is not _NONE and type(after) is not list:
             after = upstream_refs(after)
         checked = task_options(options) if options else DEFAULT
         return self._system.new_task(self._nursery, function, args, checked, after=after)  # pyright: ignore[reportUnknownArgumentType] # a list of anything

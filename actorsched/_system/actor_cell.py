@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from actorsched._core.behaviour import Behaviour, Outbox, handles
+from actorsched._core.behaviour import Behaviour, Outbox, handles, quickly_written
 from actorsched._system.cell_lives import CellLives
 from actorsched._system.cell_state import Life
 from actorsched.exceptions import ActorStopped
@@ -29,6 +29,7 @@ _DOWN = Life.DOWN
 _STOPPED = Life.STOPPED
 
 
+@quickly_written
 class ActorCell(CellLives, eq=False):
     """One actor, through all its lives."""
 

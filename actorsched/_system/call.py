@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
+from actorsched._core.behaviour import quickly_written
 from actorsched._kernel.current import CURRENT
 from actorsched._system.code_run import CodeRun, Deferred
 from actorsched.exceptions import AskTimeout, TaskCancelled
@@ -75,6 +76,7 @@ class Letter(msgspec.Struct, eq=False):
         return call
 
 
+@quickly_written
 class Call(CodeRun, msgspec.Struct, eq=False):
     """One message, and the run of its handler."""
 

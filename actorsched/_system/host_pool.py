@@ -318,8 +318,7 @@ class NoHost(Behaviour, kw_only=True):
         """It fails."""
         error = no_host(f"task {task.name!r} could not run", self.reason)
         task.begun_by(self, out)
-        out.send((task, Finished(error=error, crashed=True)))
-        out.send((self.scheduler, Idle(self, task)))
+        out.send((self.scheduler, Idle(self, task, Finished(error=error, crashed=True))))
 
     def became_idle(self) -> None:
         """It is used once."""

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
-from actorsched._core.behaviour import Behaviour, Outbox, handles
+from actorsched._core.behaviour import Behaviour, Outbox, handles, quickly_written
 from actorsched._hosting import wire
 from actorsched._hosting.failures import unpack_error
 from actorsched._hosting.transfer import loads
@@ -107,6 +107,7 @@ class HostRun(msgspec.Struct, eq=False):
         return self.worker.kernel
 
 
+@quickly_written
 class HostWorker(Behaviour, kw_only=True):
     """The worker of one task host."""
 
@@ -235,7 +236,7 @@ class HostWorker(Behaviour, kw_only=True):
         """Run a task: send it to the host at once, or when that is ready."""
         link = self.link
         assert link is not None
-        if link.ready and task.turned_away(self, out):
+        if task.owner.gates and link.ready and task.turned_away(self, out):
             return None
         packed = task.packed
         if packed is None:
@@ -243,8 +244,7 @@ class HostWorker(Behaviour, kw_only=True):
                 packed = pack(task, self.definitions)
             except Exception as error:
                 task.begun_by(self, out)
-                out.send((task, Finished(error=error)))
-                return out.send((self.scheduler, Idle(self, task)))
+                return out.send((self.scheduler, Idle(self, task, Finished(error=error))))
         number = next(_run_numbers)
         run = self.runs[number] = HostRun(task, task.attempt + 1, self)
         self.left -= 1
@@ -441,9 +441,9 @@ class HostWorker(Behaviour, kw_only=True):
             _note(run, frame.took, returned=True)
         if run.grace is not None:
             self._clear_grace(run)
-        send, task = self.kernel.send, run.owner
-        send((task, _RETURNED if frame.value == b"" else _returned(frame.value, task)))
-        send((self.scheduler, Idle(self, task)))
+        task = run.owner
+        finished = _RETURNED if frame.value == b"" else _returned(frame.value, task)
+        self.kernel.send((self.scheduler, Idle(self, task, finished)))
         return None
 
     def frames_over(self) -> None:
@@ -509,8 +509,8 @@ class HostWorker(Behaviour, kw_only=True):
                 _note(run, frame.took, returned=False)
             error = unpack_error(frame.error, f"the error of task {run.owner.name!r}")
             self._clear_grace(run)
-            self.kernel.send((run.owner, Finished(error=error, stopped=frame.interrupted)))
-            self.kernel.send((self.scheduler, Idle(self, run.owner)))
+            finished = Finished(error=error, stopped=frame.interrupted)
+            self.kernel.send((self.scheduler, Idle(self, run.owner, finished)))
 
     def _measured(self, frame: wire.Measured) -> None:
         run = self.runs.get(frame.task_id)

@@ -17,7 +17,7 @@ from time import monotonic
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from actorsched._core.behaviour import Behaviour, Outbox, handles
+from actorsched._core.behaviour import Behaviour, Outbox, handles, quickly_written
 from actorsched._kernel.current import CURRENT
 from actorsched._system.acquiring import acquisition
 from actorsched._system.code_run import CodeRun, Deferred, without_cancellation
@@ -51,6 +51,7 @@ _UNDERWAY = Underway()
 _RETURNED = Finished()
 
 
+@quickly_written
 class LoopWorker(CodeRun, Behaviour):
     """One attempt of a task in the loop."""
 
@@ -254,8 +255,7 @@ class LoopWorker(CodeRun, Behaviour):
         kernel, task = self.kernel, self.owner
         if self.scheduler is None:
             return kernel.post(task, finished)
-        kernel.send((task, finished))  # the slot is free before what follows from the end is known
-        kernel.post(self.scheduler, Idle(self, task))
+        kernel.post(self.scheduler, Idle(self, task, finished))
 
     def _failed(self, error: BaseException) -> Finished:
         remaining = without_cancellation(error, self.kernel.cancelled)

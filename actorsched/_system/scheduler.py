@@ -9,7 +9,8 @@ it. The decision is the policy's. What it means is carried out here:
 * Whoever has to make room, or has had its turn, is in the queue again at once, and its worker is told to
   `Preempt` it. The slot is passed on when the worker says `Preempted`: at once for a task in the loop or in a
   host process, at its next checkpoint for one in a thread. If it is chosen again before that, it stays.
-* A worker that has ended a task says `Idle`.
+* A worker that has ended a task says `Idle`, and how that ended; the scheduler tells the task, so that one
+  message does for both.
 
 A running task that waits for something of ours lends its slot (`Lend`). It gets one back through the same
 queue (`Reclaim`). A pool that is `boundless` has a slot for everybody, and takes no part in any of this.
@@ -259,7 +260,7 @@ class Scheduler(Behaviour):
                 self._resume(task, out)
             pool.on[task] = None
             task.place = _ON
-        elif not pool.has_slot:
+        elif pool.leaving and not pool.has_slot:  # while nobody leaves, room is a slot
             pool.next.append(task)
             task.place = _NEXT
             self.some_came_on = True
@@ -393,6 +394,8 @@ class Scheduler(Behaviour):
     def _idle(self, message: Idle, out: Outbox) -> None:
         task: TaskActor = message.task  # type: ignore[assignment]
         pool = task.pool
+        if message.finished is not None:  # a message of its own would cost as much as all of this
+            task.finished(message.finished, out)
         self.staffs[task.host].idle(message.worker)
         if task.place is not _ON or pool.wishing:
             return self._leave(task, out)

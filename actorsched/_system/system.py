@@ -245,7 +245,10 @@ class System:
             check_arguments(function, args, kwargs)
             if host == "auto":
                 return self.auto.new_task(nursery, function, args, options, context, after, held)
-        pool = self.pools[host] if options is DEFAULT else self._checked(function, host, options)
+        if options is DEFAULT or (options.tag is None and not options.resources):
+            pool = self.pools[host]
+        else:
+            pool = self._checked(function, host, options)
         refs = [value for value in args if type(value) in REFS] if args else []
         if kwargs:
             refs += [value for value in kwargs.values() if type(value) in REFS]
@@ -269,7 +272,7 @@ class System:
             kernel=self.kernel,
             scheduler=self.scheduler,
         )
-        if options is not DEFAULT or pool.admits:
+        if pool.admits or (options is not DEFAULT and options.particular):
             self._admit(task, pool)
         if host == "process" and upstream is None:
             self._pack(task)
@@ -333,7 +336,7 @@ class System:
             NotAdmitted: With it, not everything that was admitted could be done in time.
         """
         options, now = task.options, self.kernel.now
-        if options.deadline is not None or options.max_latency is not None:
+        if options.timed:
             times = task.specially().times = times_of(options, now)
             task.due = times.due
         if options.reserves:

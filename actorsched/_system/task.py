@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from actorsched._core.behaviour import Behaviour, Outbox, handles
+from actorsched._core.behaviour import Behaviour, Outbox, handles, quickly_written
 from actorsched._system.task_attempts import TaskAttempts
 from actorsched._system.task_state import function_name
 from actorsched.exceptions import DependencyFailed
@@ -24,6 +24,7 @@ _WAITING = TaskStatus.WAITING
 _READY = TaskStatus.READY
 
 
+@quickly_written
 class TaskActor(TaskAttempts, eq=False):
     """One task."""
 

@@ -1,7 +1,8 @@
 """The attempts of a task: how one begins, is preempted, stopped and over, and what follows from its end.
 
-A worker tells `Started` and `Finished`. What follows from an attempt's end, be it another attempt or the
-final status, is decided here and nowhere else; so is what becomes of a task that is cancelled, or late.
+A worker tells `Started` and `Finished`; the latter through the scheduler, where there is a slot to be given
+away. What follows from an attempt's end, be it another attempt or the final status, is decided here and
+nowhere else; so is what becomes of a task that is cancelled, or late.
 """
 
 from __future__ import annotations
@@ -59,9 +60,11 @@ class TaskAttempts(TaskWaits, eq=False):
         if not owner.gates or owner.lets_begin(self):  # type: ignore[arg-type, union-attr]  # an Intake
             return False
         self.stopping = self._cancellation("it was withdrawn before it began")
-        out.send((self, Finished(error=self.stopping, stopped=True)))
-        if not self.pool.boundless:
-            out.send((self.scheduler, Idle(worker, self)))  # type: ignore[arg-type]  # there is one
+        finished = Finished(error=self.stopping, stopped=True)
+        if self.pool.boundless:
+            out.send((self, finished))
+        else:
+            out.send((self.scheduler, Idle(worker, self, finished)))  # type: ignore[arg-type]  # there is one
         return True
 
     def begun_by(self, worker: Behaviour, out: Outbox) -> None:
@@ -108,7 +111,8 @@ class TaskAttempts(TaskWaits, eq=False):
         self._stop(expired, out)
 
     @handles(Finished)
-    def _finished(self, message: Finished, out: Outbox) -> None:
+    def finished(self, message: Finished, out: Outbox) -> None:
+        """An attempt is over. The scheduler passes it on from a worker whose slot it gives away."""
         self.worker = None
         if self.timer is not None:
             self._clear_timer()

@@ -278,9 +278,7 @@ class ThreadWorker(Behaviour):
             self.grace = None
         if run.used is not None and self.judge is not None:
             self.judge.ran_in_thread(run.owner, run.used, finished)
-        self.kernel.send((run.owner, finished))
-        self.kernel.send((self.scheduler, Idle(self, run.owner)))
-        self.kernel.drain()
+        self.kernel.post(self.scheduler, Idle(self, run.owner, finished))
 
     def retire(self) -> Thread | None:
         """Let the thread end after what it is doing; answers with it."""

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Final, Generic
 
 import msgspec
 
+from actorsched._core.behaviour import quickly_written
 from actorsched._core.policies import Item
 from actorsched._core.policies.aging import Elders
 
@@ -41,6 +42,7 @@ __all__ = ["Cell", "Level", "Levels"]
 _FEW: Final = 32  # so many empty cells are never worth dropping
 
 
+@quickly_written
 class Cell(msgspec.Struct, Generic[Item], eq=False):
     """A place in the queue, and then what is remembered of a task while it runs.
 
