@@ -93,6 +93,21 @@ async def test_the_strategy_says_who_in_other_hosts_goes_with_the_actors_of_a_de
 
 
 @ONE
+async def test_the_death_of_a_host_is_logged_once_for_each_of_its_actors(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Fifo(tmp_path) as fifo:
+        async with Runtime(hosts=Hosts(max=1)) as rt:
+            refs, _ = await spread(rt, tmp_path, 3)
+            refs[0].tell(Scribe.hold, fifo.path, "never")
+            kill(await fifo.told())
+            assert [await ref.ask.count() for ref in refs] == [0, 0, 0]
+            errors = [record.message for record in caplog.records if record.levelname == "ERROR"]
+            assert len(errors) == 3
+            assert all("failed and is restarted" in error for error in errors)
+
+
+@ONE
 async def test_who_comes_back_after_the_death_of_a_host_is_said_by_its_restart_type(tmp_path: Path) -> None:
     async with Runtime(hosts=Hosts(max=1)) as rt:
         kinds: list[Any] = ["permanent", "transient", "temporary"]

@@ -14,6 +14,8 @@ How it works, in the order of the questions:
    counts as one core at least. An actor stays where it is placed, and may compute later what it does not
    compute now; that is why the actor hosts that there are count as hosts with something to do. Where nobody
    has looked at the machine lately, nothing is held against another host. Memory must not be short either.
+   One that takes the place of a host that has died, or is given up, takes its processor too, and needs none
+   that is free: otherwise a moment in which the machine is busy would crowd all into fewer hosts, for ever.
 4. Otherwise the host with the least *burden* takes it.
 
 The burden is the number of actors, and one more for each call in progress: those wait for one another's
@@ -80,7 +82,9 @@ Place: TypeAlias = Enter | Start
 _START: Final = Start()
 
 
-def place(homes: Sequence[Home], most: int, sample: LoadSample | None = None, busy: int = 0) -> Place:
+def place(
+    homes: Sequence[Home], most: int, sample: LoadSample | None = None, busy: int = 0, *, owed: bool = False
+) -> Place:
     """Tell where one more actor is to live.
 
     Args:
@@ -88,12 +92,13 @@ def place(homes: Sequence[Home], most: int, sample: LoadSample | None = None, bu
         most: How many open ones there may be.
         sample: The latest look at the machine; None if there was none lately.
         busy: How many hosts of tasks have something to do.
+        owed: Whether a host with actors has gone, and none has taken its place.
     """
     best = lightest(homes)
     if best is None:
         return _START
     opened = sum(home.open for home in homes)
-    if homes[best].actors and opened < most and _may_start(opened + busy, sample):
+    if homes[best].actors and opened < most and (owed or _may_start(opened + busy, sample)):
         return _START
     return Enter(best)
 

@@ -24,13 +24,12 @@ from actorsched._system.call import Call, Hook
 from actorsched._system.cell_moves import CellMoves
 from actorsched._system.cell_state import Life
 from actorsched._system.host_port import ENDED, ActorHostPort
-from actorsched.exceptions import Interrupted
+from actorsched.exceptions import HostDied, Interrupted
 from actorsched.messages import ExitReason, Failure
 
 if TYPE_CHECKING:
     from actorsched._system.handlers import Handler
     from actorsched._system.host_staff import HostStaff
-    from actorsched.exceptions import HostDied
 
 
 class RemoteInstance(msgspec.Struct, eq=False):
@@ -144,6 +143,11 @@ class HostedCell(CellMoves, kw_only=True):
             call.stream is not None,
             sender,
         )
+
+    def ends_with(self, failure: BaseException) -> bool:
+        """Whether it is the end of the host, with which its life ends."""
+        error = None if self.ending is None else self.ending.error
+        return isinstance(failure, HostDied) and isinstance(error, HostDied) and failure.pid == error.pid
 
     def host_died(self, error: HostDied) -> None:
         """Its host has ended. Code that ran there raises; an idle actor fails at once."""

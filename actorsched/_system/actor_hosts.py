@@ -40,6 +40,7 @@ class ActorHosts:
         self._staff = staff
         self._sample: LoadSample | None = None
         self._reaping: TimerEntry | Handle | None = None
+        self._owed = 0
         self.ports: list[ActorHostPort] = []
 
     def __repr__(self) -> str:
@@ -65,7 +66,7 @@ class ActorHosts:
         if sample is not None and self._now - sample.when > FRESH:
             sample = None
         homes = [_home(port, sample) for port in self.ports]
-        choice = place(homes, self._staff.limits.max, sample, self._staff.busy)
+        choice = place(homes, self._staff.limits.max, sample, self._staff.busy, owed=self._owed > 0)
         if isinstance(choice, Enter):
             return self.ports[choice.index]
         try:
@@ -81,6 +82,7 @@ class ActorHosts:
         link = self._staff.launch("actors", port.frame, port.exited, self._staff.kernel.drain)
         port.link = port.desk.link = link
         self.ports.append(port)
+        self._owed = max(0, self._owed - 1)
         return port
 
     # ---------------------------------------------------------------------- hosts that nobody needs
@@ -106,6 +108,10 @@ class ActorHosts:
         left = [port.empty_since + timeout - now for port in empty if not port.retiring]
         if left:
             self._reap_in(min(left))
+
+    def given_up(self, port: ActorHostPort) -> None:
+        """It takes no more actors; those that live there will need another home."""
+        self._owed = min(self._owed + bool(len(port)), self._staff.limits.max)
 
     def port_gone(self, port: ActorHostPort, end: HostExit) -> None:
         """An actor host has ended."""

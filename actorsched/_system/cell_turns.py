@@ -268,8 +268,12 @@ class CellTurns(CellMail, eq=False):
         if not asked or isinstance(failure, tuple(fatal)):
             if self.ending is None:
                 self.fail(failure)
-            elif not asked:
+            elif not (asked or self.ends_with(failure)):
                 _log.error("%s failed while the actor was ending", call.title, exc_info=failure)
+
+    def ends_with(self, failure: BaseException) -> bool:
+        """Whether that is what its life ends with already, so that nobody needs to hear of it again."""
+        return False
 
     def _was_cancelled(self, call: Call) -> bool:
         """Whether its sender or its actor had a handler cancelled; whoever still listens is told."""

@@ -203,8 +203,13 @@ class ActorHostPort:
             self._stopping.pop(number, None)
         return word
 
+    def _give_up(self) -> None:
+        if not self.retiring:
+            self.retiring = True
+            self._hosts.given_up(self)
+
     def _grace_over(self) -> None:
-        self.retiring = True
+        self._give_up()
         assert self.link is not None
         self.link.kill()
 
@@ -218,14 +223,14 @@ class ActorHostPort:
         """
         if self.retiring:
             return
-        self.retiring, self.why_over = True, f"it {why}"
+        self._give_up()
+        self.why_over = f"it {why}"
         logging.getLogger("actorsched.host").info("%r is replaced: it %s", self.link, why)
         if not self._cells:
             return self._say_farewell()
-        self._timer = self.kernel.call_for_host(
-            PATIENCE, self._send_away, MoveOut(self, f"it {why}", now=True)
-        )
-        self._send_away(MoveOut(self, f"it {why}"))
+        order, last = MoveOut(self, self.why_over), MoveOut(self, self.why_over, now=True)
+        self._timer = self.kernel.call_for_host(PATIENCE, self._send_away, last)
+        self._send_away(order)
 
     def _send_away(self, order: MoveOut) -> None:
         for cell in list(self._cells.values()):
@@ -315,7 +320,7 @@ class ActorHostPort:
 
     def exited(self, end: HostExit) -> None:
         """The host has ended: whoever waits hears of it, and its actors fail."""
-        self.retiring = True
+        self._give_up()
         self._cancel_timer()
         self.desk.gone()
         self._staff.port_gone(self, end)

@@ -68,6 +68,14 @@ def test_another_host_is_started_where_a_core_and_memory_are_free(
     assert place([Home(actors=1)], 9, look, busy) == (Start() if starts else Enter(0))
 
 
+def test_a_host_that_takes_the_place_of_another_needs_no_processor_of_its_own() -> None:
+    full = sample(2, others=2.0)
+    assert place([Home(actors=1)], 2, full) == Enter(0)
+    assert place([Home(actors=1)], 2, full, owed=True) == Start()
+    assert place([Home(actors=1), Home(actors=1, open=False)], 1, full, owed=True) == Enter(0)
+    assert place([Home(actors=1), Home()], 3, full, owed=True) == Enter(1)
+
+
 def test_however_busy_the_machine_is_an_actor_has_a_place() -> None:
     assert place([], 1, sample(1, others=1.0), 5) == Start()
 
@@ -96,11 +104,11 @@ samples = st.none() | st.builds(
 )
 
 
-@given(st.lists(homes, max_size=8), st.integers(1, 8), samples, st.integers(0, 8))
+@given(st.lists(homes, max_size=8), st.integers(1, 8), samples, st.integers(0, 8), st.booleans())
 def test_whoever_is_sent_somewhere_finds_an_open_host_and_there_are_never_too_many(
-    homes: list[Home], most: int, look: LoadSample | None, busy: int
+    homes: list[Home], most: int, look: LoadSample | None, busy: int, owed: bool
 ) -> None:
-    answer = place(homes, most, look, busy)
+    answer = place(homes, most, look, busy, owed=owed)
     opened = [home for home in homes if home.open]
     if isinstance(answer, Start):
         assert len(opened) < most or not opened
