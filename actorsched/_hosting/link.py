@@ -359,8 +359,13 @@ class HostLink:
     def _closed_by_host(self) -> None:
         """Its last descriptor of the socket is closed: it has ended, or is of no use any more."""
         self._stop_reading()
+        self._process.ask_after()
         if not self._said_bye:
-            self._set_timer(_LINGER / 5, self.kill_for, "crashed", "closed its socket, and was killed")
+            self._set_timer(_LINGER / 5, self._kill_without_socket)
+
+    def _kill_without_socket(self) -> None:
+        if not self._process.has_ended:  # if it has, that will be told
+            self.kill_for("crashed", "closed its socket, and was killed")
 
     def kill_for(self, cause: Cause, detail: str) -> None:
         """End it now, and say of it then: this was why. The first reason holds."""
