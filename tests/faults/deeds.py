@@ -84,6 +84,14 @@ def make_bytes(size: int) -> bytes:
     return bytes(size)
 
 
+def make_text(size: int) -> str:
+    return "x" * size
+
+
+def note_once(ledger: str, number: int) -> None:
+    note(ledger, str(number))
+
+
 def wait_for_word(told: str, go: str) -> int:
     """Tell that it has begun, and work until somebody writes into a named pipe."""
     listen = os.open(go, os.O_RDONLY | os.O_NONBLOCK)
