@@ -87,7 +87,7 @@ def decoder_of(frames: Any) -> Callable[[memoryview], list[Any]]:
     Args:
         frames: The union of the frames that may come.
     """
-    return msgspec.msgpack.Decoder(list[frames]).decode  # type: ignore[valid-type,no-any-return]
+    return msgspec.msgpack.Decoder(list[frames]).decode
 
 
 class Splitter:

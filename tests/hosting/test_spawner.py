@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from actorsched._hosting import endings, spawner
+from actorsched._hosting import endings, handover, spawner
 from actorsched._hosting.spawner import Spawner
 from actorsched._kernel.choose import running_backend
 from actorsched.exceptions import HostDied
@@ -410,7 +410,7 @@ async def test_a_system_that_does_not_fork_is_told_of(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     hook = "import os\ndef fork():\n    raise BlockingIOError(11, 'no more processes')\nos.fork = fork\n"
-    real = spawner.command
+    real = handover.command
 
     def command(*descriptors: int) -> list[str]:
         told = real(*descriptors)
@@ -464,7 +464,7 @@ async def test_a_spawner_that_does_not_get_ready_is_killed(
 async def test_a_request_that_is_too_much_for_three_spawners_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    real = spawner.command
+    real = handover.command
     deadly = "import os, signal\ndef fork():\n    os.kill(os.getpid(), signal.SIGKILL)\nos.fork = fork\n"
 
     def command(*descriptors: int) -> list[str]:
