@@ -2,7 +2,8 @@
 
 Floor: shared memory whose pages both sides have touched before; the parent copies the array into one segment,
 the child copies that to another, and the parent looks at it there. Ours: a function in a host that returns
-its argument.
+its argument. In `array_100mb_others` the floor is the best of other libraries, each with one worker
+(`_others`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 from actorsched import Hosts, Runtime
 from benchmarks._figure import Figure, Round
 from benchmarks._floor_host import child
+from benchmarks._others import Other, best_for_one
 from benchmarks._work import same
 
 if TYPE_CHECKING:
@@ -85,6 +87,17 @@ async def ours(size: int) -> AsyncIterator[Round]:
         yield play
 
 
+async def there_and_back(other: Other, size: int) -> float:
+    """A round of another library."""
+    array = array_of(size)
+    start = perf_counter()
+    for number in range(REPEATS):
+        array[-1] = number
+        received = other.one(same, array)
+        assert received[-1] == number
+    return (perf_counter() - start) / REPEATS
+
+
 FIGURES = (
     Figure(
         name="array_100mb",
@@ -96,6 +109,20 @@ FIGURES = (
         floor=floor,
         ours=ours,
         trio_floor=floor,
+        size=100,
+        quick_size=100,
+        volume=200,
+    ),
+    Figure(
+        name="array_100mb_others",
+        what="the same, and the best of other libraries",
+        judged="rate",
+        unit="MB/s",
+        must=2.0,
+        aim=5.0,
+        floor=best_for_one(there_and_back),
+        ours=ours,
+        trio_floor=best_for_one(there_and_back),
         size=100,
         quick_size=100,
         volume=200,

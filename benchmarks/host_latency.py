@@ -3,7 +3,8 @@
 Floor: a pickle back and forth over a blocking socketpair, between two CPUs if there are two: that is how a
 system with a CPU to spare places two processes. (Left to itself it now and then puts both on one, where a
 call takes a sixth of the time.) Ours: `run(..., host="process")`, placed as the system likes. The cost of a
-round is the median of its calls.
+round is the median of its calls. In `host_latency_others` the floor is the best of other libraries, each with
+one worker (`_others`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 from actorsched import Hosts, Runtime
 from benchmarks._figure import Figure, Round
 from benchmarks._floor_host import REQUEST, child, on_cpu
+from benchmarks._others import Other, best_for_one
 from benchmarks._work import noop_plain
 
 if TYPE_CHECKING:
@@ -55,17 +57,40 @@ async def ours(size: int) -> AsyncIterator[Round]:
         yield play
 
 
+async def median_of_calls(other: Other, size: int) -> float:
+    """A round of another library."""
+    times: list[float] = []
+    for _ in range(size):
+        start = perf_counter()
+        other.one(noop_plain)
+        times.append(perf_counter() - start)
+    return median(times)
+
+
 FIGURES = (
     Figure(
         name="host_latency",
         what="no-op functions in a host process, one at a time, median",
         judged="time",
         unit="µs",
-        must=2.0,
-        aim=1.3,
+        must=1.5,
+        aim=1.15,
         floor=floor,
         ours=ours,
         trio_floor=floor,
+        size=2_000,
+        quick_size=500,
+    ),
+    Figure(
+        name="host_latency_others",
+        what="the same, and the best of other libraries",
+        judged="time",
+        unit="µs",
+        must=1.0,
+        aim=0.6,
+        floor=best_for_one(median_of_calls),
+        ours=ours,
+        trio_floor=best_for_one(median_of_calls),
         size=2_000,
         quick_size=500,
     ),

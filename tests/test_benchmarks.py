@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("warm_backends")
 WITH_PROCESSES = {
     *("host_throughput", "host_latency", "array_100mb", "first_result", "first_result_imported"),
+    *("host_throughput_others", "host_latency_others", "array_100mb_others"),
     *("host_preemption", "host_preemption_stop"),
     *("host_start", "host_memory_tasks", "host_memory_actors"),
 }
@@ -33,6 +34,7 @@ TINY = {
     "first_result": 1,
     "first_result_imported": 1,
     "array_100mb": 1,
+    "array_100mb_others": 1,
     "host_preemption": 2,
     "host_preemption_stop": 2,
     "host_start": 2,
