@@ -380,7 +380,7 @@ async def test_a_killed_host_is_told_of_with_what_had_begun() -> None:
         await host.result(first)
         running = host.start(work.spin)
         host.start(work.nothing)
-        await host.frame(wire.Started)
+        await host.frame(wire.Started, lambda frame: frame.task_id == running)
         os.kill(host.link.pid, signal.SIGKILL)
         with pytest.raises(HostDied, match="SIGKILL") as caught:
             await host.result(running)
