@@ -184,7 +184,7 @@ async def test_memory_that_the_system_did_not_refuse_is_seen_from_outside(tmp_pa
         with Job(rt, tmp_path, "big", memory_mb=40) as big, Job(rt, tmp_path, "free") as free:
             pid = await big.begin()
             (worker,) = task_hosts(rt)
-            base = worker.ration.base
+            base = worker.link.weight
             assert (
                 0
                 < base
@@ -200,6 +200,21 @@ async def test_memory_that_the_system_did_not_refuse_is_seen_from_outside(tmp_pa
             await free.begin()
             task_hosts(rt)[0].over_memory(1 << 50)  # nobody has limited that one
             await free.end()
+
+
+@ONE
+async def test_neither_arguments_nor_result_count() -> None:
+    async with Runtime(hosts=Hosts(max=1)) as rt:
+        big = bytearray(60 * MB)
+        assert await rt.run(work.same, big, host="process", memory_mb=1) == big
+
+
+@ONE
+async def test_shared_memory_counts_too_as_soon_as_somebody_looks(tmp_path: Path) -> None:
+    with Fifo(tmp_path) as fifo:
+        async with Runtime(hosts=Hosts(max=1)) as rt:
+            with pytest.raises(HostDied, match=r"had taken \d+(\.\d+)? MB, with memory_mb=40"):
+                await rt.run(greedy.take_shared, 60, fifo.path, host="process", memory_mb=40)
 
 
 # --------------------------------------------------------------------------------------------- processors

@@ -309,7 +309,7 @@ class TaskHost:
     ) -> Any:
         from actorsched._hosting.limits import within
 
-        with within(limits):
+        with within(limits, self._port.journal):
             value = function(*args, **kwargs)
             return self._await(value, context) if type(value) is CoroutineType else value
 

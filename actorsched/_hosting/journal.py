@@ -38,6 +38,8 @@ _TO = 2
 """Where their end stands."""
 _HELD = 3
 """Where the parent writes 1 to keep the host from beginning anything: the one word that is not the host's."""
+_WEIGHT = 4
+"""Where stands how many bytes were resident when the present task began, if its memory is limited; else 0."""
 _HEAD = 64
 _ROOM = 128 * 1024
 """The end of nearly every task is smaller than that: what is bigger lies in memory of its own."""
@@ -65,6 +67,10 @@ class Journal:
     def begin(self, number: int) -> None:
         """The function of this task begins now."""
         self._words[_STARTED] = number
+
+    def weigh(self, size: int) -> None:
+        """A task with a limit of memory begins, and so many bytes are resident; or, with 0, it is over."""
+        self._words[_WEIGHT] = size
 
     @property
     def held(self) -> bool:
@@ -107,6 +113,11 @@ class Journal:
 def last_started(descriptor: int) -> int:
     """The number of the last task that has begun, as the host has noted it; from the parent, at any time."""
     return _word(descriptor, _STARTED)
+
+
+def weight(descriptor: int) -> int:
+    """How much was resident before the present task, if its memory is limited; else 0. From the parent."""
+    return _word(descriptor, _WEIGHT)
 
 
 def hold(descriptor: int, held: bool) -> None:

@@ -28,18 +28,21 @@ from actorsched._hosting.wire import OUT_OF_MEMORY, Exhausted
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
 
+    from actorsched._hosting.journal import Journal
     from actorsched._hosting.port import Port
     from actorsched._hosting.wire import Limits, Run
 
 
 @contextmanager
-def within(limits: Limits) -> Generator[None]:
+def within(limits: Limits, journal: Journal) -> Generator[None]:
     """Put limits in force for what happens inside."""
     with ExitStack() as undo:
         if limits.cpus and hasattr(os, "sched_setaffinity"):
             undo.enter_context(_confined(limits.cpus))
         if limits.memory and sys.platform == "linux":
+            undo.callback(journal.weigh, 0)
             undo.enter_context(_rationed(limits.memory))
+            journal.weigh(_resident())
         yield
 
 
@@ -75,6 +78,12 @@ def _rationed(more: int) -> Generator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def _resident() -> int:
+    """How many bytes of this process are in memory."""
+    with open("/proc/self/statm", "rb") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _private_memory() -> int:

@@ -251,6 +251,14 @@ class HostLink:
             return (1 << 63) - 1
         return journal.last_started(self._from_host)
 
+    @property
+    def weight(self) -> int:
+        """How many bytes were resident of a task host before its task, if the memory of that is limited.
+
+        0 if it is not, or has not begun; and where that cannot be known.
+        """
+        return 0 if self._from_host is None or self.exited is not None else journal.weight(self._from_host)
+
     def hold(self) -> int:
         """Keep a task host from beginning more, whatever it is busy with, until `let_go`.
 

@@ -29,7 +29,7 @@ from actorsched._hosting.failures import unpack_error
 from actorsched._hosting.transfer import loads
 from actorsched._hosting.variables import contextvars_out
 from actorsched._system.pools import Place
-from actorsched._system.reserving import Ration, resident
+from actorsched._system.reserving import Ration
 from actorsched._system.stillness import Stillness, of_process
 from actorsched.messages import (
     Finished,
@@ -284,9 +284,8 @@ class HostWorker(Behaviour, kw_only=True):
             return None
         self.window, self.repaced = 1, False
         if hold.reservation.memory:
-            assert self.link is not None
             assert task.options.memory_mb is not None
-            self.ration = Ration(number, task.options.memory_mb, resident(self.link.pid))
+            self.ration = Ration(number, task.options.memory_mb)
         return wire.Limits(hold.reservation.memory, hold.cpus)
 
     def _time(self, task: TaskActor) -> tuple[float, float, bool]:
@@ -527,7 +526,7 @@ class HostWorker(Behaviour, kw_only=True):
         """So many bytes are resident of its host: end it if its task has taken more than it may."""
         ration, link = self.ration, self.link
         if ration is not None and link is not None and ration.number in self.runs:
-            why = ration.exceeded(rss)
+            why = ration.exceeded(rss, link.weight)
             if why is not None:
                 link.kill_for("out of memory", why)
 

@@ -6,7 +6,8 @@ are told.
 
 Its looks are also the heartbeat of the hosts: one that somebody else has stopped is suspected at the first
 look, and killed if it is still stopped after `_core.pulse.PATIENCE`; what it had goes on elsewhere, as after
-any death. One whose memory has grown beyond `Hosts(max_rss=)` is replaced when its work is over.
+any death. One whose memory has grown beyond `Hosts(max_rss=)` is replaced when its work is over. One whose
+task has taken more than its `memory_mb` in a way that the system does not refuse is killed.
 """
 
 from __future__ import annotations
@@ -157,7 +158,11 @@ class LoadMonitor(Behaviour, kw_only=True):
         self.suspected = tuple(suspected)
 
     def _weigh(self, hosts: dict[int, HostSupervisor], sample: LoadSample) -> None:
-        """Replace those that have grown too big."""
+        """Replace those that have grown too big, and end those whose task has more than it may."""
+        for worker in self.staff.workers:
+            rss = None if worker.ration is None or worker.link is None else sample.rss(worker.link.pid)
+            if rss is not None:
+                worker.over_memory(rss)
         limit = self.staff.limits.max_rss
         if limit is None:
             return

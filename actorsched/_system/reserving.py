@@ -11,7 +11,6 @@ that say so, out of the processors that there are: most functions in threads wai
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -236,28 +235,25 @@ class Ration(msgspec.Struct):
     Attributes:
         number: That of its run.
         memory_mb: How much that is, as it was given.
-        base: What was resident of the host before, in bytes; None if the system does not tell.
         error: The `MemoryError` that left its function, and ended the host.
+        seen: What was resident at the first look, in bytes; for where nobody knows what was at the beginning.
     """
 
     number: int
     memory_mb: float
-    base: int | None
     error: BaseException | None = None
+    seen: int | None = None
 
-    def exceeded(self, rss: int) -> str | None:
-        """What to say of a host of which so much is resident; None if it may be so much."""
-        if self.base is None:
-            self.base = rss
-        taken = rss - self.base
+    def exceeded(self, rss: int, before: int) -> str | None:
+        """What to say of a host of which so much is resident; None if it may be so much.
+
+        Args:
+            rss: What is resident, in bytes.
+            before: What was when the task began; 0 if unknown.
+        """
+        if self.seen is None:
+            self.seen = rss
+        taken = rss - (before or self.seen)
         if taken <= self.memory_mb * _MB:
             return None
         return f"was killed because its task had taken {shown_size(taken)}, with memory_mb={self.memory_mb:g}"
-
-
-def resident(pid: int) -> int | None:
-    """How many bytes of a process are in memory; None if the system does not tell."""
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
-        return None
