@@ -43,8 +43,10 @@ if TYPE_CHECKING:
     from actorsched.pipeline import stage
     from actorsched.policies import SchedulingPolicy
     from actorsched.runtime import Runtime, run, sleep
+    from actorsched.stats import Stats
     from actorsched.status import TaskStatus
     from actorsched.task import Task, TaskChain, TaskRef, cpu_bound
+    from actorsched.tree import Tree
 
 __all__ = [
     # the runtime
@@ -56,6 +58,8 @@ __all__ = [
     "SchedulingPolicy",
     "Event",
     "Explanation",
+    "Stats",
+    "Tree",
     # tasks
     "Task",
     "TaskChain",
@@ -133,7 +137,9 @@ _HOMES = {
     "pipeline": ("stage",),
     "policies": ("SchedulingPolicy",),
     "runtime": ("Runtime", "run", "sleep"),
+    "stats": ("Stats",),
     "task": ("Task", "TaskChain", "TaskRef", "cpu_bound"),
+    "tree": ("Tree",),
 }
 """The modules of the package, and what each one gives to this face."""
 

@@ -30,6 +30,11 @@ Exit codes: 0 done; 1 the work failed; 2 bad usage; 130 or 143 stopped by SIGINT
 141 nobody reads the output any more.
 """
 
+_TREE = """\
+`kill -USR1 PID` has what runs shown on stderr, as a tree of actors, pools and host processes, and disturbs
+nothing; it comes as soon as the event loop has its next turn.
+"""
+
 _DEMO = """\
 Reads every file under PATH, fingerprints it (SHA-256) and compresses it in host processes, reads every result
 back to check it, and sums up. Files that cannot be done are listed with their reasons and stop nothing; the
@@ -187,7 +192,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_demo(commands: Any) -> None:
     line = "fingerprint and compress a tree of files in host processes"
-    parser = commands.add_parser("demo", help=line, description=_DEMO, epilog=_CODES)
+    parser = commands.add_parser("demo", help=line, description=_DEMO, epilog=f"{_TREE}\n{_CODES}")
     parser.add_argument("path", metavar="PATH", nargs="?", help="a folder or file (default: this package)")
     parser.add_argument("--out", metavar="DIR", help="where results go (default: a temporary folder)")
     parser.add_argument("--format", choices=("gz", "xz"), default="gz", help="of the results (default: gz)")
@@ -203,7 +208,7 @@ def _add_demo(commands: Any) -> None:
 
 def _add_run(commands: Any) -> None:
     line = "run an async function of yours within a runtime"
-    parser = commands.add_parser("run", help=line, description=_RUN, epilog=_CODES)
+    parser = commands.add_parser("run", help=line, description=_RUN, epilog=f"{_TREE}\n{_CODES}")
     parser.add_argument("target", metavar="MODULE:FUNCTION", help="what to run")
     parser.add_argument("args", metavar="ARG", nargs=argparse.REMAINDER, help="what to pass to it")
     parser.add_argument(
@@ -299,7 +304,7 @@ def _run(chosen: argparse.Namespace) -> int:
         return None
 
     try:
-        ended = run(within, backend=chosen.backend)
+        ended = run(within, backend=chosen.backend, tree_on=getattr(signal, "SIGUSR1", None))
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _nobody_reads():
             return _output_lost(error)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from actorsched._system.census import why_not_more
 from actorsched._system.pools import Place
 from actorsched._system.task import function_name
 from actorsched._system.whereabouts import line_of
@@ -30,9 +31,11 @@ _MANY = 10
 class Explanation(msgspec.Struct, frozen=True):
     """Why a task is not running, or where it runs. As text, one sentence after the other.
 
+    Of an actor, a pool or the hosts it tells where they are, and why there are so many.
+
     Attributes:
-        task: The name of the task.
-        status: Its status.
+        task: The name of the task, or of what else is explained.
+        status: Its status; None of what is no task.
         sentences: What there is to say, for people.
         waits_for: The names of the tasks, actors and resources that it waits for.
         holders: The names of the tasks that hold the resources that it waits for.
@@ -44,10 +47,11 @@ class Explanation(msgspec.Struct, frozen=True):
         ahead: The names of the tasks before it in the queue.
         running: The names of the tasks that have the slots of its pool.
         placed: For a task with `host="auto"`, where it runs, or would if it began now.
+        pids: The process ids of the hosts that have to do with it; 0 of one that has no process yet.
     """
 
     task: str
-    status: TaskStatus
+    status: TaskStatus | None
     sentences: tuple[str, ...]
     waits_for: tuple[str, ...] = ()
     holders: tuple[str, ...] = ()
@@ -57,6 +61,7 @@ class Explanation(msgspec.Struct, frozen=True):
     ahead: tuple[str, ...] = ()
     running: tuple[str, ...] = ()
     placed: str | None = None
+    pids: tuple[int, ...] = ()
 
     def __str__(self) -> str:
         return " ".join(self.sentences)
@@ -163,7 +168,7 @@ def _queued(task: TaskActor) -> Explanation:
             before = list(order)[: list(order).index(task)]
             position, ahead = len(before) + 1, _names(before)
             sentences.append(_place_sentence(position, ahead))
-        lack = _lack_sentence(task)
+        lack = _lack_sentence(task) or _host_sentence(task)
         if lack:
             sentences.append(lack)
     elif task.place is Place.NEXT:
@@ -198,6 +203,16 @@ def _lack_sentence(task: TaskActor) -> str | None:
     return f"It waits for {what} of {where}; {free} {'is' if free == 1 else 'are'} free."
 
 
+def _host_sentence(task: TaskActor) -> str | None:
+    """Why there is no host for it, and no further one."""
+    pool = task.pool
+    if task.host != "process" or not (pool.full or "process" in pool.stuck):
+        return None
+    scheduler: Any = task.scheduler
+    hosts = scheduler.staffs["process"].pool_of(task)
+    return f"No host is free: {why_not_more(hosts)}."
+
+
 def _place_sentence(position: int, ahead: tuple[str, ...]) -> str:
     if not ahead:
         return "It is the next in the queue."
@@ -216,9 +231,12 @@ def _retrying(task: TaskActor) -> Explanation:
 def _running(task: TaskActor) -> Explanation:
     where = line_of(task.worker)
     at = f" It is suspended at {where}." if where else ""
-    sentence = f"task {task.name!r} is running in the {task.host}, in attempt {task.attempt}.{at}"
+    pid = getattr(getattr(task.worker, "link", None), "pid", None)
+    place = task.host if pid is None else f"host process {pid or 'that is starting'}"
+    sentence = f"task {task.name!r} is running in the {place}, in attempt {task.attempt}.{at}"
     running = _names([*task.pool.on, *task.pool.leaving])
-    return Explanation(task.name, task.status, (sentence,), pool=task.pool.name, running=running)
+    pids = () if pid is None else (pid,)
+    return Explanation(task.name, task.status, (sentence,), pool=task.pool.name, running=running, pids=pids)
 
 
 def _names(members: Iterable[Waiter]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from actorsched._kernel.choose import running_backend
 from actorsched._kernel.clock import Clock, RealClock
 from actorsched._kernel.current import CURRENT
 from actorsched._kernel.kernel import Kernel
+from actorsched._kernel.looking import SHOWN, checked_look
 from actorsched._kernel.signals import HURRIED
 from actorsched._system.asking import ended, inside_of
 from actorsched._system.carrying import Lender
@@ -38,7 +39,9 @@ if TYPE_CHECKING:
     from actorsched.messages import DeadLetter, ExitReason
     from actorsched.options import TaskHost
     from actorsched.signatures import ExecutorTaskKeywords
+    from actorsched.stats import Stats
     from actorsched.task import TaskRef
+    from actorsched.tree import Tree
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -138,6 +141,7 @@ class Runtime(Scope):
         super().__init__(system, Supervise(), contains=True)
         await super().__aenter__()
         HURRIED.add(self._hurry)
+        SHOWN[self._shown] = kernel.thread
         if self._hosts.min:
             system.staff.prepare()
         return self
@@ -163,6 +167,7 @@ class Runtime(Scope):
             late = await self._ended_in_spite_of_all()
         self._drop_deadline()
         HURRIED.discard(self._hurry)
+        SHOWN.pop(self._shown, None)
         if self._collapse is not None:
             self._collapse.cancel()
         self._closed()
@@ -203,6 +208,10 @@ class Runtime(Scope):
             scope.force_feeds()
         self._system.leave_threads_behind()
         self._system.staff.kill()
+
+    def _shown(self) -> str:
+        """What it looks like, for somebody who wants to see it."""
+        return str(self.tree())
 
     def _hurry(self) -> None:
         """Somebody does not want to wait any longer."""
@@ -400,22 +409,70 @@ class Runtime(Scope):
             raise TypeError(f"inherit={inherit!r} is of type {type(inherit).__name__}; give True or False")
         self._system.locks.declare(resource_name(name), capacity_of(capacity), inherit=inherit)
 
-    def explain(self, ref: TaskRef[Any]) -> Explanation:
-        """Tell why a task is not running: what it waits for, who holds it, or its place in the queue.
+    def explain(self, subject: TaskRef[Any] | ActorRef[Any] | str | None = None) -> Explanation:
+        """Tell why a task is not running, where an actor lives, or why there are as many hosts as there are.
 
         Args:
-            ref: Of a task of this runtime, in whatever state.
+            subject: A task of this runtime, in whatever state: what it waits for, who holds it, or its place
+                in the queue. An actor: its host, and what it does. The name of a pool: why it has as many
+                host processes as it has. None: the same of all pools.
 
         Returns:
             What is true now; printed, it is text for people.
 
         Raises:
-            TypeError: It is no ref of a task.
-            ValueError: The task belongs to another runtime.
+            TypeError: It is none of these.
+            ValueError: The task or the actor belongs to another runtime, or there is no such pool.
+            RuntimeError: This is another thread than that of the runtime.
         """
+        system = self._system
+        system.kernel.check_thread("something was to be explained")
+        if subject is None or isinstance(subject, (str, ActorRef)):
+            from actorsched.explaining_hosts import explain_actor, explain_hosts, explain_pool, own_cell
+
+            if subject is None:
+                return explain_hosts(system)
+            if isinstance(subject, str):
+                return explain_pool(system, subject)
+            return explain_actor(own_cell(system, subject))
         from actorsched.explaining import explain
 
-        return explain(self._system.own_task(ref, "explained"))
+        return explain(system.own_task(subject, "explained"))
+
+    def stats(self) -> Stats:
+        """Count what there is now, and what has ended since the runtime began.
+
+        It changes nothing, and may be asked at any moment, also while the runtime closes. Nothing is counted
+        twice and nothing kept for it, so it takes time in proportion to the tasks and actors that there are:
+        some tens of milliseconds for a hundred thousand.
+
+        Returns:
+            What is true now.
+
+        Raises:
+            RuntimeError: The runtime is not entered, or belongs to another thread.
+        """
+        from actorsched.stats import stats_of
+
+        self._system.kernel.check_thread("the statistics were to be taken")
+        return stats_of(self._system)
+
+    def tree(self) -> Tree:
+        """Look at all there is now: supervisors and their actors, pools, hosts and what they do, the load.
+
+        It changes nothing, and may be asked at any moment, also while the runtime closes. It takes time in
+        proportion to the tasks that there are: some ten milliseconds for a hundred thousand.
+
+        Returns:
+            A tree to be walked; printed, it is a drawing.
+
+        Raises:
+            RuntimeError: The runtime is not entered, or belongs to another thread.
+        """
+        from actorsched.survey import tree_of
+
+        self._system.kernel.check_thread("the tree was to be looked at")
+        return tree_of(self._system, self.name)
 
     def subscribe(
         self, kinds: EventKind | Iterable[EventKind] | None, handler: Callable[[Event], object]
@@ -514,7 +571,10 @@ def _learn_refs(system: System) -> None:
 
 
 def run(
-    main: Callable[[*Ts], Awaitable[T]], *args: *Ts, backend: Literal["asyncio", "trio"] = "asyncio"
+    main: Callable[[*Ts], Awaitable[T]],
+    *args: *Ts,
+    backend: Literal["asyncio", "trio"] = "asyncio",
+    tree_on: int | None = None,
 ) -> T:
     """Run an async function, on asyncio with uvloop where that is installed, or on trio.
 
@@ -526,11 +586,17 @@ def run(
         main: The function.
         args: Its arguments.
         backend: The event loop.
+        tree_on: A signal, such as `signal.SIGUSR1`. Whenever the program gets it, what there is in each of
+            its runtimes (`Runtime.tree`) is written to standard error, as soon as the loop has its next turn;
+            nothing else happens. None for none.
 
     Returns:
         What it returned.
 
     Raises:
+        TypeError: `tree_on` is no signal.
+        ValueError: `tree_on` is a signal that does not exist, or has a meaning already.
+        RuntimeError: `tree_on` was given in another thread than the main one, to which signals come.
         KeyboardInterrupt: SIGINT has ended it.
         SystemExit: SIGTERM has ended it; the code is 143.
     """
@@ -538,8 +604,9 @@ def run(
 
     from actorsched._kernel.signals import Signals
 
+    look = checked_look(tree_on)
     options = {"use_uvloop": uvloop_is_installed()} if backend == "asyncio" else {}
-    with Signals() as signals:
+    with Signals(look) as signals:
         result = anyio.run(signals.guard, main, args, backend=backend, backend_options=options)
         if not result or signals.unheard:
             signals.raise_for()

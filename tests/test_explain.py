@@ -170,4 +170,6 @@ async def test_only_tasks_of_this_runtime_are_explained() -> None:
         with pytest.raises(ValueError, match="belongs to another Runtime"):
             other.explain(ref)
         with pytest.raises(TypeError, match="cannot be explained"):
-            one.explain("task-1")  # type: ignore[arg-type]
+            one.explain(5)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="pool 'task-1' cannot be explained: there is none; there are"):
+            one.explain("task-1")

@@ -43,7 +43,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "joblib": ("integrations.joblib",),
     "msgspec": (
         *("events", "explaining", "messages", "options", "_core", "_hosting", "_system", "actor", "task"),
-        "simulate",
+        *("simulate", "stats", "tree"),
     ),
     "psutil": ("_hosting.load_probe",),
     "rich": ("cli", "demo"),

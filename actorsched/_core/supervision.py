@@ -131,6 +131,11 @@ class Supervision(Generic[C]):
     def __len__(self) -> int:
         return len(self._children)
 
+    @property
+    def strategy(self) -> str:
+        """Who goes with a child that fails."""
+        return self._spec.strategy
+
     def __contains__(self, child: object) -> bool:
         return child in self._children
 

@@ -10,6 +10,9 @@ come. So the handlers only take notes and wake the event loop, which acts on the
 come by Python's own `signal`, and not by the loop, has a reason: code that keeps the loop from its next turn
 keeps it from any signal, too, and the third one must end that as well.
 
+One more signal may be named by whoever wants to look at what the program does: it is followed in the same
+way, between two turns of the loop, but cancels nothing (`_kernel.looking`).
+
 They are in place before the loop starts and after it has ended: what the loops do at a SIGINT of their own
 accord is to raise.
 """
@@ -26,6 +29,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 from anyio import CancelScope
 
 from actorsched._kernel.choose import running_backend
+from actorsched._kernel.looking import show_all
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -45,7 +49,11 @@ _SIGNALS = [signal.SIGINT] if sys.platform == "win32" else [signal.SIGINT, signa
 class Signals:
     """The signals that come within a `with` block; none do in another thread than the main one."""
 
-    def __init__(self) -> None:
+    def __init__(self, look: int | None = None) -> None:
+        self._look = look
+        """The signal that cancels nothing: whoever sends it wants to see what there is."""
+        self._looks = False
+        """Whether somebody wants to."""
         self._received: list[int] = []
         self._followed = 0
         """How many of them the loop has seen."""
@@ -61,6 +69,8 @@ class Signals:
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
                 self._before[number] = signal.signal(number, self._note)
+            if self._look is not None:
+                self._before[self._look] = signal.signal(self._look, self._note_look)
         return self
 
     def __exit__(self, *details: object) -> None:
@@ -81,6 +91,7 @@ class Signals:
             with CancelScope() as self._scope:
                 self._wake = running_backend().call_soon_threadsafe
                 self._follow()  # some may have come already
+                self._show()
                 result.append(await main(*args))
         except Exception as error:
             if self._followed < _HURRY:
@@ -114,6 +125,18 @@ class Signals:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
         if self._wake is not None:
             self._wake(self._follow)
+
+    def _note_look(self, number: int, frame: FrameType | None) -> None:
+        """The same, for who wants to see what there is."""
+        self._looks = True
+        if self._wake is not None:
+            self._wake(self._show)
+
+    def _show(self) -> None:
+        """Called by the loop."""
+        if self._looks:
+            self._looks = False
+            show_all()
 
     def _follow(self) -> None:
         """Called by the loop."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import chain
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
@@ -26,8 +27,11 @@ if TYPE_CHECKING:
     from actorsched._system.system import System
 
 HostState: TypeAlias = Literal["starting", "idle", "busy", "suspended", "suspected", "retiring"]
-"""What a host does for the runtime: it is not ready yet; has nothing to do; has something to do; was stopped by
-us in favour of a more urgent task, or by somebody else; or takes no more, and ends when it has nothing left."""
+"""What a host does for the runtime: it is not ready yet; it has nothing to do; it has something to do; we
+have stopped it in favour of a more urgent task; somebody else has; or it takes no more, and ends when it has
+nothing left."""
+
+_POOL_AND_STATUS = attrgetter("pool.name", "status._value_")
 
 HOST_STATES: tuple[HostState, ...] = ("starting", "idle", "busy", "suspended", "suspected", "retiring")
 
@@ -36,18 +40,21 @@ HOST_STATES: tuple[HostState, ...] = ("starting", "idle", "busy", "suspended", "
 
 
 def live_tasks(system: System) -> Iterator[Any]:
-    """All tasks that have not settled, in the order of their scopes."""
+    """All tasks that have not settled, in the order of their scopes.
+
+    One that has just settled may not have been struck off the list of its scope yet.
+    """
     for scope in system.scopes:
-        yield from scope._nursery.live
-        for feed in scope._nursery.feeds:
-            live = getattr(feed, "live", None)  # only some have tasks of their own
-            if live is not None and live is not scope._nursery.live:
-                yield from live
+        nursery = scope._nursery
+        for owner in (nursery, *nursery.feeds):
+            live = getattr(owner, "live", None)  # some iterators have tasks of their own
+            if live is not None and (owner is nursery or live is not nursery.live):
+                yield from [task for task in live if task.outcome is None]
 
 
 def statuses(system: System) -> dict[str, Counter[str]]:
     """How many tasks that have not settled there are of each status, by the names of their pools."""
-    found = Counter((task.pool.name, task.status._value_) for task in live_tasks(system))
+    found = Counter(map(_POOL_AND_STATUS, live_tasks(system)))
     counts: dict[str, Counter[str]] = {name: Counter() for name in system.pools}
     for (pool, status), number in found.items():
         counts.setdefault(pool, Counter())[status] += number

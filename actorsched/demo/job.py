@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -104,7 +105,7 @@ def _ending(job: Job, backend: Literal["asyncio", "trio"]) -> words.Ending:
     """Run the job, and tell how it came to its end."""
     try:
         with hushed():
-            run(job.work, backend=backend)
+            run(job.work, backend=backend, tree_on=getattr(signal, "SIGUSR1", None))
     except KeyboardInterrupt:
         return "interrupted"
     except SystemExit as signalled:
