@@ -44,7 +44,7 @@ __all__ = ["Executor", "ExecutorBroken", "RuntimeExecutor"]
 T = TypeVar("T")
 P = ParamSpec("P")
 
-_HOSTS = ("process", "thread", "loop")
+_HOSTS = ("process", "thread", "loop", "auto")
 _SHUT = "cannot schedule new futures after shutdown; make another executor"
 _INTERPRETER_ENDS = "cannot schedule new futures after interpreter shutdown"
 _numbers = count(1)
@@ -186,9 +186,14 @@ class RuntimeExecutor(futures.Executor):
     def _order(self, works: Iterable[Work]) -> list[Order[Any]]:
         return self._book.add(works)
 
-    def _stop_all(self, reason: str) -> None:
-        """Cancel everything, also what runs; the executor goes on."""
-        self._book.stop(reason)
+    def _stop(self, submitted: Iterable[Future[Any]], reason: str) -> None:
+        """Cancel what has not begun, and have stopped what runs."""
+        self._book.stop(cast("Iterable[Order[Any]]", submitted), reason)
+
+    @property
+    def _is_own_thread(self) -> bool:
+        """Whether this is the thread whose event loop does the work, which cannot wait for it."""
+        return self._book.thread == threading.get_ident()
 
 
 class Executor(RuntimeExecutor):
@@ -200,7 +205,7 @@ class Executor(RuntimeExecutor):
     Args:
         max_workers: How many functions may run at once; None for as many as there are usable processors, or,
             in threads, 40.
-        host: Where they run: "process", "thread", or "loop", which is one after the other.
+        host: Where they run: "process", "thread", "loop", which is one after the other, or "auto".
         initializer: Called once in each process or thread before its first function. When it fails, so does
             everything that has not begun, and all that is submitted afterwards, with `ExecutorBroken`.
         initargs: What to call it with.
@@ -239,7 +244,7 @@ class Executor(RuntimeExecutor):
         checked = executor_options(host, options)
         self.name: str = name or f"executor-{next(_numbers)}"
         """Its name."""
-        if max_workers is not None and host == "thread":
+        if max_workers is not None and host in ("thread", "auto"):
             checked = checked.replace(tag="executor")
         self._initialized = None if initializer is None else _initialized(self.name, initializer, initargs)
         book = Book(_breaks if initializer is not None else _breaks_nothing)
@@ -498,4 +503,4 @@ def _workers_of(max_workers: int | None, host: str, hosts: Hosts) -> int:
         return max_workers
     from actorsched._system.system import THREADS
 
-    return {"process": hosts.max, "thread": THREADS}.get(host, 1)
+    return {"thread": THREADS, "loop": 1}.get(host, hosts.max)

@@ -505,7 +505,7 @@ class Runtime(Scope):
         with all others. From then on the executor refuses more.
 
         Args:
-            host: Where functions run: "process", "thread" or "loop".
+            host: Where functions run: "process", "thread", "loop" or "auto".
             max_workers: How many of them may run at once; None for no other limit than the runtime's.
             options: Those of each task.
 

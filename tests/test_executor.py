@@ -16,7 +16,7 @@ import traceback
 import weakref
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 import anyio.to_thread
@@ -572,7 +572,8 @@ async def test_a_thread_works_with_the_executor_of_a_runtime() -> None:
             return [first, *executor.map(work.double, range(5), chunksize=2)]
 
     async with Runtime(hosts=Hosts(max=1)) as rt:
-        for host in ("process", "thread", "loop"):
+        hosts: list[Literal["process", "thread", "loop", "auto"]] = ["process", "thread", "loop", "auto"]
+        for host in hosts:
             assert await anyio.to_thread.run_sync(block, rt.executor(host)) == [2, 0, 2, 4, 6, 8]
 
 
@@ -688,7 +689,7 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"max_workers": 0}, ValueError, "max_workers=0 is less than 1"),
     ({"max_workers": "2"}, TypeError, "max_workers='2' is of type str"),
     ({"max_workers": True}, TypeError, "max_workers=True"),
-    ({"host": "ray"}, ValueError, "host='ray'.*'process', 'thread', 'loop'"),
+    ({"host": "ray"}, ValueError, "host='ray'.*'process', 'thread', 'loop', 'auto'"),
     ({"host": None}, ValueError, "host=None"),
     ({"initializer": 5}, TypeError, "initializer=5.*function"),
     ({"initializer": print, "initargs": [1]}, TypeError, r"initargs=\[1\].*tuple"),

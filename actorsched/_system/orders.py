@@ -163,7 +163,7 @@ class Book:
             raise RuntimeError(self.closed)
 
     def withdraw(self, order: Order[Any]) -> None:
-        """The future of an order was cancelled."""
+        """An order was cancelled, or is to be stopped."""
         with self._lock:
             if order in self._unsettled:
                 self._news.append(order)
@@ -176,14 +176,12 @@ class Book:
         for order in orders:
             order.cancel()
 
-    def stop(self, reason: str) -> None:
-        """Cancel whatever has not begun, and have stopped what has."""
-        self.cancel_all()
-        with self._lock:
-            for order in self._unsettled:
+    def stop(self, orders: Iterable[Order[Any]], reason: str) -> None:
+        """Cancel what of these has not begun, and have stopped what has."""
+        for order in orders:
+            if not order.cancel():
                 order.stopping = reason
-                self._news.append(order)
-            self._call()
+                self.withdraw(order)
 
     def close(self, why: str) -> None:
         """Accept no more orders; those that were accepted are carried out."""

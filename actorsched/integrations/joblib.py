@@ -16,8 +16,8 @@ so nothing waits for workers that it occupies itself.
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
 
 from joblib import cpu_count, register_parallel_backend
 from joblib.parallel import AutoBatchingMixin, FallbackToBackend, ParallelBackendBase, SequentialBackend
@@ -65,7 +65,8 @@ class ActorschedBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore
         self._host: TaskHost = host
         self._shared = executor
         self._executor: RuntimeExecutor | None = None
-        self._futures: WeakSet[Future[Any]] = WeakSet()
+        self._settled = threading.Condition()
+        self._unsettled: dict[Future[Any], None] = {}
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
         """How many calls run at once when so many are asked for; -1 is all there are, -2 one less."""
@@ -91,21 +92,36 @@ class ActorschedBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore
         """Run a batch of calls."""
         assert self._executor is not None
         future = self._executor.submit(func)
-        self._futures.add(future)
-        if callback is not None:
-            future.add_done_callback(callback)
+        with self._settled:
+            self._unsettled[future] = None
+        future.add_done_callback(partial(self._end, callback))
         return future
+
+    def _end(self, callback: Callable[[Any], Any] | None, future: Future[Any]) -> None:
+        try:
+            if callback is not None:
+                callback(future)
+        finally:
+            with self._settled:
+                self._unsettled.pop(future, None)
+                self._settled.notify_all()
 
     def retrieve_result_callback(self, future: Future[Any]) -> Any:
         """What a batch returned, or what it raised."""
         return future.result()
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
-        """A call has failed, or took too long: the others are not wanted any more."""
-        for future in list(self._futures):
-            future.cancel()
-        if self._shared is None and self._executor is not None:
-            self._executor._stop_all("another call of the same Parallel has failed, or was given up")
+        """A call has failed, or took too long: the others are stopped, and waited for.
+
+        What joblib does at the end of a call must not come to pass when it has begun something else.
+        """
+        with self._settled:
+            futures = list(self._unsettled)
+        if self._executor is not None and futures:
+            self._executor._stop(futures, "another call of the same Parallel has failed, or was given up")
+            if not self._executor._is_own_thread:
+                with self._settled:
+                    self._settled.wait_for(lambda: not self._unsettled)
         if not ensure_ready:
             self.terminate()
 
@@ -113,7 +129,7 @@ class ActorschedBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore
         """A `Parallel` ends: its own executor ends with it."""
         executor, self._executor = self._executor, None
         if executor is not None and self._shared is None:
-            executor.shutdown(wait=threading.get_ident() != executor._book.thread)
+            executor.shutdown(wait=not executor._is_own_thread)
         self.reset_batch_stats()
 
 

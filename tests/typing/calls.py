@@ -6,7 +6,8 @@ compares. A right line that returns something also says, with `assert_type`, wha
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import assert_type
@@ -15,6 +16,7 @@ from actorsched import (
     Actor,
     ActorPool,
     ActorRef,
+    Executor,
     Group,
     Hosts,
     Mailbox,
@@ -322,6 +324,22 @@ async def wrong_runtimes() -> None:
         rt.pipeline(read, 5)  # wrong
         rt.as_completed([1])  # wrong
         await rt.spawn_pool(Counter, routing="nearest")  # wrong
+
+
+def right_executors(rt: Runtime) -> None:
+    with Executor(2, "thread", priority=Priority.HIGH, initializer=print, initargs=("a",)) as executor:
+        assert_type(executor.submit(count_words, "a b"), Future[int])
+        assert_type(executor.submit(count_words, page="a b").result(), int)
+        assert_type(executor.map(count_words, ["a b"], chunksize=2), Iterator[int])
+        assert_type(rt.executor("process", max_workers=2, name="words").submit(count_words, "a"), Future[int])
+
+
+def wrong_executors(rt: Runtime) -> None:
+    executor = Executor(host="ray")  # wrong
+    executor.submit(count_words, 5)  # wrong
+    executor.submit(count_words)  # wrong
+    Executor(max_worker=2)  # wrong
+    rt.executor(prioritty=2)  # wrong
 
 
 def squeeze_fast(data: bytes) -> bytes:
