@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
+from actorsched._core.behaviour import quickly_written
 from actorsched._hosting import wire
 from actorsched._hosting.failures import pack_error, unpack_error
 from actorsched._hosting.transfer import dump_call, dumps
@@ -39,6 +40,7 @@ class RemoteInstance(msgspec.Struct, eq=False):
     number: int
 
 
+@quickly_written
 class HostedCell(CellMoves, kw_only=True):
     """One actor whose code runs in a host process."""
 
