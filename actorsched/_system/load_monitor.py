@@ -130,7 +130,7 @@ class LoadMonitor(Behaviour, kw_only=True):
     def _look(self, message: Look, out: Outbox) -> None:
         staff = self.staff
         hosts = {host.link.pid: host for host in staff.hosts if host.link is not None and host.link.pid}
-        if self.closed or not (hosts or staff.wanting):
+        if self.closed or not (staff.hosts or staff.wanting):
             return None
         if self.probe is None:
             return self._prepare()
