@@ -20,7 +20,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from actorsched._hosting.failures import pack_error
 from actorsched._hosting.wire import OUT_OF_MEMORY, Exhausted
@@ -57,7 +57,8 @@ def end_if_exhausted(port: Port, run: Run, error: BaseException) -> None:
 
 def _is_of_memory(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
-        return error.subgroup(MemoryError) is not None
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return group.subgroup(MemoryError) is not None
     return isinstance(error, MemoryError)
 
 
