@@ -164,3 +164,10 @@ class Talker(Counter, host="process"):
     async def shift(self, array: Any, by: float) -> Any:
         array += by  # what came is ours
         return array
+
+
+class Hoarder(Scribe, host="process"):
+    """Keeps what it never needs again."""
+
+    async def hoard(self, size: int) -> None:
+        self._hoard = bytearray(os.urandom(4096) * (size // 4096))

@@ -10,9 +10,9 @@ import pytest
 
 from actorsched import ExitReason, Hosts, Runtime, Supervise
 from actorsched._core.load import HostLoad, LoadSample
-from actorsched._system import host_port
+from actorsched._system import host_port, load_monitor
 from actorsched.exceptions import ActorStopped, HostDied
-from tests.host_actor_work import Lingering, Parent, Scribe, StartsOnce
+from tests.host_actor_work import Hoarder, Lingering, Parent, Scribe, StartsOnce
 from tests.host_help import Fifo, actor_hosts, adds_up, alive, kill, lines, spread_out, until
 from tests.host_work import Counter
 
@@ -137,6 +137,24 @@ async def test_children_and_timers_end_with_the_life_and_begin_with_the_next(tmp
         assert lines(child_log)[0] == "start"
         assert lines(child_log)[-2:] == ["stop shutdown", "start"]
         assert len(ref._cell.more().timers) == 1
+        assert adds_up(rt)
+
+
+@ONE
+async def test_a_host_that_has_grown_too_big_is_replaced_and_its_actors_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load_monitor, "CALM", 0.01)
+    log, other_log = tmp_path / "log", tmp_path / "other"
+    async with Runtime(hosts=Hosts(max=1, max_rss="100 MB")) as rt, rt.scope(STRICT) as scope:
+        ref, other = await scope.spawn(Hoarder, str(log)), await scope.spawn(Scribe, str(other_log))
+        first = await ref.ask.pid()
+        await ref.ask.hoard(150_000_000)
+        other.tell(Scribe.put, "kept")
+        await moved(ref, log)
+        await moved(other, other_log)
+        assert await ref.ask.pid() != first
+        assert lines(other_log).count("kept") == 1
         assert adds_up(rt)
 
 

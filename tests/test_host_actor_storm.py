@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 from collections import Counter as Counted
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,7 @@ import anyio
 import pytest
 
 from actorsched import Hosts, Runtime, Supervise
+from actorsched._system import load_monitor
 from actorsched.exceptions import ActorschedError, HostDied
 from tests.host_actor_work import Scribe
 from tests.host_help import Fifo, actor_hosts, adds_up, kill, lines, spread_out, until
@@ -89,6 +92,23 @@ async def test_the_strategy_says_who_in_other_hosts_goes_with_the_actors_of_a_de
             await ref.ask.count()
             assert lines(logs[number]).count(f"kept {number}") <= 1
         assert [lines(log).count("start") for log in logs] == [2 if n in again else 1 for n in range(5)]
+        assert adds_up(rt)
+
+
+@ONE
+async def test_actors_of_a_host_that_somebody_has_stopped_go_on_in_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load_monitor, "CALM", 0.01)
+    async with Runtime(hosts=Hosts(max=1)) as rt, rt.scope(Supervise(max_restarts=1)) as scope:
+        refs, logs = await spread(scope, tmp_path, 3)
+        stopped = pid_of(refs[0])
+        os.kill(stopped, signal.SIGSTOP)
+        with pytest.raises(HostDied, match="stopped by somebody else"):
+            await refs[0].ask.put("perhaps")
+        assert [await ref.ask.count() for ref in refs] == [0, 0, 0]
+        assert [lines(log).count("start") for log in logs] == [2, 2, 2]
+        assert pid_of(refs[0]) != stopped
         assert adds_up(rt)
 
 
