@@ -131,9 +131,8 @@ class HostPool(Behaviour, kw_only=True):
 
         One in the place of a host that is suspended, or waits for its children, needs no further room.
         """
-        if sum(worker.kept_waiting for worker in self.workers) > sum(
-            worker.stands_in for worker in self.workers
-        ):
+        kept_waiting = sum(worker.kept_waiting for worker in self.workers)
+        if kept_waiting > sum(worker.stands_in for worker in self.workers):
             worker = self.start_worker()
             worker.stands_in = True
             return worker

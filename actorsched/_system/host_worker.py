@@ -212,7 +212,7 @@ class HostWorker(Behaviour, kw_only=True):
     def stalled(self) -> bool:
         """Whether its host has been waiting for something for some time."""
         link = self.link
-        if link is None or self.suspended or link.last_started < next(iter(self.runs), 0):
+        if not self.ready or link is None or self.suspended or link.last_started < next(iter(self.runs), 0):
             return False  # or it has not begun yet
         if self.stillness is None:
             self.stillness = of_process(link.pid)
