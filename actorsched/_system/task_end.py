@@ -35,14 +35,14 @@ class TaskEnd(TaskState, eq=False):
         pool = self.pool
         if pool.remembers and self.place is None:
             pool.policy.forget(self, out.now)  # type: ignore[arg-type]  # a TaskActor
-        if out.watched:
-            out.tell(outcome.status.value, self, final=True)  # type: ignore[arg-type]  # a final status
         if outcome.error is None:
             pool.completed += 1
             self.owner.completed(self, out)  # type: ignore[arg-type]  # a TaskActor
         else:
             pool.unsuccessful[outcome.status] = pool.unsuccessful.get(outcome.status, 0) + 1
             out.send((self.owner, Settled(self, outcome)))
+        if out.watched:  # now that it is counted
+            out.tell(outcome.status.value, self, final=True)  # type: ignore[arg-type]  # a final status
         waiters = self.waiters
         if waiters is not None:
             self.waiters, kind = None, type(self)
