@@ -13,12 +13,14 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import anyio
 import pytest
 
-from actorsched import Supervise
+from actorsched import Supervise, TaskStatus
 from actorsched.exceptions import HostDied
 from tests.faults import deeds
 from tests.faults.harness import Trial, check_report, survive
+from tests.host_help import Fifo, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,3 +132,81 @@ async def test_a_result_counts_though_its_host_has_nothing_to_say_it_with(tmp_pa
     async with Trial(tmp_path) as trial:
         ref = await trial.start("mute", deeds.close_all_and_return)
         assert await ref == "unheard"
+
+
+# ------------------------------------------------------------------------------------- from outside, any time
+
+
+@pytest.mark.parametrize("kind", ["task", "actor"])
+async def test_a_host_that_somebody_else_has_stopped_is_given_up(kind: str, tmp_path: Path) -> None:
+    async with Trial(tmp_path, from_outside=True) as trial:
+        with Fifo(tmp_path, "begun") as begun:
+            if kind == "task":
+                stopped = await trial.start("stopped", deeds.spin, begun.path)
+                pid = await begun.told()
+                os.kill(pid, signal.SIGSTOP)
+                behind = [await trial.start(f"behind {n}", deeds.same, n) for n in range(5)]
+                error = (await stopped.outcome()).error
+                assert [await ref for ref in behind] == list(range(5))
+            else:
+                keeper: Any = await trial.rt.spawn(deeds.Keeper, 5)
+                await keeper.ask.add(1)
+                pid = await keeper.ask.pid()
+                os.kill(pid, signal.SIGSTOP)
+                with pytest.raises(HostDied) as caught:
+                    await keeper.ask.add(1)
+                error = caught.value
+                assert await survive(keeper.ask.add, 1) == 6
+        assert isinstance(error, HostDied)
+        assert (error.pid, error.signal, error.cause) == (pid, signal.SIGKILL, "killed")
+        assert "stopped by somebody else" in str(error)
+
+
+@pytest.mark.parametrize("backend", ["uvloop"], indirect=True)
+async def test_a_host_that_was_stopped_for_a_moment_goes_on(tmp_path: Path) -> None:
+    async with Trial(tmp_path, hosts=1, neighbours=False) as trial:
+        pid = await trial.rt.run(deeds.pid, host="process")
+        for number in range(10):
+            os.kill(pid, signal.SIGSTOP)
+            ref = await trial.start(f"{number}", deeds.pid)
+            await anyio.sleep(0.002)
+            os.kill(pid, signal.SIGCONT)
+            assert await ref == pid
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP])
+@pytest.mark.parametrize("backend", ["trio"], indirect=True)
+async def test_hosts_that_die_before_they_are_ready_cost_no_task(number: int, tmp_path: Path) -> None:
+    async with Trial(tmp_path, hosts=2, neighbours=False, from_outside=True) as trial:
+        refs = [await trial.start(f"{n}", deeds.same, n) for n in range(10)]
+        struck: set[int] = set()
+
+        def strike() -> bool:
+            for link in trial.rt._system.staff.links:
+                if link.pid and not link.ready and link.pid not in struck and len(struck) < 3:
+                    struck.add(link.pid)
+                    os.kill(link.pid, number)
+            return all(ref.done() for ref in refs)
+
+        while not strike():
+            await anyio.sleep(0)
+        assert [await ref for ref in refs] == list(range(10))
+
+
+@pytest.mark.parametrize("backend", ["asyncio"], indirect=True)
+async def test_a_host_that_is_killed_while_it_is_suspended_loses_its_task_only(tmp_path: Path) -> None:
+    async with Trial(tmp_path, hosts=1, neighbours=False, from_outside=True) as trial:
+        with Fifo(tmp_path, "low") as low, Fifo(tmp_path, "high") as high, Fifo(tmp_path, "word") as word:
+            suspended = await trial.start("suspended", deeds.spin, low.path, priority=1)
+            pid = await low.told()
+            urgent = await trial.start("urgent", deeds.wait_for_word, high.path, word.path, priority=5)
+            elsewhere = await high.told()
+            await until(lambda: suspended.status is TaskStatus.PREEMPTED)
+            behind = [await trial.start(f"behind {n}", deeds.same, n, priority=1) for n in range(5)]
+            os.kill(pid, signal.SIGKILL)
+            error = (await suspended.outcome()).error
+            assert isinstance(error, HostDied)
+            assert (error.pid, error.signal, error.cause) == (pid, signal.SIGKILL, "killed")
+            word.tell()
+            assert await urgent == elsewhere
+            assert [await ref for ref in behind] == list(range(5))

@@ -147,7 +147,9 @@ class Storm:
     async def strike(self) -> None:
         """Something from outside happens to a host that is there."""
         links = [link for link in self.trial.rt._system.staff.links if link.pid]
-        number = self.chance.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
+        number = self.chance.choice(
+            [signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV, signal.SIGSTOP]
+        )
         lucky = self.chance.random()
         if links:
             try:
