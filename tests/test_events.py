@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from actorsched import Event, Retry, Runtime, current
+from actorsched import Event, HostDied, Hosts, Retry, Runtime, current
 from actorsched.testing import VirtualClock, compute
+from tests import host_work as work
+from tests.host_help import kill, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from actorsched.events import EventKind
 
 
 def listener(events: list[str]) -> Callable[[Event], object]:
@@ -121,3 +125,67 @@ async def test_what_makes_no_sense_is_refused(
         with pytest.raises(error) as caught:
             rt.subscribe(kinds, handler)
         assert says in str(caught.value)
+
+
+# ------------------------------------------------------------------------------------------------------ hosts
+
+OF_HOSTS: tuple[EventKind, ...] = ("host_spawned", "host_reaped", "host_died")
+
+
+@pytest.mark.process
+async def test_hosts_are_told_of_when_they_are_ready_and_when_they_have_ended() -> None:
+    events: list[Event] = []
+    async with Runtime(hosts=Hosts(max=1, idle_timeout="50ms")) as rt:
+        rt.subscribe(OF_HOSTS, events.append)
+        pid = await rt.run(work.pid, host="process")
+        await until(lambda: len(events) == 2)
+    spawned, reaped = events
+    assert (spawned.kind, spawned.name, spawned.id) == ("host_spawned", "host 1", "host-1")
+    assert spawned.details["pid"] == reaped.details["pid"] == pid
+    assert spawned.details["pool"] == reaped.details["pool"] == "process"
+    assert "a task waits and there is no host" in spawned.details["why"]
+    assert (reaped.kind, reaped.id) == ("host_reaped", "host-1")
+    assert reaped.details["why"] == "idle hosts are kept for 50ms"
+    assert spawned.time <= reaped.time
+
+
+@pytest.mark.process
+async def test_a_host_that_dies_says_of_what() -> None:
+    events: list[Event] = []
+    async with Runtime(hosts=Hosts(max=1)) as rt:
+        rt.subscribe(OF_HOSTS, events.append)
+        pid = await rt.run(work.pid, host="process")
+        kill(pid)
+        await until(lambda: len(events) == 2)
+        with pytest.raises(HostDied):
+            await rt.run(work.exit_hard, 3, host="process")
+        await until(lambda: len(events) == 4)
+    _, killed, _, exited = events
+    assert (killed.kind, killed.details["pid"], killed.details["pool"]) == ("host_died", pid, "process")
+    assert (killed.details["cause"], killed.details["signal"]) == ("killed", 9)
+    assert killed.details["why"] == "was killed by SIGKILL"
+    assert (exited.details["cause"], exited.details["exit_code"]) == ("exited", 3)
+
+
+@pytest.mark.process
+async def test_hosts_of_actors_are_told_of_too() -> None:
+    events: list[Event] = []
+    async with Runtime(hosts=Hosts(max=1)) as rt:
+        rt.subscribe(OF_HOSTS, events.append)
+        ref = await rt.spawn(work.Counter)
+        await ref.stop()
+    assert [(event.kind, event.details["pool"], event.details["why"]) for event in events] == [
+        ("host_spawned", "actors", "an actor needed a place"),
+        ("host_reaped", "actors", "the runtime closes"),
+    ]
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("backend", ["asyncio"], indirect=True)
+async def test_a_host_that_is_replaced_says_why() -> None:
+    events: list[Event] = []
+    async with Runtime(hosts=Hosts(max=1, max_tasks=1)) as rt:
+        rt.subscribe("host_reaped", events.append)
+        await rt.run(work.pid, host="process")
+        await until(lambda: events)
+    assert events[0].details["why"] == "it was given as many tasks as Hosts(max_tasks=) allows"

@@ -1,4 +1,4 @@
-"""Why is it not running: `rt.explain` tells the truth about a task in every state."""
+"""Why is it not running: `rt.explain` tells the truth about tasks in every state, actors and hosts."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from actorsched import Retry, Runtime, TaskStatus, current
+from actorsched import Actor, Hosts, Retry, Runtime, TaskStatus, current, sleep
 from actorsched.policies import Fair, FixedPriority
 from actorsched.testing import VirtualClock, compute
+from tests import host_work as work
+from tests.host_help import Fifo, until
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from actorsched.policies import SchedulingPolicy
 
 
@@ -173,3 +177,85 @@ async def test_only_tasks_of_this_runtime_are_explained() -> None:
             one.explain(5)  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="pool 'task-1' cannot be explained: there is none; there are"):
             one.explain("task-1")
+
+
+# ---------------------------------------------------------------------------------------- hosts and actors
+
+
+class Asked(Actor):
+    async def wait(self) -> None:
+        await sleep(1000)
+
+    async def fail(self) -> None:
+        raise RuntimeError("as it was told to")
+
+
+async def test_an_actor_says_where_it_lives_and_what_it_does() -> None:
+    async with Runtime() as rt:
+        ref = await rt.spawn(Asked, name="it")
+        told = rt.explain(ref)
+        assert str(told) == "actor 'it' of class Asked is running, in the loop. It does nothing now."
+        assert (told.task, told.status, told.pids) == ("it", None, ())
+        ref.tell(Asked.fail)
+        for _ in range(3):
+            ref.tell(Asked.wait)
+        await until(lambda: "It runs wait." in str(rt.explain(ref)))
+        assert "2 messages wait in its mailbox. It was restarted once." in str(rt.explain(ref))
+        await ref.kill()
+        assert str(rt.explain(ref)) == "actor 'it' has ended: killed."
+
+
+@pytest.mark.process
+async def test_an_actor_in_a_process_names_its_host_and_those_who_live_there(tmp_path: Path) -> None:
+    async with Runtime(hosts=Hosts(max=1)) as rt:
+        one, _ = [await rt.spawn(work.Counter, name=f"counter {number}") for number in range(2)]
+        with Fifo(tmp_path) as fifo:
+            hanging = await rt.spawn(one.ask.hang, fifo.path)
+            pid = await fifo.told()
+            told = rt.explain(one)
+            assert told.pids == (pid,)
+            assert str(told) == (
+                f"actor 'counter 0' of class Counter is running, in host {pid}. It runs hang. "
+                "1 other actor lives there."
+            )
+            assert f"2 actors live in 1 host: {pid}." in str(rt.explain())
+            await hanging.cancel()
+
+
+@pytest.mark.process
+async def test_a_task_that_waits_for_a_host_says_why_there_is_none(tmp_path: Path) -> None:
+    async with Runtime(hosts=Hosts(max=1)) as rt:
+        with Fifo(tmp_path) as fifo:
+            log = str(tmp_path / "log")
+            busy = await rt.spawn(work.spin_politely, fifo.path, log, host="process", name="busy")
+            pid = await fifo.told()
+            last = [await rt.spawn(work.pid, host="process", name=f"last {n}") for n in range(2)][-1]
+            told = rt.explain(last)
+            assert "No host is free: Hosts.max allows no more than 1." in str(told)
+            assert rt.explain(busy).pids == (pid,)
+            assert f"task 'busy' is running in the host process {pid}, in attempt 1." in str(rt.explain(busy))
+            pool = rt.explain("process")
+            assert (pool.task, pool.pool, pool.pids) == ("process", "process", (pid,))
+            assert str(pool).startswith("pool 'process' has 1 host, and ")
+            assert "wait: Hosts.max allows no more than 1. Host " in str(pool)
+            assert f"Host {pid} is busy, with task 'busy' for " in str(pool)
+            rt._system.staff.pools["process"].why = "the machine is busy with other work: 1.9 of 2 processors"
+            rt._system.hosts = Hosts(max=2)
+            assert "No host is free: the machine is busy with other work: 1.9 of 2" in str(rt.explain(last))
+            rt._system.hosts = Hosts(max=1)
+            await busy.cancel()
+
+
+async def test_pools_without_hosts_say_why_they_have_none() -> None:
+    async with Runtime(pools={"io": 2}) as rt:
+        for name, why in {
+            "loop": "its tasks run in the event loop",
+            "thread": "its tasks run in threads",
+            "io": "none of its tasks has needed one",
+        }.items():
+            assert str(rt.explain(name)) == f"pool {name!r} has no host processes: {why}."
+        assert str(rt.explain()) == "pool 'process' has 0 hosts: no task has needed a host."
+        async with Runtime() as other:
+            ref = await other.spawn(Asked)
+            with pytest.raises(ValueError, match="belongs to another Runtime"):
+                rt.explain(ref)

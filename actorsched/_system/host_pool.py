@@ -133,7 +133,7 @@ class HostPool(Behaviour, kw_only=True):
         """
         kept_waiting = sum(worker.kept_waiting for worker in self.workers)
         if kept_waiting > sum(worker.stands_in for worker in self.workers):
-            worker = self.start_worker()
+            worker = self.start_worker("it stands in for one that is kept waiting")
             worker.stands_in = True
             return worker
         if self.waiting_since is None:
@@ -159,13 +159,14 @@ class HostPool(Behaviour, kw_only=True):
         self.kernel.drain()
         self.patience_over = False
 
-    def start_worker(self) -> HostWorker:
+    def start_worker(self, why: str = "a task waits and there is no host") -> HostWorker:
         """Start one more host.
 
         Raises:
             Exception: The system would not start one.
         """
         worker = self.staff.new_worker(self)
+        self.why = worker.why_there = why
         self.workers.append(worker)
         return worker
 
@@ -202,8 +203,8 @@ class HostPool(Behaviour, kw_only=True):
         )
         self.why = decision.why
         match decision:
-            case Spawn(count):
-                return [self.start_worker() for _ in range(count)]
+            case Spawn(count, why):
+                return [self.start_worker(why) for _ in range(count)]
             case Reap(count, why):
                 for worker in self._free_ones()[:count]:
                     worker.retire(why)

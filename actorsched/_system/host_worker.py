@@ -151,6 +151,8 @@ class HostWorker(Behaviour, kw_only=True):
     """Since when it has had nothing to do, by the loop's clock."""
     stands_in: bool = False
     """Whether it was started in the place of one that is kept waiting."""
+    why_there: str = ""
+    """Why its host was started."""
     why_over: str = "the runtime closes"
     """Why its host is told to end, once it is."""
     heard: float = inf
@@ -463,7 +465,7 @@ class HostWorker(Behaviour, kw_only=True):
 
     def _hello(self, frame: wire.Hello) -> None:
         """What it was given while it started begins now."""
-        self.pool.staff.told_spawned(self, self.pool.name, self.pool.why)
+        self.pool.staff.told_spawned(self, self.pool.name, self.why_there)
         self.heard = monotonic()
         for number, run in list(self.runs.items()):
             if run.owner.turned_away(self, self.kernel):
