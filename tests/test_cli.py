@@ -348,3 +348,43 @@ def test_nobody_reading_the_output_is_no_reason_to_complain(shop: pathlib.Path) 
         assert command.process.wait(60) == 141
         assert command.process.stderr is not None
         assert not command.process.stderr.read()
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_sigusr1_shows_what_runs_and_disturbs_nothing(backend: str, shop: pathlib.Path) -> None:
+    with running("run", *NO_ADVICE, "--backend", backend, "shop:wait", cwd=shop) as command:
+        lines = command.lines()
+        assert next(lines) == "working"
+        assert command.process.stderr is not None
+        for _ in range(2):
+            command.process.send_signal(signal.SIGUSR1)
+            said = ""
+            while "└─ spawner " not in said:
+                said += command.process.stderr.readline()
+            assert said.startswith(f"runtime  on {backend} for ")
+            assert "  busy · wait.<locals>.work for " in said
+        command.process.send_signal(signal.SIGTERM)
+        assert list(lines) == ["tidied up"]
+        assert command.answer().code == 143
+
+
+@pytest.mark.process
+def test_the_demo_can_be_looked_at_too(tmp_path: pathlib.Path) -> None:
+    for number in range(400):
+        (tmp_path / f"{number}.txt").write_text("words " * 5000, encoding="utf-8")
+    with running("demo", tmp_path, "--format", "xz", "--interval", "10s") as command:
+        lines = command.lines()
+        while not next(lines).startswith("found"):
+            pass
+        command.process.send_signal(signal.SIGUSR1)
+        assert list(lines)
+        answer = command.answer()
+        assert answer.code == 0
+        assert answer.complaints.startswith("demo  on asyncio for ")
+
+
+@pytest.mark.parametrize("command", ["demo", "run"])
+def test_the_help_says_how_to_look(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([command, "--help"]) == 0
+    assert "`kill -USR1 PID` has what runs shown on stderr" in capsys.readouterr().out

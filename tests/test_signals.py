@@ -6,8 +6,9 @@ import random
 import signal
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 
 import actorsched
@@ -15,6 +16,7 @@ from tests.commands import running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
 
@@ -325,3 +327,157 @@ def test_run_works_in_a_thread_where_no_signal_comes() -> None:
     thread.start()
     thread.join()
     assert results == ["mine"]
+
+
+# --------------------------------------------------------------------------------------------- having a look
+
+SHOWS = """
+import os, signal, sys, threading
+import anyio, actorsched, actorsched.runtime
+from actorsched import Actor, Runtime
+
+class Waiter(Actor):
+    async def wait(self):
+        await anyio.sleep_forever()
+
+async def one(path):
+    async with Runtime(name="first") as rt, Runtime(name="second") as other:
+        ref = await rt.spawn(Waiter, name="waiter")
+        ref.tell(Waiter.wait)
+        while "It runs wait" not in str(rt.explain(ref)):
+            await anyio.sleep(0.001)
+        print("ready", flush=True)
+        while not os.path.exists(path):
+            await anyio.sleep(0.001)
+        await ref.kill()
+
+async def none(path):
+    print("ready", flush=True)
+    while not os.path.exists(path):
+        await anyio.sleep(0.001)
+
+async def busy(path):
+    async with Runtime(name="busy") as rt:
+        print("ready", flush=True)
+        while not os.path.exists(path):
+            pass
+        os.write(2, b"breathes\\n")
+        await anyio.sleep(0)
+        await anyio.sleep(0.01)
+
+what, backend, path = sys.argv[1:]
+if backend == "plain":
+    backend, actorsched.runtime.uvloop_is_installed = "asyncio", lambda: False
+actorsched.run(globals()[what], path, backend=backend, tree_on=signal.SIGUSR1)
+assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
+print("done")
+"""
+
+
+def looked_at(what: str, backend: str, go: Path, until: str, **options: Any) -> str:
+    """What a program writes to standard error on SIGUSR1; it goes on when it has written `until`."""
+    with running(what, backend, str(go), code=SHOWS, **options) as command:
+        until_ready(command.lines())
+        command.process.send_signal(signal.SIGUSR1)
+        if what == "busy":
+            go.touch()
+        said = ""
+        assert command.process.stderr is not None
+        while until not in said:
+            said += command.process.stderr.readline()
+        go.touch()
+        answer = command.answer()
+        assert (answer.code, answer.lines) == (0, ["done"])
+        return said + answer.complaints
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "plain", "trio"])
+def test_a_signal_has_every_runtime_shown_and_disturbs_none(backend: str, tmp_path: Path) -> None:
+    said = looked_at("one", backend, tmp_path / "go", until="second  on ")
+    first, _, second = said.partition("second  on ")
+    assert first.startswith(f"first  on {'trio' if backend == 'trio' else 'asyncio'} for ")
+    assert "├─ root supervisor  one for one · 1 actor\n│  └─ waiter  Waiter · running · wait\n" in first
+    assert "└─ hosts  none\n" in first
+    assert "waiter" not in second
+
+
+def test_where_no_runtime_is_entered_that_is_said(tmp_path: Path) -> None:
+    said = looked_at("none", "asyncio", tmp_path / "go", until="\n")
+    assert said == "no Runtime of actorsched is entered now\n"
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "plain", "trio"])
+def test_a_loop_that_is_busy_shows_it_as_soon_as_it_breathes(backend: str, tmp_path: Path) -> None:
+    said = looked_at("busy", backend, tmp_path / "go", until="└─ hosts")
+    assert said.startswith("breathes\nbusy  on ")
+
+
+def test_a_terminal_without_box_characters_gets_others(tmp_path: Path) -> None:
+    environment = {"PYTHONIOENCODING": "ascii"}
+    said = looked_at("one", "asyncio", tmp_path / "go", until="second  on ", environment=environment)
+    assert said.isascii()
+    assert "|- root supervisor  one for one - 1 actor\n|  `- waiter  Waiter - running - wait\n" in said
+
+
+@pytest.mark.parametrize(
+    ("number", "error", "says"),
+    [
+        (signal.SIGKILL, ValueError, "tree_on=SIGKILL cannot be used: it ends every program at once; give "),
+        (signal.SIGSTOP, ValueError, "tree_on=SIGSTOP cannot be used"),
+        (signal.SIGINT, ValueError, "tree_on=SIGINT cannot be used: it ends the program in order"),
+        (signal.SIGSEGV, ValueError, "tree_on=SIGSEGV cannot be used: it means that the program has crashed"),
+        (signal.SIGCHLD, ValueError, "tree_on=SIGCHLD cannot be used"),
+        (0, ValueError, "tree_on=0 is the number of no signal here; give for example signal.SIGUSR1"),
+        (-1, ValueError, "tree_on=-1 is the number of no signal"),
+        (4711, ValueError, "tree_on=4711 is the number of no signal"),
+        ("SIGUSR1", TypeError, "tree_on='SIGUSR1' is no signal; give for example signal.SIGUSR1"),
+        (True, TypeError, "tree_on=True is no signal"),
+    ],
+)
+def test_signals_that_mean_something_else_are_refused_at_the_call(
+    number: Any, error: type[Exception], says: str
+) -> None:
+    async def never() -> None:
+        raise AssertionError
+
+    with pytest.raises(error) as caught:
+        actorsched.run(never, tree_on=number)
+    assert says in str(caught.value)
+
+
+def test_in_another_thread_no_signal_can_be_asked_for() -> None:
+    errors: list[RuntimeError] = []
+
+    async def never() -> None:
+        raise AssertionError
+
+    def ask() -> None:
+        try:
+            actorsched.run(never, tree_on=signal.SIGUSR1)
+        except RuntimeError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join()
+    assert "tree_on=SIGUSR1 cannot be used here: signals come to the main thread only" in str(errors[0])
+
+
+@pytest.mark.usefixtures("warm_backends")
+def test_a_runtime_that_cannot_be_shown_is_not_harmed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(runtime: object) -> str:
+        raise RuntimeError("no pencil")
+
+    monkeypatch.setattr(actorsched.Runtime, "tree", fail)
+
+    async def look() -> str:
+        async with actorsched.Runtime():
+            signal.raise_signal(signal.SIGUSR1)
+            await anyio.sleep(0.001)
+        return "unharmed"
+
+    assert actorsched.run(look, tree_on=signal.SIGUSR1) == "unharmed"
+    said = capsys.readouterr().err
+    assert said == "a Runtime of actorsched cannot be shown: RuntimeError: no pencil\n"
