@@ -63,6 +63,9 @@ _ALONE = 20e-6
 """A frame that comes so many seconds after the last flush goes out at once: a call for the end of the turn
 can cost as much as the rest of the way to the host. One that comes sooner is taken for one of many."""
 
+_PAUSE = 5.0
+"""How many seconds a host may be silent amid a packet: it writes each in one go, however big it is."""
+
 _LINGER = 5.0
 """How many seconds a host may take to end after it has said `Bye` or has closed its socket."""
 
@@ -113,6 +116,8 @@ class HostLink:
         self._memory_kills = memory_kills()
         self._blame: tuple[Cause, str] | None = None
         self._said_bye = False
+        self._suspended = False
+        self._reads = 0
         self._known: set[int] = set()
         self._queue: list[ToHost] = []
         self._urgent: list[ToHost] = []
@@ -227,10 +232,13 @@ class HostLink:
 
     def suspend(self) -> None:
         """Stop the processes of the host where they are, until `resume`."""
+        self._suspended = True
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let suspended processes go on."""
+        self._suspended = False
+        self._reads += 1
         self._signal(signal.SIGCONT)
 
     @property
@@ -316,6 +324,7 @@ class HostLink:
             return self._buffer[:0]
 
     def _take(self, data: memoryview) -> None:
+        self._reads += 1
         try:
             frames = self._splitter.feed(data)
         except ProtocolError as error:
@@ -328,6 +337,20 @@ class HostLink:
         finally:
             self._holding = held
             self.flush()
+            if self._splitter.partial and self._timer is None and self._reading is not None:
+                self._set_timer(_PAUSE, self._silent_amid_a_packet, self._reads)
+
+    def _silent_amid_a_packet(self, reads: int) -> None:
+        """Perhaps it began something that has no end: whatever it says next would be taken for a part of it."""
+        self._timer = None
+        self._readable()  # the loop may have been kept from reading
+        if self._timer is not None or self._reading is None or not self._splitter.partial:
+            return
+        if self._suspended or self._reads != reads:
+            self._set_timer(_PAUSE, self._silent_amid_a_packet, self._reads)
+        else:
+            why = f"said a part of something, no more for {_PAUSE:g} s, and was killed"
+            self.kill_for("crashed", why)
 
     def _deliver(self, frames: list[FromHost]) -> None:
         """Hand on all frames, also when somebody fails at one: the first failure is raised at the end."""

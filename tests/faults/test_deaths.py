@@ -17,10 +17,11 @@ import anyio
 import pytest
 
 from actorsched import Supervise, TaskStatus
+from actorsched._hosting import link
 from actorsched.exceptions import HostDied
 from tests.faults import deeds
 from tests.faults.harness import Trial, check_report, survive
-from tests.host_help import Fifo, until
+from tests.host_help import Fifo, task_hosts, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -132,6 +133,41 @@ async def test_a_result_counts_though_its_host_has_nothing_to_say_it_with(tmp_pa
     async with Trial(tmp_path) as trial:
         ref = await trial.start("mute", deeds.close_all_and_return)
         assert await ref == "unheard"
+
+
+@pytest.mark.parametrize("backend", ["uvloop"], indirect=True)
+@pytest.mark.parametrize("length", [b"\xff\xff\xff\xff", b"\xff\xff\0\0"], ids=["huge", "big"])
+async def test_a_host_that_announces_more_than_it_says_is_killed_for_it(
+    length: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(link, "_PAUSE", 0.3)
+    async with Trial(tmp_path) as trial:
+        announced = b"as\0\0" + length
+        error = await trial.lost("silent", deeds.write_to_sockets, announced)
+        assert (error.signal, error.cause) == (signal.SIGKILL, "crashed")
+        assert "a part of something" in str(error)
+        await trial.lost("goes on", deeds.write_to_sockets, announced, deeds.pid)
+        keeper: Any = await trial.rt.spawn(deeds.Keeper, 1)
+        with pytest.raises(HostDied, match="a part of something"):
+            await keeper.ask.do(trial.ledger.path, "a", deeds.write_to_sockets, announced, deeds.pid)
+        assert await survive(keeper.ask.add, 1) == 2
+
+
+@pytest.mark.parametrize("backend", ["asyncio"], indirect=True)
+async def test_a_host_that_is_suspended_amid_its_words_is_not_killed_for_that(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(link, "_PAUSE", 0.25)
+    monkeypatch.delattr(os, "memfd_create")
+    async with Trial(tmp_path, hosts=1, neighbours=False) as trial:
+        await trial.rt.run(deeds.pid, host="process")
+        there = task_hosts(trial.rt)[0].link
+        ref = await trial.start("text", deeds.make_text, 20_000_000)
+        await until(lambda: there._splitter.partial or ref.done())
+        there.suspend()
+        await anyio.sleep(0.4)
+        there.resume()
+        assert len(await ref) == 20_000_000
 
 
 # ------------------------------------------------------------------------------------- from outside, any time
