@@ -341,7 +341,7 @@ class HostLink:
                 self._set_timer(_PAUSE, self._silent_amid_a_packet, self._reads)
 
     def _silent_amid_a_packet(self, reads: int) -> None:
-        """Perhaps it began something that has no end: whatever it says next would be taken for a part of it."""
+        """It may have begun what has no end: whatever it says next would be taken for a part of that."""
         self._timer = None
         self._readable()  # the loop may have been kept from reading
         if self._timer is not None or self._reading is None or not self._splitter.partial:
