@@ -207,13 +207,13 @@ def _hosts(details: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _host_pool(details: Mapping[str, Any]) -> Iterator[str]:
-    yield f"{details['hosts']} of at most {details['limit']}"
+    yield f"{counted(details['hosts'], 'host')} of at most {details['limit']}"
     yield f"{details['queued']:,} queued"
     yield details["why"]
 
 
 def _actor_hosts(details: Mapping[str, Any]) -> Iterator[str]:
-    yield f"{details['hosts']} of at most {details['limit']}"
+    yield f"{counted(details['hosts'], 'host')} of at most {details['limit']}"
 
 
 def _host(details: Mapping[str, Any]) -> Iterator[str]:

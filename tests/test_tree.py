@@ -67,7 +67,7 @@ async def test_a_runtime_without_anything_is_drawn_in_a_few_lines(backend: str) 
             │  ├─ thread   0 of 40 running · 0 queued · 0 ended · priority
             │  └─ process  0 of 2 running  · 0 queued · 0 ended · priority
             └─ hosts  none
-               └─ process  0 of at most 2 · 0 queued · no task has needed a host"""
+               └─ process  0 hosts of at most 2 · 0 queued · no task has needed a host"""
         assert str(rt.tree()) == textwrap.dedent(expected)
 
 
@@ -315,7 +315,7 @@ def test_what_has_no_room_in_a_line_goes_on_in_the_next() -> None:
     host = Tree("host", "host 4242", {"state": "idle"})
     tree = Tree("host pool", "process", {"hosts": 1, "limit": 2, "queued": 7, "why": why}, (host,))
     assert str(tree).splitlines() == [
-        "process  1 of at most 2 · 7 queued",
+        "process  1 host of at most 2 · 7 queued",
         f"│        {why}",
         "└─ host 4242  idle",
     ]
