@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from math import inf
-from typing import TYPE_CHECKING, NamedTuple, assert_never
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, assert_never
 
 import msgspec
 
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 _MANY = 1 << 30
 _PATIENCE = 0.02
 """Seconds for which tasks wait while those in the hosts wait, before one more host is started."""
+_TINY = 16
+"""A host that may have so many tasks in advance runs tiny ones: each takes less than what it costs to choose
+the best host anew for it."""
 _SPARE = 1.0
 """Seconds for which such a host is kept when it is no longer needed."""
 
@@ -67,6 +70,8 @@ class HostPool(Behaviour, kw_only=True):
     scaling: Scaling = msgspec.field(default_factory=Scaling)
     waiting_since: float | None = None
     """Since when tasks have found no host that is free."""
+    favourite: HostWorker | None = None
+    """Who was chosen last while all were busy with tiny tasks, and nobody has become idle since."""
     finished: float = -inf
     """When a host last had room again while tasks waited."""
     look_due: float | None = None
@@ -97,6 +102,9 @@ class HostPool(Behaviour, kw_only=True):
         One whose task waits for others does not count. Most waits are over sooner than a host could start,
         though.
         """
+        favourite = self.favourite
+        if favourite is not None and favourite.takes_more and not alone:
+            return favourite
         best: HostWorker | None = None
         idle: HostWorker | None = None
         fewest, busy = _MANY, 0
@@ -114,6 +122,7 @@ class HostPool(Behaviour, kw_only=True):
         if len(staff.pools) > 1:
             busy = staff.busy
         if busy >= staff.cores:
+            self.favourite = None if best is None or best.window < _TINY else best
             return best
         idle = idle or staff.idle_elsewhere(self)
         if idle is not None:
@@ -168,6 +177,7 @@ class HostPool(Behaviour, kw_only=True):
         worker = self.staff.new_worker(self)
         self.why = worker.why_there = why
         self.workers.append(worker)
+        self.favourite = None
         return worker
 
     # ------------------------------------------------------------------------- as many as there should be
@@ -252,6 +262,7 @@ class HostPool(Behaviour, kw_only=True):
     def became_idle(self, worker: HostWorker) -> None:
         """It has nothing to do."""
         worker.idle_since = now = self._now
+        self.favourite = None
         if self.waiting_since is not None:
             self.finished = now
         if self.look_due is None:
@@ -283,6 +294,7 @@ class HostPool(Behaviour, kw_only=True):
     def worker_gone(self, worker: HostWorker, end: HostExit) -> bool:
         """A host has ended. Answers whether what it had not begun is to be tried in another."""
         self.workers.remove(worker)
+        self.favourite = None
         return self.staff.worker_gone(worker, end)
 
     def close(self) -> None:
@@ -313,6 +325,7 @@ class NoHost(Behaviour, kw_only=True):
     kernel: Kernel
     scheduler: Behaviour
     reason: Exception
+    runs: ClassVar[tuple[int, ...]] = ()
 
     def assign(self, task: TaskActor, out: Outbox) -> None:
         """It fails."""

@@ -273,7 +273,8 @@ class HostStaff:
     def idle(self, worker: Behaviour) -> None:
         """It is found by its room; when it is kept for too long, it ends."""
         host: Any = worker
-        host.became_idle()
+        if not host.runs:
+            host.became_idle()
 
     def idle_elsewhere(self, pool: HostPool) -> HostWorker | None:
         """Move a host to this pool that has nothing to do in another."""
@@ -338,13 +339,14 @@ class HostStaff:
         Raises:
             Exception: The system would not start one.
         """
-        from actorsched._hosting.launch import launch
-
         if self._spawner is None:
             from actorsched._hosting.spawner import Spawner
 
             backend, patience = self.kernel.backend, self.limits.start_timeout
             self._spawner = Spawner(backend, start_timeout=patience, more=_NEEDED)
+        self._spawner.start()  # first of all: what is imported here is imported while it starts
+        from actorsched._hosting.launch import launch
+
         self._number += 1
         self.monitor.watch()
         return launch(

@@ -169,6 +169,13 @@ class HostWorker(Behaviour, kw_only=True):
         return False
 
     @property
+    def takes_more(self) -> bool:
+        """Whether it may have one more task in advance."""
+        if len(self.runs) >= self.window or self.leaving or self.retiring or self.suspended:
+            return False
+        return not self.lends
+
+    @property
     def busy(self) -> bool:
         """Whether it counts among the hosts that run."""
         return bool(self.runs) and not (self.suspended or self.lends)
@@ -400,9 +407,7 @@ class HostWorker(Behaviour, kw_only=True):
         self.link.send(wire.Revoke(numbers))
 
     def became_idle(self) -> None:
-        """It has room; perhaps nothing left to do."""
-        if self.runs:
-            return
+        """It has nothing left to do."""
         if self.retiring:
             self._end_if_over()
         else:
