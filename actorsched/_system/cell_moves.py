@@ -136,7 +136,7 @@ class CellMoves(ActorCell, eq=False):
         self.fail_links(message.error, message.origin, message.seen)
 
     def gone(self, what: str) -> ActorStopped:
-        """The error of whoever wanted something from the life that ends, such as a stream that takes too long."""
+        """The error of whoever wanted something from the life that ends: a stream that takes too long."""
         if not self.is_moving or self.departure is None:
             return super().gone(what)
         return ActorStopped(
