@@ -44,7 +44,7 @@ class Machine:
     ) -> LoadSample:
         self.looks += 1
         loads = {pid: HostLoad(pid, 0.0, self.rss.get(pid, 1 << 24), "running") for pid in hosts}
-        return LoadSample(when, self.cores, 0.0, self.others, 1 << 34, 1 << 34, loop_lag, loads)
+        return LoadSample(when, self.cores, 0.0, self.others, 1 << 34, 1 << 34, loop_lag, hosts=loads)
 
 
 def pool(rt: Runtime, name: str = "process") -> Any:
@@ -66,6 +66,7 @@ async def test_under_a_burst_a_pool_grows_as_far_as_cores_are_free(tmp_path: Pat
             await until(lambda: machine.looks > 8)
             assert len(task_hosts(rt)) == 2, "two of the four cores are free"
             assert "busy with other work: 1.9 of 4 processors" in pool(rt).why
+            assert rt._system.staff.monitor.sample.queue_wait > 0
             machine.others = 0.2
             await until(lambda: len(task_hosts(rt)) == 4)
             looks = machine.looks

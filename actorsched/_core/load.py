@@ -48,6 +48,7 @@ class LoadSample(msgspec.Struct, frozen=True):
             control group; None if unknown.
         memory_total: The bytes of memory there are, within the same limit; None if unknown.
         loop_lag: How late the event loop was, in seconds.
+        queue_wait: For how many seconds tasks have found no host that was free; 0 if there is one.
         hosts: The host processes that were asked for, by process id.
     """
 
@@ -58,6 +59,7 @@ class LoadSample(msgspec.Struct, frozen=True):
     memory_free: int | None = None
     memory_total: int | None = None
     loop_lag: float = 0.0
+    queue_wait: float = 0.0
     hosts: dict[int, HostLoad] = {}
 
     @property

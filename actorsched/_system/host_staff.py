@@ -176,6 +176,12 @@ class HostStaff:
         """Whether tasks wait for a host."""
         return any(pool.waiting_since is not None for pool in self.pools.values())
 
+    def queue_wait(self, now: float) -> float:
+        """For how many seconds tasks have found no host that was free."""
+        return max(
+            (now - pool.waiting_since for pool in self.pools.values() if pool.waiting_since), default=0.0
+        )
+
     def queued(self, pool: str) -> int:
         """How many tasks of a pool wait for a slot."""
         slots = self._system.pools.get(pool)
@@ -248,7 +254,7 @@ class HostStaff:
         if alone and (lack := self.lack(task)) is not None:
             return task.pool.lacks(task, lack)
         worker = self.pool_of(task).hire(alone)
-        if worker is None:
+        if worker is None or (worker.runs and not worker.lets_in(task)):
             return False
         if alone:
             self.reserved.begin(task)

@@ -17,6 +17,7 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from actorsched._core.behaviour import Behaviour, Outbox, handles
 from actorsched._core.pulse import Pulse
@@ -135,7 +136,8 @@ class LoadMonitor(Behaviour, kw_only=True):
         if self.probe is None:
             return self._prepare()
         self.looked = now = self._now
-        self.sample = sample = self.probe.sample(hosts, own=staff.helpers, loop_lag=self.lag, when=now)
+        seen = self.probe.sample(hosts, own=staff.helpers, loop_lag=self.lag, when=now)
+        self.sample = sample = replace(seen, queue_wait=staff.queue_wait(now))
         self._feel_pulses(hosts, sample, now)
         self._weigh(hosts, sample)
         for pool in staff.pools.values():
