@@ -221,6 +221,8 @@ def _host(details: Mapping[str, Any]) -> Iterator[str]:
     if "task" in details:
         again = f", attempt {details['attempt']}" if details["attempt"] > 1 else ""
         yield f"{_short(details['task'])} for {elapsed(details['seconds'])}{again}"
+        yield "waits for others" if details["waits"] else ""
+    if "ahead" in details:
         yield f"{details['ahead']} ahead" if details["ahead"] else ""
     if "calls" in details:
         yield _some(details["calls"], "call")

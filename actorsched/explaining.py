@@ -209,8 +209,8 @@ def _host_sentence(task: TaskActor) -> str | None:
     if task.host != "process" or not (pool.full or "process" in pool.stuck):
         return None
     scheduler: Any = task.scheduler
-    hosts = scheduler.staffs["process"].pool_of(task)
-    return f"No host is free: {why_not_more(hosts)}."
+    hosts = scheduler.staffs["process"].pools.get(task.options.tag or "process")
+    return None if hosts is None else f"No host is free: {why_not_more(hosts)}."
 
 
 def _place_sentence(position: int, ahead: tuple[str, ...]) -> str:

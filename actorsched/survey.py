@@ -204,14 +204,11 @@ def _host_pool(pool: HostPool, sample: LoadSample | None) -> Tree:
 def _task_host(worker: HostWorker, sample: LoadSample | None) -> Tree:
     details = _host(worker, worker.pool.staff, sample)
     running = census.running_in(worker)
+    details["ahead"] = len(worker.runs) - (running is not None)
     if running is not None:
         run, seconds = running
-        details |= {
-            "task": run.owner.name,
-            "attempt": run.attempt,
-            "seconds": seconds,
-            "ahead": len(worker.runs) - 1,
-        }
+        details |= {"task": run.owner.name, "attempt": run.attempt, "seconds": seconds}
+        details["waits"] = worker.lends
     return Tree("host", _host_name(worker), details)
 
 

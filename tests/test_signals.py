@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import random
 import signal
 import threading
@@ -410,6 +411,21 @@ def test_where_no_runtime_is_entered_that_is_said(tmp_path: Path) -> None:
 def test_a_loop_that_is_busy_shows_it_as_soon_as_it_breathes(backend: str, tmp_path: Path) -> None:
     said = looked_at("busy", backend, tmp_path / "go", until="└─ hosts")
     assert said.startswith("breathes\nbusy  on ")
+
+
+def test_a_terminal_that_takes_no_more_keeps_nobody_waiting(tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    with running("one", "asyncio", str(go), code=SHOWS) as command:
+        assert command.process.stderr is not None
+        fcntl.fcntl(command.process.stderr.fileno(), fcntl.F_SETPIPE_SZ, 4096)
+        lines = command.lines()
+        until_ready(lines)
+        for _ in range(50):
+            command.process.send_signal(signal.SIGUSR1)
+            time.sleep(0.002)  # so that they are not taken for one
+        go.touch()
+        assert list(lines) == ["done"]
+        assert command.process.wait(30) == 0
 
 
 def test_a_terminal_without_box_characters_gets_others(tmp_path: Path) -> None:

@@ -195,6 +195,7 @@ async def test_the_state_of_a_host_is_told_whatever_it_is(tmp_path: Path) -> Non
         with Fifo(tmp_path) as fifo:
             ref = await rt.spawn(work.tell, fifo.path, host="process")
             assert state() == "starting"
+            assert one(rt.tree(), "host").details["ahead"] == 1
             assert one(rt.tree(), "hosts").details == {"hosts": 1}
             await fifo.told()
             await ref

@@ -90,7 +90,40 @@ def _write_aside(text: str) -> None:
         data = f"{text}\n".encode(stream.encoding)
     except UnicodeEncodeError:
         data = f"{text}\n".translate(_PLAIN).encode(stream.encoding, "backslashreplace")
-    threading.Thread(target=_write, args=(stream.fileno(), data), name="actorsched tree", daemon=True).start()
+    _PEN.write(stream.fileno(), data)
+
+
+class Pen:
+    """Writes in a thread of its own. What has to wait is replaced by what comes after it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._next: tuple[int, bytes] | None = None
+        self._busy = False
+
+    def __repr__(self) -> str:
+        return f"<pen {'in use' if self._busy else 'at rest'}>"
+
+    def write(self, descriptor: int, data: bytes) -> None:
+        """Have something written."""
+        with self._lock:
+            self._next = descriptor, data
+            if not self._busy:
+                self._busy = True
+                threading.Thread(target=self._run, name="actorsched tree", daemon=True).start()
+
+    def _run(self) -> None:
+        while (order := self._taken()) is not None:
+            _write(*order)
+
+    def _taken(self) -> tuple[int, bytes] | None:
+        with self._lock:
+            order, self._next = self._next, None
+            self._busy = order is not None
+            return order
+
+
+_PEN: Final = Pen()
 
 
 def _write(descriptor: int, data: bytes) -> None:
