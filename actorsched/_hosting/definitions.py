@@ -18,9 +18,10 @@ import weakref
 from functools import partial
 from itertools import count
 from operator import is_not
-from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
+from actorsched._hosting.plain_function import MARK, names
 from actorsched._hosting.transfer import dump_call, dumps
 from actorsched._hosting.wire import Bulky
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from actorsched._hosting.wire import Payload
 
 _numbers = count(1)
-_BY_VALUE = b"cloudpickle"
+_BY_VALUE = (b"cloudpickle", MARK)
 
 Surroundings = tuple[tuple[str, ...], list[object]]
 """The names of the globals that a function refers to; and their values, then those of its closure."""
@@ -109,7 +110,7 @@ class Definitions:
         definition = self._known.get(id(function))
         if definition is None or definition.outdated:
             body = dumps(function, what, getattr(function, "__name__", "it"))
-            by_value = isinstance(function, FunctionType) and _BY_VALUE in bytes(_data(body))
+            by_value = isinstance(function, FunctionType) and _is_by_value(bytes(_data(body)))
             key, known = id(function), self._known
             reference = weakref.ref(function, lambda _: known.pop(key, None))
             definition = Definition(reference, body, _surroundings(function) if by_value else None)
@@ -165,14 +166,18 @@ def _call(function: Callable[..., object], /, *args: Any, **kwargs: Any) -> obje
     return function(*args, **kwargs)
 
 
+def _is_by_value(data: bytes) -> bool:
+    return any(mark in data for mark in _BY_VALUE)
+
+
 def _data(body: Payload) -> Any:
     return body.data if isinstance(body, Bulky) else body
 
 
 def _surroundings(function: Any) -> Surroundings:
     """What a function that travels by value takes along from where it was made."""
-    names = tuple(name for name in _names(function.__code__) if name in function.__globals__)
-    return names, _values(function, names)
+    used = tuple(name for name in names(function.__code__) if name in function.__globals__)
+    return used, _values(function, used)
 
 
 def _values(function: Any, names: tuple[str, ...]) -> list[object]:
@@ -188,8 +193,3 @@ def _content(cell: Any) -> object:
         return cell.cell_contents
     except ValueError:  # not bound yet
         return None
-
-
-def _names(code: CodeType) -> tuple[str, ...]:
-    inner = [_names(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
-    return tuple(dict.fromkeys([*code.co_names, *[name for names in inner for name in names]]))

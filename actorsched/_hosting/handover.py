@@ -25,7 +25,8 @@ Filter = tuple[str, str | None, str, str | None, int]
 module, line."""
 
 BOOT = """
-import marshal, os, sys
+import gc, marshal, os, sys
+gc.disable()
 socket, lifeline = map(int, sys.argv[1:])
 given = os.read(socket, 1 << 20)
 if not given:
@@ -43,6 +44,8 @@ from actorsched._hosting.spawner_child import main
 main(socket, lifeline, backend, more)
 """
 """What the spawner's interpreter is told to run. A host's `__main__` is what this leaves.
+
+The garbage collector would find no garbage in what is imported, and is switched on in the hosts.
 
 msgspec does without `typing_extensions` where there is none, and importing that would take longer than
 anything else that is imported. User code can still import it later.

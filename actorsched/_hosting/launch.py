@@ -57,7 +57,7 @@ def launch(
         OSError: The system has no process, memory or descriptor for it.
         RuntimeError: There is no interpreter to be started.
     """
-    spawner.start()  # first of all: it takes longer than all the rest
+    spawner.start()
     with ExitStack() as undo, ExitStack() as theirs:
         with new_ones_above_the_standard_streams():
             ends, given, lifeline = _prepare(kind, undo, theirs)

@@ -19,7 +19,11 @@ from actorsched._hosting.wire import ToHost
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_FIRST = ("actorsched._hosting.child_tasks", "actorsched._hosting.variables")
+_FIRST = (
+    "actorsched._hosting.child_tasks",
+    "actorsched._hosting.variables",
+    "actorsched._hosting.plain_function",
+)
 # In small steps: each is a few milliseconds. The first ones are imported by those that follow anyway.
 _LOOP = ("socket", "logging", "traceback", "ssl", "subprocess", "concurrent.futures.thread", "asyncio")
 _ACTORS = (

@@ -4,16 +4,17 @@ The law of this module: it turns objects into `Payload`s and payloads into objec
 it cannot. It touches no descriptor and knows no link: big buffers are only set aside here, and put into
 shared memory when their frame is sent.
 
-How it works: three picklers, each tried when the one before will not do.
+How it works: four picklers, each tried when the one before will not do.
 
 1. Pickle itself, in C, by reference: for nearly everything, and at the price of one call.
 2. The same with reducers for what pickle refuses although it can cross: `memoryview`, `ContextVar`.
-3. cloudpickle, by value, for what a host could not import: lambdas, closures, what lives in `__main__` or in
-   a module that no import finds. It is imported only then.
+3. By value, for functions that a host could not import, and that are simple (`plain_function`).
+4. cloudpickle, by value, for what else a host could not import: closures, classes, what lives in `__main__`
+   or in a module that no import finds. It is imported only then.
 
 Pickling by reference something of `__main__` succeeds here and fails over there, so that is no success: the
 finished pickle is searched for the names of such modules (`importable` keeps the list). The search may find
-a mere text of the same spelling; then the third pickler works in vain, and its result is as right.
+a mere text of the same spelling; then the others work in vain, and their result is as right.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from pickle import dumps as _pickled
 from pickle import loads as _unpickled
 from typing import TYPE_CHECKING, Any, cast
 
-from actorsched._hosting import importable
+from actorsched._hosting import importable, plain_function
 from actorsched._hosting.reducers import REDUCERS
 from actorsched._hosting.wire import Bulky, Payload
 from actorsched.exceptions import NotTransferable
@@ -110,7 +111,10 @@ def attempt(value: object) -> Payload:
 
 
 def by_value(value: object) -> Payload:
-    """What cloudpickle makes of the value; its errors are raised as they are."""
+    """What the value itself is, not what it is called; errors of cloudpickle are raised as they are."""
+    data = plain_function.pickled(value)
+    if data is not None:
+        return _payload(data, [])
     from actorsched._hosting.by_value import pickled
 
     return _payload(*_with_buffers(pickled, value))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
+from os.path import dirname
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -16,8 +16,8 @@ import anyio
 if TYPE_CHECKING:
     from types import FrameType
 
-_OURS = tuple(f"{folder}{os.sep}" for folder in (Path(__file__).parent.parent, Path(anyio.__file__).parent))
-_STANDARD = f"{Path(os.__file__).parent}{os.sep}"
+_OURS = tuple(f"{folder}{os.sep}" for folder in (dirname(dirname(__file__)), dirname(anyio.__file__)))
+_STANDARD = f"{dirname(os.__file__)}{os.sep}"
 
 
 def here() -> str | None:
