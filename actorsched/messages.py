@@ -220,6 +220,16 @@ class Move(msgspec.Struct, frozen=True, eq=False):
     pool: Pool
 
 
+class Unbegun(msgspec.Struct, frozen=True, eq=False):
+    """Worker to scheduler: I had been given this task ahead, and will not run it; it is ready again.
+
+    It comes before its equals, with all that it had: it has only been to the worker and back.
+    """
+
+    worker: Behaviour
+    task: Behaviour
+
+
 class Idle(msgspec.Struct, frozen=True, eq=False):
     """Worker to scheduler: I have done with this task, and have room for one more.
 

@@ -19,7 +19,7 @@ from actorsched._core.behaviour import Behaviour, Outbox, handles
 from actorsched._core.load import LoadSample
 from actorsched._core.scaling import Demand, Hold, Reap, Scaling, Spawn
 from actorsched.exceptions import HostDied
-from actorsched.messages import Finished, Idle, Interrupt, Preempt, Resume
+from actorsched.messages import Finished, Idle, Interrupt, Preempt, PriorityChanged, Resume
 
 if TYPE_CHECKING:
     from actorsched._core.timers import TimerEntry
@@ -333,9 +333,13 @@ class NoHost(Behaviour, kw_only=True):
         task.begun_by(self, out)
         out.send((self.scheduler, Idle(self, task, Finished(error=error, crashed=True))))
 
+    def lets_in(self, task: TaskActor) -> bool:
+        """It is given nothing but one task."""
+        return True
+
     def became_idle(self) -> None:
         """It is used once."""
 
-    @handles(Interrupt, Preempt, Resume)
+    @handles(Interrupt, Preempt, PriorityChanged, Resume)
     def _told(self, message: object, out: Outbox) -> None:
         """It never runs anything."""

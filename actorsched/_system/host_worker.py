@@ -33,14 +33,15 @@ from actorsched._system.reserving import Ration
 from actorsched._system.stillness import Stillness, of_process
 from actorsched.messages import (
     Finished,
-    GivenBack,
     GraceOver,
     Idle,
     Interrupt,
     Preempt,
     Preempted,
+    PriorityChanged,
     Report,
     Resume,
+    Unbegun,
     Underway,
 )
 
@@ -309,9 +310,9 @@ class HostWorker(Behaviour, kw_only=True):
             return
         if self.runs[number].packed is not None:
             return self._give_back(number, self.runs[number])
-        self._take_back()
+        self._take_back(again=self._is_quick)
         if number in self.runs:
-            self.leaving = number
+            self.leaving, self.window = number, 1
             if len(self.runs) > 1:  # they have ended; without shared memory, some may not have begun
                 self._revoke(list(self.runs))
             self.make_room()
@@ -388,11 +389,47 @@ class HostWorker(Behaviour, kw_only=True):
         else:
             self._take_back()
 
-    def _take_back(self) -> None:
-        """Take back what the host has not begun, though it may be busy in C, and hear nothing."""
+    def lets_in(self, task: TaskActor) -> bool:
+        """Whether it may be given a task ahead, though it has others already.
+
+        Those over which this one has precedence, and which have not begun, are taken back. Then it is the
+        next, unless what runs takes long: then there is no room here for anybody so urgent.
+        """
+        last = next(reversed(self.runs.values())).owner  # nobody is less urgent than whoever came last
+        if task.rank <= last.rank and task.due >= last.due:
+            return True
+        outranks = task.pool.outranks
+        if outranks is None or not outranks(task, last):
+            return True
+        quick = self._is_quick
+        self._take_back(again=quick)
+        if len(self.runs) > 1:  # they have ended; without shared memory, some may not have begun
+            self._revoke(list(self.runs))
+        return quick or not self.runs
+
+    @property
+    def _is_quick(self) -> bool:
+        """Whether what runs in the host will be over in a moment, as far as can be known."""
+        return self.pace <= _AHEAD / 2 and monotonic() - self.heard < 2 * _AHEAD
+
+    @handles(PriorityChanged)
+    def _priority_changed(self, message: PriorityChanged, out: Outbox) -> None:
+        """If that task has not begun, it may be in the wrong place: the scheduler chooses anew."""
+        if len(self.runs) > 1:
+            assert self.link is not None
+            if self._number_of(message.task) > self.link.last_started:
+                self._take_back(again=self._is_quick)
+
+    def _take_back(self, *, again: bool = False) -> None:
+        """Take back what the host has not begun, though it may be busy in C, and hear nothing.
+
+        Args:
+            again: Whether it may be given more ahead before it has ended something.
+        """
         link = self.link
         assert link is not None
-        self.window, self.repaced = 1, False
+        if not again:
+            self.window, self.repaced = 1, False
         if link.last_started >= max(self.runs):
             return
         last, self.held = link.hold(), True
@@ -503,8 +540,7 @@ class HostWorker(Behaviour, kw_only=True):
         """The host will never begin it. Of several the last comes first: each goes before its equals."""
         self.runs.pop(number, None)
         self._clear_grace(run)
-        self.kernel.send((self.scheduler, Idle(self, run.owner)))
-        self.kernel.send((run.owner, GivenBack()))
+        self.kernel.send((self.scheduler, Unbegun(self, run.owner)))
 
     def _failed(self, frame: wire.Failed) -> None:
         run = self.runs.pop(frame.task_id, None)
@@ -579,10 +615,10 @@ class HostWorker(Behaviour, kw_only=True):
             self.pool.one_less_suspended()
         for number, run in reversed(runs.items()):
             self._clear_grace(run)
-            self.kernel.send((self.scheduler, Idle(self, run.owner)))
             if number > end.last_started and elsewhere:
-                self.kernel.send((run.owner, GivenBack()))
+                self.kernel.send((self.scheduler, Unbegun(self, run.owner)))
             else:
+                self.kernel.send((self.scheduler, Idle(self, run.owner)))
                 error = self._error_of(number, run.owner, end)
                 stopped = run.owner.stopping is not None
                 self.kernel.send((run.owner, Finished(error=error, stopped=stopped, crashed=True)))

@@ -156,12 +156,20 @@ class Pool:
         known = type(self.policy) is type(policy)
         self.stirs: Callable[[TaskActor], bool] | None = getattr(policy, "stirs", None) if known else None
         """Whether a new task may change who runs; None if one of a user's own has to be asked for all."""
+        self.outranks: Callable[[TaskActor, TaskActor], bool] | None = getattr(policy, "outranks", None)
+        """Whether a new task goes before one that has a worker and has not begun; None if none ever does."""
+        if not known:
+            preempts = getattr(type(policy), "victim", None) is not _BASE.victim
+            self.outranks = self._is_more_urgent if preempts else None
         admission = getattr(policy, "admission", None)
         own = getattr(type(policy), "admit", None) is not _BASE.admit
         self.admits: bool = own if admission is None else admission != "off"
         """Whether the policy may refuse a task, or warn of it."""
         self.warns: bool = admission == "warn"
         """Whether it only warns."""
+
+    def _is_more_urgent(self, task: TaskActor, other: TaskActor) -> bool:
+        return self.policy.urgency(task) < self.policy.urgency(other)
 
     def _runs(self, task: object) -> bool:
         return task in self.on or task in self.next

@@ -46,6 +46,7 @@ from actorsched.messages import (
     SetLimit,
     SetPolicy,
     Submit,
+    Unbegun,
     Wish,
     Withdraw,
     Withdrawn,
@@ -102,8 +103,9 @@ class Scheduler(Behaviour):
         if not message.again or task.pool.boundless:
             return self.ready(task, out)
         task.admitted(out)
-        task.place = _QUEUED
-        task.pool.policy.put_back(task, out.now)
+        if task.place is None:  # or its worker has given it back, and it is there again
+            task.place = _QUEUED
+            task.pool.policy.put_back(task, out.now)
         return self._choose_soon(task.pool, out)
 
     def ready(self, task: TaskActor, out: Outbox) -> None:
@@ -131,7 +133,7 @@ class Scheduler(Behaviour):
     @handles(PriorityChanged)
     def _priority_changed(self, message: PriorityChanged, out: Outbox) -> None:
         task: TaskActor = message.task  # type: ignore[assignment]
-        if task.worker is not None and task.pool.boundless:
+        if task.worker is not None and (task.pool.boundless or task.host == "process"):
             out.send((task.worker, message))
         if task.place is not None and task.place is not _LENT:
             task.pool.policy.changed(task, out.now)
@@ -407,6 +409,24 @@ class Scheduler(Behaviour):
         if self.crowded or not pool.choosing:
             self._freed(pool, out)
         return None
+
+    @handles(Unbegun)
+    def _unbegun(self, message: Unbegun, out: Outbox) -> None:
+        """Back to the queue in one step, so that the policy knows what the task had, its age for one."""
+        task: TaskActor = message.task  # type: ignore[assignment]
+        pool = task.pool
+        self.staffs[task.host].idle(message.worker)
+        task.given_back(out)
+        if task.outcome is not None or task.place not in (_ON, _LEAVING):
+            return self._leave(task, out)
+        if task.place is _ON:
+            del pool.on[task]
+            pool.policy.stopped(task, out.now)
+            pool.policy.put_back(task, out.now)
+        else:
+            del pool.leaving[task]
+        task.place = _QUEUED
+        return self._freed(pool, out)
 
     def _leave(self, task: TaskActor, out: Outbox) -> None:
         """A task has ended, or one attempt of it, or it was withdrawn."""

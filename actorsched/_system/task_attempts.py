@@ -142,6 +142,10 @@ class TaskAttempts(TaskWaits, eq=False):
 
     @handles(GivenBack)
     def _given_back(self, message: GivenBack, out: Outbox) -> None:
+        self.given_back(out)
+
+    def given_back(self, out: Outbox) -> None:
+        """Its worker has not begun it, and will not: `GivenBack`, told at once."""
         self._clear_timer()
         self.worker = None
         if self.outcome is not None:

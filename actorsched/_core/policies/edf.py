@@ -177,6 +177,10 @@ class Edf(Policy[Item]):
         """Whether a task that was pushed just now may change who runs: it does not unless it is the next."""
         return self._head() == self._keys[task]
 
+    def outranks(self, task: Item, other: Item, /) -> bool:
+        """Whether a task goes before one that has a worker and has not begun, as it would preempt it."""
+        return _key(task, 0)[:2] < _key(other, 0)[:2]
+
     # -------------------------------------------------------------------------------------- admission
 
     def admit(self, task: Item, now: float, processors: int, /) -> str | None:

@@ -352,6 +352,11 @@ class FixedPriority(Levels[Item], Policy[Item]):
         cell, top = self._cells[task], self._top()
         return top is None or (top.rank == cell.rank and top.pushed[0] is cell)
 
+    def outranks(self, task: Item, other: Item, /) -> bool:
+        """Whether a task goes before one that has a worker and has not begun, as it would preempt it."""
+        cell = self._running.get(other)
+        return task.rank > (other.rank if cell is None else self._value(cell))
+
     def describe(self, task: Item, now: float, /) -> str:
         """Say the rank of a task, and what it has aged to."""
         cell = self._cells.get(task)
