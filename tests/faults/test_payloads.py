@@ -77,6 +77,7 @@ async def test_results_and_errors_of_handlers_that_bite_cost_no_host(tmp_path: P
         assert await keeper.ask.add(1) == 3, "it is the same instance"
 
 
+@pytest.mark.parametrize("backend", ["trio"], indirect=True)
 async def test_what_kills_its_pickler_kills_a_host_and_nothing_else(tmp_path: Path) -> None:
     async with Trial(tmp_path) as trial:
         for deed in DEADLY:
@@ -110,6 +111,7 @@ async def test_whatever_a_handler_raises_is_told_to_its_asker_and_ends_neither_h
         assert await keeper.ask.pid() == pid
 
 
+@pytest.mark.parametrize("backend", ["uvloop"], indirect=True)
 async def test_arguments_that_end_whoever_builds_them_cost_a_host_for_each_attempt(tmp_path: Path) -> None:
     async with Trial(tmp_path) as trial:
         with pytest.raises(HostDied, match="code 11"):

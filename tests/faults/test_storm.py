@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 pytestmark = [pytest.mark.process, pytest.mark.deadline(60)]
-STEPS = 70
+STEPS = 60
 LANES = 8
 
 Deed = tuple["Callable[..., Any]", tuple[Any, ...]]
