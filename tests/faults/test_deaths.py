@@ -140,7 +140,7 @@ async def test_a_host_that_announces_more_than_it_says_is_killed_for_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(link, "_PAUSE", 0.3)
-    async with Trial(tmp_path) as trial:
+    async with Trial(tmp_path, neighbours=False) as trial:
         announced = b"as\0\0\xff\xff\xff\xff"
         error = await trial.lost("silent", deeds.write_to_sockets, announced)
         assert (error.signal, error.cause) == (signal.SIGKILL, "crashed")
@@ -174,7 +174,7 @@ async def test_a_host_that_is_suspended_amid_its_words_is_not_killed_for_that(
 
 @pytest.mark.parametrize(("kind", "backend"), [("task", "asyncio"), ("actor", "trio")], indirect=["backend"])
 async def test_a_host_that_somebody_else_has_stopped_is_given_up(kind: str, tmp_path: Path) -> None:
-    async with Trial(tmp_path, from_outside=True) as trial:
+    async with Trial(tmp_path, neighbours=kind == "task", from_outside=True) as trial:
         with Fifo(tmp_path, "begun") as begun:
             if kind == "task":
                 stopped = await trial.start("stopped", deeds.spin, begun.path)

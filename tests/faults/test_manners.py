@@ -129,7 +129,7 @@ async def test_a_thread_that_a_task_left_behind_may_kill_the_host_of_a_later_one
 
 @UVLOOP
 async def test_a_thread_that_a_handler_left_behind_may_kill_the_host(tmp_path: Path) -> None:
-    async with Trial(tmp_path) as trial:
+    async with Trial(tmp_path, neighbours=False) as trial:
         keeper: Any = await trial.rt.spawn(deeds.Keeper, 1)
         with Fifo(tmp_path, "bomb") as bomb:
             pid = await keeper.ask.do(trial.ledger.path, "bomb", deeds.leave_from_a_thread, bomb.path, 6)

@@ -113,7 +113,7 @@ async def test_whatever_a_handler_raises_is_told_to_its_asker_and_ends_neither_h
 
 @pytest.mark.parametrize("backend", ["uvloop"], indirect=True)
 async def test_arguments_that_end_whoever_builds_them_cost_a_host_for_each_attempt(tmp_path: Path) -> None:
-    async with Trial(tmp_path) as trial:
+    async with Trial(tmp_path, neighbours=False) as trial:
         with pytest.raises(HostDied, match="code 11"):
             await trial.rt.run(deeds.same, Bomb(), host="process", retry=Retry(crashes=1))
         keeper: Any = await trial.rt.spawn(deeds.Keeper, 1)
