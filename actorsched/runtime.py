@@ -23,7 +23,6 @@ from actorsched._system.system import System
 from actorsched.actor import ActorRef
 from actorsched.durations import Duration, seconds
 from actorsched.events import Event, EventKind, checked_handler, checked_kinds
-from actorsched.flow import Flow, dead_letters
 from actorsched.messages import SetPolicy
 from actorsched.options import Hosts, Supervise, pool_name, pool_sizes, resource_name
 from actorsched.options import capacity as capacity_of
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from actorsched._kernel.backend import Backend, Future
     from actorsched.executor import RuntimeExecutor
     from actorsched.explaining import Explanation
+    from actorsched.flow import Flow
     from actorsched.messages import DeadLetter, ExitReason
     from actorsched.options import TaskHost
     from actorsched.signatures import ExecutorTaskKeywords
@@ -531,6 +531,8 @@ class Runtime(Scope):
         Raises:
             RuntimeClosed: The runtime has been left.
         """
+        from actorsched.flow import dead_letters
+
         return dead_letters(self._system, self._nursery)
 
     async def sleep(self, duration: Duration) -> None:

@@ -6,7 +6,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, cast
 
 from anyio import CancelScope
-from anyio.lowlevel import checkpoint
 
 from actorsched._system.asking import aside, settled
 from actorsched._system.code_run import without_cancellation
@@ -121,6 +120,8 @@ class Scope(Spawner):
                     task: TaskActor = next(iter(live))  # type: ignore[assignment]
                     await settled(task, certain=certain)
                     if task in live:  # its nursery has not heard of it yet
+                        from anyio.lowlevel import checkpoint
+
                         await checkpoint()
                 await self._close_feeds(late=False)
                 await self._stop_actors(patience, certain=certain, kill=kill)

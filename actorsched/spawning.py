@@ -1,4 +1,7 @@
-"""What a runtime and a scope have in common: spawning into a nursery."""
+"""What a runtime and a scope have in common: spawning into a nursery.
+
+What not every program uses is imported when it is.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,9 @@ from actorsched._system.actor_cell import Life
 from actorsched._system.asking import settled
 from actorsched.actor import Actor, ActorRef, is_actor_class
 from actorsched.exceptions import DeadlockError
-from actorsched.flow import Flow, completed, mapped
-from actorsched.groups import ActorPool, check_size
 from actorsched.messages import Cancel
 from actorsched.options import DEFAULT, DEFAULT_ACTOR, Supervise, actor_options, task_options, upstream_refs
-from actorsched.pipeline import Pipeline, Stage
-from actorsched.pipeline import pipeline as put_together
-from actorsched.submission import submission
-from actorsched.task import Task, TaskChain, TaskRef
+from actorsched.task import TaskRef
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Collection, Iterable, Mapping
@@ -28,8 +26,12 @@ if TYPE_CHECKING:
     from actorsched._system.supervisor import Supervisor
     from actorsched._system.system import System
     from actorsched._system.task import TaskActor
+    from actorsched.flow import Flow
+    from actorsched.groups import ActorPool
+    from actorsched.pipeline import Pipeline, Stage
     from actorsched.signatures import ActorKeywords, MakePipeline, Map, Run, Spawn
     from actorsched.submission import Link
+    from actorsched.task import Task, TaskChain
 
 T = TypeVar("T")
 A = TypeVar("A", bound=Actor)
@@ -127,6 +129,8 @@ class Spawner:
                 that is past by now.
             RuntimeClosed: The runtime takes no more work.
         """
+        from actorsched.submission import submission
+
         links = submission(prepared)
         for link in links:  # all are right, or none is submitted
             self._system.check_task(self._nursery, link.task.fn, link.args(), link.options())
@@ -190,6 +194,8 @@ class Spawner:
                 TypeError: An argument or option does not exist, or has the wrong type.
                 ValueError: One has a wrong value.
             """
+            from actorsched.flow import mapped
+
             return mapped(
                 self._system, self._nursery, fn, items, limit=limit, ordered=ordered, options=options
             )
@@ -207,6 +213,8 @@ class Spawner:
             TypeError: Something is no `TaskRef`.
             ValueError: A task belongs to another runtime.
         """
+        from actorsched.flow import completed
+
         return completed(self._system, refs)
 
     def _new_task(
@@ -238,7 +246,9 @@ class Spawner:
                 TypeError: Something is no function of one argument.
                 ValueError: There is no stage.
             """
-            return put_together(self._system, self._nursery, stages)
+            from actorsched.pipeline import pipeline
+
+            return pipeline(self._system, self._nursery, stages)
 
     async def spawn_pool(
         self,
@@ -267,6 +277,8 @@ class Spawner:
             ValueError: The size or the routing is wrong, or an option has a wrong value.
             BaseException: What a constructor or `on_start` raised; those that had started are stopped.
         """
+        from actorsched.groups import ActorPool, check_size
+
         check_size(size)
         if not is_actor_class(actor):
             raise TypeError(f"{actor!r} is no class of actors, so no pool can be made of it; give one")

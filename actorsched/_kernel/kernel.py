@@ -19,7 +19,6 @@ import logging
 from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from random import Random
 from threading import get_ident
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -34,6 +33,8 @@ from actorsched._kernel.stepper import Stepper
 from actorsched.events import Event
 
 if TYPE_CHECKING:
+    from random import Random
+
     from actorsched._core.behaviour import Behaviour, Envelope, Reply
     from actorsched._kernel.activity import Activity, Runnable
     from actorsched._kernel.backend import Backend, Future, Handle
@@ -63,15 +64,21 @@ def _nothing_outside() -> bool:
     return False
 
 
+def _chance(seed: int | None) -> Random:
+    from random import Random  # few programs need it
+
+    return Random(seed)
+
+
 class Kernel:
     """Run queue, carriers, timers and mail of one runtime. It is the `Outbox` of its actors."""
 
     def __init__(self, backend: Backend, clock: Clock, seed: int | None) -> None:
         self.backend = backend
         self.clock = clock
-        self.chance: Random = Random(seed)
+        self._chance: Random | None = None if seed is None else _chance(seed)
         self.ready: RunQueue[Runnable] = (
-            RunQueue(self._wanted) if seed is None else ShuffledRunQueue(self.chance, self._wanted)
+            RunQueue(self._wanted) if self._chance is None else ShuffledRunQueue(self._chance, self._wanted)
         )
         """Whoever has user code to run. A carrier comes as soon as somebody stands here."""
         self.seeded: bool = seed is not None
@@ -174,7 +181,9 @@ class Kernel:
 
     def random(self) -> float:
         """A number in [0, 1), from the runtime's seed."""
-        return self.chance.random()
+        if self._chance is None:
+            self._chance = _chance(None)
+        return self._chance.random()
 
     def report(self, level: int, text: str, error: BaseException | None = None, /) -> None:
         """Write to the log `actorsched`."""

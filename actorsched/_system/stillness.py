@@ -7,7 +7,6 @@ disk. Linux tells that of each thread; elsewhere nobody ever seems to wait.
 
 from __future__ import annotations
 
-from pathlib import Path
 from time import monotonic
 from typing import Final
 
@@ -28,7 +27,7 @@ class Stillness:
 
     __slots__ = ("_folder", "_since", "_still", "_wanted")
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: str) -> None:
         self._folder = folder
         self._since = self._wanted = 0.0
         self._still = False
@@ -52,8 +51,10 @@ class Stillness:
 
     def _time_wanted(self) -> float | None:
         """For how long its threads have had a processor, or could have used one; None if one could now."""
-        total = 0
-        for thread in self._folder.iterdir() if self._folder.name == "task" else [self._folder]:
+        from pathlib import Path  # most threads and hosts are never looked at
+
+        total, folder = 0, Path(self._folder)
+        for thread in folder.iterdir() if folder.name == "task" else [folder]:
             if (thread / "stat").read_bytes().rpartition(b")")[2].split()[0] == b"R":
                 return None
             ran, queued = (thread / "schedstat").read_bytes().split()[:2]
@@ -65,9 +66,9 @@ def of_this_thread() -> Stillness:
     """Watches the thread that calls."""
     from threading import get_native_id
 
-    return Stillness(Path(f"/proc/self/task/{get_native_id()}"))
+    return Stillness(f"/proc/self/task/{get_native_id()}")
 
 
 def of_process(pid: int) -> Stillness:
     """Watches another process."""
-    return Stillness(Path(f"/proc/{pid}/task"))
+    return Stillness(f"/proc/{pid}/task")
