@@ -402,10 +402,11 @@ class HostWorker(Behaviour, kw_only=True):
         if outranks is None or not outranks(task, last):
             return True
         quick = self._is_quick
-        self._take_back(again=quick)
-        if len(self.runs) > 1:  # they have ended; without shared memory, some may not have begun
-            self._revoke(list(self.runs))
-        return quick or not self.runs
+        self._take_back(lambda other: outranks(task, other), again=quick)
+        lower = [number for number, run in self.runs.items() if outranks(task, run.owner)]
+        if len(lower) > 1:  # they have ended; without shared memory, some may not have begun
+            self._revoke(lower)
+        return quick or not lower
 
     @property
     def _is_quick(self) -> bool:
@@ -420,10 +421,11 @@ class HostWorker(Behaviour, kw_only=True):
             if self._number_of(message.task) > self.link.last_started:
                 self._take_back(again=self._is_quick)
 
-    def _take_back(self, *, again: bool = False) -> None:
+    def _take_back(self, which: Callable[[TaskActor], bool] | None = None, *, again: bool = False) -> None:
         """Take back what the host has not begun, though it may be busy in C, and hear nothing.
 
         Args:
+            which: Says of which tasks; None for all.
             again: Whether it may be given more ahead before it has ended something.
         """
         link = self.link
@@ -433,7 +435,11 @@ class HostWorker(Behaviour, kw_only=True):
         if link.last_started >= max(self.runs):
             return
         last, self.held = link.hold(), True
-        waiting = [number for number in self.runs if number > last]
+        waiting = [
+            number
+            for number, run in self.runs.items()
+            if number > last and (which is None or which(run.owner))
+        ]
         self._revoke(waiting)
         for number in reversed(waiting):
             self._give_back(number, self.runs[number])
