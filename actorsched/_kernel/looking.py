@@ -81,9 +81,10 @@ def _shown(show: Callable[[], str]) -> str:
 def _write_aside(text: str) -> None:
     """Write to standard error, and wait for nobody who reads it."""
     stream: TextIO | None = sys.stderr
+    original: object = sys.__stderr__
     if stream is None:  # as where there is no terminal at all
         return
-    if stream is not sys.__stderr__:  # somebody has taken its place, and shows in a way of his own what comes
+    if stream is not original:  # somebody has taken its place, and shows in a way of his own what comes
         stream.write(f"{text}\n")
         return
     try:
