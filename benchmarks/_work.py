@@ -48,6 +48,19 @@ def busy() -> None:
         checkpoint()
 
 
+def start_of_the_second_attempt() -> float:
+    """Waits for a violent end at first; when it is run again, tells when that was."""
+    start = now_plain()
+    from time import sleep
+
+    from actorsched import current
+
+    while current().attempt == 1:
+        current().report(0.5)
+        sleep(0.01)
+    return start
+
+
 def noop_plain() -> None:
     """Does nothing, as a plain function."""
 

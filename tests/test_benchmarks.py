@@ -25,7 +25,7 @@ WITH_PROCESSES = {
     *("host_throughput", "host_latency", "array_100mb", "first_result", "first_result_imported"),
     *("host_throughput_others", "host_latency_others", "array_100mb_others"),
     *("host_preemption", "host_preemption_stop"),
-    *("host_start", "host_memory_tasks", "host_memory_actors"),
+    *("host_start", "host_recovery", "host_recovery_alone", "host_memory_tasks", "host_memory_actors"),
 }
 IN_THE_LOOP = sorted(set(FIGURES) - WITH_PROCESSES)
 TINY = {
@@ -38,6 +38,8 @@ TINY = {
     "host_preemption": 2,
     "host_preemption_stop": 2,
     "host_start": 2,
+    "host_recovery": 2,
+    "host_recovery_alone": 2,
     "host_memory_tasks": 1,
     "host_memory_actors": 1,
 }
