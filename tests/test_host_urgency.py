@@ -25,7 +25,7 @@ from tests.hosting.harness import hosted
 from tests.system.small_system import System
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, Sequence
     from pathlib import Path
 
 pytestmark = [pytest.mark.process, pytest.mark.deadline(30)]
@@ -94,7 +94,7 @@ class Line:
 @asynccontextmanager
 async def blocked(
     folder: Path, count: int = MANY, policy: Any = "priority", **options: Any
-) -> AsyncIterator[Line]:
+) -> AsyncGenerator[Line]:
     """A host that is busy, and has so many tasks in advance."""
     async with Runtime(hosts=Hosts(max=1), policy=policy) as rt:
         line = Line(rt, folder)
@@ -158,9 +158,14 @@ async def test_those_that_may_not_be_preempted_have_not_begun_and_give_way_too(t
 @ONE
 async def test_equals_and_less_urgent_ones_take_nothing_back(tmp_path: Path) -> None:
     async with blocked(tmp_path) as line:
-        sent: list[Any] = []
-        flush = line.host.link.send
-        line.host.link.send = lambda frame: (sent.append(frame), flush(frame))
+        sent: list[object] = []
+        send = line.host.link.send
+
+        def noting(frame: wire.ToHost) -> None:
+            sent.append(frame)
+            send(frame)
+
+        line.host.link.send = noting
         await line.add("equal")
         await line.add("less urgent", priority=Priority.IDLE)
         await line.settled()
@@ -171,7 +176,7 @@ async def test_equals_and_less_urgent_ones_take_nothing_back(tmp_path: Path) -> 
 
 @ONE
 async def test_an_earlier_deadline_goes_first(tmp_path: Path) -> None:
-    async with blocked(tmp_path, policy=Edf(), deadline=1000) as line:
+    async with blocked(tmp_path, policy=Edf[Any](), deadline=1000) as line:
         await line.add("later", deadline=2000)
         await line.add("sooner", deadline=500)
         assert await line.order() == ["sooner", *names(), "later"]
@@ -247,7 +252,7 @@ class ByRank(InTurn):
 
 
 @ONE
-@pytest.mark.parametrize("policy", [Fair(), InTurn()])
+@pytest.mark.parametrize("policy", [Fair[Any](), InTurn()])
 async def test_where_the_policy_does_not_ask_for_priorities_nobody_goes_first(
     policy: Any, tmp_path: Path
 ) -> None:
