@@ -461,7 +461,7 @@ class Runtime(Scope):
         """Look at all there is now: supervisors and their actors, pools, hosts and what they do, the load.
 
         It changes nothing, and may be asked at any moment, also while the runtime closes. It takes time in
-        proportion to the tasks that there are: some ten milliseconds for a hundred thousand.
+        proportion to the tasks that there are: some thirty milliseconds for a hundred thousand.
 
         Returns:
             A tree to be walked; printed, it is a drawing.

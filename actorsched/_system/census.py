@@ -4,8 +4,8 @@ The law of this module: it looks, and changes nothing; what it answers with is t
 on. It knows where things are kept; how they are shown is decided further up.
 
 How it works: everything is found by walking from the system downwards, because nothing is kept only to be
-shown. So a look takes time in proportion to the tasks and actors that there are, some ten milliseconds for a
-hundred thousand, and those that nobody looks at cost nothing.
+shown. So a look takes time in proportion to the tasks and actors that there are, some thirty milliseconds for
+a hundred thousand, and those that nobody looks at cost nothing.
 """
 
 from __future__ import annotations
