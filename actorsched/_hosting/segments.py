@@ -78,13 +78,14 @@ class Lender:
         descriptor: The file; None when there is none, and every buffer goes inline.
     """
 
-    __slots__ = ("_descriptor", "_end", "_idle", "_idle_size", "_lent", "_mappings")
+    __slots__ = ("_descriptor", "_end", "_idle", "_idle_size", "_lent", "_mappings", "_shelves")
 
     def __init__(self, descriptor: int | None) -> None:
         self._descriptor = descriptor
         self._end = BOARD
         self._lent: dict[int, _Segment] = {}
-        self._idle: list[_Segment] = []  # the longest unused first
+        self._idle: dict[int, _Segment] = {}  # by offset; the longest unused first
+        self._shelves: dict[int, list[_Segment]] = {}  # the same by size; the longest unused first
         self._idle_size = 0
         self._mappings = 0
 
@@ -110,36 +111,46 @@ class Lender:
         for offset in offsets:
             segment = self._lent.pop(offset, None)
             if segment is not None:
-                self._idle.append(segment)
+                self._idle[offset] = segment
+                self._shelves.setdefault(segment.size, []).append(segment)
                 self._idle_size += segment.size
         while self._idle_size > _IDLE_LIMIT and len(self._idle) > 1:
-            segment = self._idle.pop(0)
-            self._idle_size -= segment.size
-            self._discard(segment)
+            oldest = next(iter(self._idle.values()))
+            self._discard(self._from_shelf(oldest.size, 0))
 
     def close(self) -> None:
         """Let go of all memory. What the other side has mapped stays valid there."""
-        for segment in [*self._lent.values(), *self._idle]:
+        for segment in [*self._lent.values(), *self._idle.values()]:
             self._unmap(segment)
         self._lent.clear()
         self._idle.clear()
+        self._shelves.clear()
+        self._idle_size = 0
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
 
     def _take(self, size: int) -> _Segment:
         """The idle segment that fits best, or a new one."""
-        fitting = [segment for segment in self._idle if size <= segment.size <= 2 * size]
-        if fitting:
-            segment = min(fitting, key=lambda segment: segment.size)
-            self._idle.remove(segment)
-            self._idle_size -= segment.size
-            return segment
-        step = max(
-            mmap.PAGESIZE, 1 << max(size.bit_length() - 4, 0)
-        )  # a few sizes only, so that they fit again
-        segment = _Segment(self._end, -(-size // step) * step)
-        self._end += segment.size
+        step = max(mmap.PAGESIZE, 1 << max(size.bit_length() - 4, 0))  # few sizes, so that they fit again
+        rounded = -(-size // step) * step
+        if rounded in self._shelves:
+            return self._from_shelf(rounded)
+        fitting = min((there for there in self._shelves if size <= there <= 2 * size), default=None)
+        if fitting is not None:
+            return self._from_shelf(fitting)
+        segment = _Segment(self._end, rounded)
+        self._end += rounded
+        return segment
+
+    def _from_shelf(self, size: int, index: int = -1) -> _Segment:
+        """Take an idle segment of this size: that used last, whose memory may still be in a cache."""
+        shelf = self._shelves[size]
+        segment = shelf.pop(index)
+        if not shelf:
+            del self._shelves[size]
+        del self._idle[segment.offset]
+        self._idle_size -= size
         return segment
 
     def _write(self, descriptor: int, segment: _Segment, raw: memoryview) -> None:
@@ -201,10 +212,15 @@ class Borrower:
     def resolve(self, bulky: Bulky) -> None:
         """Replace what is lent in the payload by memory of this process.
 
+        What came inline is made as writable as what is borrowed: an array must not be otherwise only because
+        there was no room for it in shared memory.
+
         Raises:
             ValueError: Nothing was lent there.
         """
-        bulky.buffers = [self._borrow(piece) if isinstance(piece, Lent) else piece for piece in bulky.buffers]
+        bulky.buffers = [
+            self._borrow(piece) if isinstance(piece, Lent) else bytearray(piece) for piece in bulky.buffers
+        ]
         if isinstance(bulky.data, Lent):
             bulky.data = self._borrow(bulky.data)
 
