@@ -15,11 +15,9 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, cast
 
 from actorsched._core.mailbox import UserLane
-from actorsched._core.supervision import Supervision
 from actorsched._kernel.current import CURRENT
 from actorsched._system.actor_cell import ActorCell, Life
 from actorsched._system.asking import begin_to_wait, go_on, waiter_of
-from actorsched._system.auto_staff import AutoStaff
 from actorsched._system.carrying import BREATHER
 from actorsched._system.deadlines import times_of
 from actorsched._system.handlers import table_of
@@ -31,9 +29,7 @@ from actorsched._system.placing import Habit, check_arguments, host_of
 from actorsched._system.pools import Pool
 from actorsched._system.reserving import Reserved, Threads
 from actorsched._system.scheduler import Scheduler
-from actorsched._system.supervisor import Supervisor
 from actorsched._system.task import REFS, TaskActor, function_name
-from actorsched._system.thread_worker import ThreadWorker
 from actorsched.exceptions import NotAdmitted, RuntimeClosed, shown
 from actorsched.messages import Cancel, ExitReason, Kill, SetLimit, SetPolicy, Submit, Watch
 from actorsched.options import DEFAULT, Hosts, Mailbox, Priority, Supervise, usable_cpus
@@ -44,9 +40,12 @@ if TYPE_CHECKING:
     from actorsched._core.behaviour import Behaviour
     from actorsched._core.policies import SchedulingPolicy
     from actorsched._kernel.kernel import Kernel
+    from actorsched._system.auto_staff import AutoStaff
     from actorsched._system.intake import Intake
     from actorsched._system.line import Line
     from actorsched._system.nursery import Nursery
+    from actorsched._system.supervisor import Supervisor
+    from actorsched._system.thread_worker import ThreadWorker
     from actorsched._system.waiting import Waiter
     from actorsched.options import ActorOptions, TaskOptions
 
@@ -99,8 +98,7 @@ class System:
         self.scheduler.staffs["thread"] = Threads(self._thread_worker, self.reserved)
         self.scheduler.staffs["process"] = self.staff
         self.judge: Judge = Judge()
-        self.auto: AutoStaff = AutoStaff(self, self.judge)
-        self.scheduler.staffs["auto"] = self.auto
+        self._auto: AutoStaff | None = None
         self.locks: Locks = locks_of(kernel, policy)
         self.scheduler.locks = self.locks
         self.learn_refs: Callable[[System], None] = _learn_nothing
@@ -174,7 +172,18 @@ class System:
         """Whether a thread or a host process has work of ours."""
         return any(worker.at_work for worker in self.threads) or self.staff.at_work
 
+    @property
+    def auto(self) -> AutoStaff:
+        """Places tasks whose host is "auto", from the first of them on."""
+        if self._auto is None:
+            from actorsched._system.auto_staff import AutoStaff
+
+            self._auto = self.scheduler.staffs["auto"] = AutoStaff(self, self.judge)
+        return self._auto
+
     def _thread_worker(self) -> ThreadWorker:
+        from actorsched._system.thread_worker import ThreadWorker
+
         worker = ThreadWorker(
             kernel=self.kernel, scheduler=self.scheduler, number=len(self.threads) + 1, judge=self.judge
         )
@@ -518,6 +527,9 @@ class System:
 
     def supervisor(self, owner: Behaviour, spec: Supervise) -> Supervisor:
         """A supervisor that answers to `owner`."""
+        from actorsched._core.supervision import Supervision
+        from actorsched._system.supervisor import Supervisor
+
         return Supervisor(owner=owner, children=Supervision(spec))
 
     # -------------------------------------------------------------------------------------- the end

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-from os.path import dirname
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -16,8 +15,8 @@ import anyio
 if TYPE_CHECKING:
     from types import FrameType
 
-_OURS = tuple(f"{folder}{os.sep}" for folder in (dirname(dirname(__file__)), dirname(anyio.__file__)))
-_STANDARD = f"{dirname(os.__file__)}{os.sep}"
+_OURS = tuple(f"{folder}{os.sep}" for folder in (__file__.rsplit(os.sep, 2)[0], anyio.__path__[0]))
+_STANDARD = f"{os.__file__.rpartition(os.sep)[0]}{os.sep}"
 
 
 def here() -> str | None:
