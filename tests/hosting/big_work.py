@@ -54,13 +54,11 @@ def addresses(value: Any) -> Iterator[int]:
         for column in value.columns:
             for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
                 yield from addresses(chunk)
-    elif isinstance(value, dict):
-        mapping: dict[Any, Any] = value
-        for each in mapping.values():
+    elif issubclass(type(value), dict):
+        for each in value.values():
             yield from addresses(each)
-    elif isinstance(value, (list, tuple)):
-        several: list[Any] | tuple[Any, ...] = value
-        for each in several:
+    elif issubclass(type(value), (list, tuple)):
+        for each in value:
             yield from addresses(each)
     elif dataclasses.is_dataclass(value):
         yield from addresses([getattr(value, field.name) for field in dataclasses.fields(value)])
