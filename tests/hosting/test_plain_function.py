@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import types
+from importlib import import_module
 from pickle import loads
 from typing import Any
 
@@ -115,13 +116,12 @@ def test_big_globals_are_left_to_cloudpickle(script: Any) -> None:
 def test_modules_that_cloudpickle_was_told_to_take_along_are_left_to_it(script: Any) -> None:
     import fractions
 
-    import cloudpickle
-
-    cloudpickle.register_pickle_by_value(fractions)
+    library: Any = import_module("cloudpickle")
+    library.register_pickle_by_value(fractions)
     try:
         assert plain_function.pickled(script.imported) is None
     finally:
-        cloudpickle.unregister_pickle_by_value(fractions)
+        library.unregister_pickle_by_value(fractions)
 
 
 def test_a_function_is_sent_anew_when_a_global_of_it_was_assigned_to(script: Any) -> None:
