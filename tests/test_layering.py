@@ -45,6 +45,7 @@ HOMES: dict[str, tuple[str, ...]] = {
         *("events", "explaining", "messages", "options", "_core", "_hosting", "_system", "actor", "task"),
         *("simulate", "stats", "tree"),
     ),
+    "numpy": ("_hosting.reducers",),
     "psutil": ("_hosting.load_probe",),
     "rich": ("cli", "demo"),
     "trio": ("_kernel", "_hosting.child_loop"),

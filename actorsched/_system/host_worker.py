@@ -398,12 +398,12 @@ class HostWorker(Behaviour, kw_only=True):
         last = next(reversed(self.runs.values())).owner  # nobody is less urgent than whoever came last
         if task.rank <= last.rank and task.due >= last.due:
             return True
-        outranks = task.pool.outranks
-        if outranks is None or not outranks(task, last):
+        precedes = task.pool.precedes
+        if not precedes(task, last):
             return True
         quick = self._is_quick
-        self._take_back(lambda other: outranks(task, other), again=quick)
-        lower = [number for number, run in self.runs.items() if outranks(task, run.owner)]
+        self._take_back(lambda other: precedes(task, other), again=quick)
+        lower = [number for number, run in self.runs.items() if precedes(task, run.owner)]
         if len(lower) > 1:  # they have ended; without shared memory, some may not have begun
             self._revoke(lower)
         return quick or not lower

@@ -168,6 +168,11 @@ class Pool:
         self.warns: bool = admission == "warn"
         """Whether it only warns."""
 
+    def precedes(self, task: TaskActor, other: TaskActor) -> bool:
+        """Whether a new task goes before another of this pool that has a worker and has not begun."""
+        outranks = self.outranks
+        return outranks is not None and other.pool is self and outranks(task, other)
+
     def _is_more_urgent(self, task: TaskActor, other: TaskActor) -> bool:
         return self.policy.urgency(task) < self.policy.urgency(other)
 

@@ -165,7 +165,10 @@ class SchedulingPolicy(Protocol[Item]):
     # -------------------------------------------------------------------------------------- for others
 
     def urgency(self, task: Item, /) -> tuple[float, ...]:
-        """Return what tasks are ordered by where they wait for something else, less being more urgent."""
+        """Return what tasks are ordered by where they wait for something else, less being more urgent.
+
+        If the policy has victims, it also says who of those goes first that a host process was given ahead.
+        """
         ...
 
     def describe(self, task: Item, now: float, /) -> str:
