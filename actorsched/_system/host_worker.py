@@ -545,6 +545,7 @@ class HostWorker(Behaviour, kw_only=True):
     def _give_back(self, number: int, run: HostRun) -> None:
         """The host will never begin it. Of several the last comes first: each goes before its equals."""
         self.runs.pop(number, None)
+        self.left += 1
         self._clear_grace(run)
         self.kernel.send((self.scheduler, Unbegun(self, run.owner)))
 
