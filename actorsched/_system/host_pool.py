@@ -94,10 +94,10 @@ class HostPool(Behaviour, kw_only=True):
 
     # ------------------------------------------------------------------------------ a host for a task
 
-    def hire(self, alone: bool = False) -> HostWorker | NoHost | None:
-        """A host worker with room: an idle one, a new one, or the one with the most room.
+    def hire(self, task: TaskActor, alone: bool = False) -> HostWorker | NoHost | None:
+        """A host worker with room for a task: an idle one, a new one, or the one with the most room.
 
-        For a task that is to be `alone` in its host it is one of the first two.
+        For one that is to be `alone` in its host it is one of the first two.
 
         One whose task waits for others does not count. Most waits are over sooner than a host could start,
         though.
@@ -112,7 +112,7 @@ class HostPool(Behaviour, kw_only=True):
             load = len(worker.runs)
             if not load:
                 idle = idle or (None if worker.retiring else worker)
-            elif not (worker.suspended or worker.lends):
+            elif worker.called_back or not (worker.suspended or worker.lends):
                 busy += 1
                 if load < worker.window and load < fewest and not (worker.leaving or worker.retiring):
                     best, fewest = worker, load
@@ -131,20 +131,26 @@ class HostPool(Behaviour, kw_only=True):
         if staff.present >= staff.limits.max and not self._impatient():
             return best
         try:
-            return self._one_more() or best
+            return self._one_more(task) or best
         except Exception as error:
             return best if busy else NoHost(kernel=self.kernel, scheduler=staff.scheduler, reason=error)
 
-    def _one_more(self) -> HostWorker | None:
+    def _one_more(self, task: TaskActor) -> HostWorker | None:
         """Start one more host for a task that waits, if the machine has room for it.
 
-        One in the place of a host that is suspended, or waits for its children, needs no further room.
+        One in the place of a host that is suspended, or waits for its children, needs no further room. And a
+        task that goes before one that runs gets a host however busy the machine is: while there may be
+        another, nobody has to be preempted.
         """
         kept_waiting = sum(worker.kept_waiting for worker in self.workers)
         if kept_waiting > sum(worker.stands_in for worker in self.workers):
             worker = self.start_worker("it stands in for one that is kept waiting")
             worker.stands_in = True
             return worker
+        if any(
+            task.pool.precedes(task, run.owner) for worker in self.workers for run in worker.runs.values()
+        ):
+            return self.start_worker("a task goes before one that runs")
         if self.waiting_since is None:
             self.waiting_since = self._now
         started = self._scale(1 + self.staff.queued(self.name))

@@ -253,7 +253,7 @@ class HostStaff:
         alone = task.special is not None and task.special.reservation is not None
         if alone and (lack := self.lack(task)) is not None:
             return task.pool.lacks(task, lack)
-        worker = self.pool_of(task).hire(alone)
+        worker = self.pool_of(task).hire(task, alone)
         if worker is None or (worker.runs and not worker.lets_in(task)):
             return False
         if alone:
@@ -271,10 +271,12 @@ class HostStaff:
         worker: Any = task.worker
         if not worker.suspended:
             return True
-        if not worker.is_reserved:
-            return self.busy < self.cores
-        lack = self.lack(task)
-        return lack is None or task.pool.lacks(task, lack)
+        if worker.is_reserved:
+            lack = self.lack(task)
+            worker.called_back = lack is None or task.pool.lacks(task, lack)
+        else:
+            worker.called_back = self.busy < self.cores
+        return bool(worker.called_back)
 
     def idle(self, worker: Behaviour) -> None:
         """It is found by its room; when it is kept for too long, it ends."""

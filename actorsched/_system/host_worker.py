@@ -138,6 +138,8 @@ class HostWorker(Behaviour, kw_only=True):
     """Whether the window is to be computed anew."""
     suspended: bool = False
     """Whether its host was stopped by the operating system, so that a more urgent task can run elsewhere."""
+    called_back: bool = False
+    """Whether it is suspended, but was allowed to go on: it will in a moment."""
     leaving: int = 0
     """The number of the run that is to make room: the host is suspended as soon as may be. 0 for none."""
     stillness: Stillness | None = None
@@ -179,7 +181,7 @@ class HostWorker(Behaviour, kw_only=True):
     @property
     def busy(self) -> bool:
         """Whether it counts among the hosts that run."""
-        return bool(self.runs) and not (self.suspended or self.lends)
+        return bool(self.runs) and (self.called_back or not (self.suspended or self.lends))
 
     @property
     def ready(self) -> bool:
@@ -334,13 +336,13 @@ class HostWorker(Behaviour, kw_only=True):
 
     @handles(Resume)
     def _resume(self, message: Resume, out: Outbox) -> None:
-        run = self.runs.get(self.leaving)
+        run, self.called_back = self.runs.get(self.leaving), False
         if run is not None and run.owner.place not in (Place.LEAVING, Place.QUEUED):
             self.go_on()
 
     def go_on(self) -> None:
         """The host goes on where it was suspended, or is not to be suspended any more."""
-        self.leaving = 0
+        self.leaving, self.called_back = 0, False
         if self.suspended:
             self.suspended = False
             assert self.link is not None
@@ -613,6 +615,7 @@ class HostWorker(Behaviour, kw_only=True):
         """The host has ended. Those that it had not begun are ready again; the others were lost with it."""
         self.retiring = True
         was_suspended, self.suspended, self.leaving = self.suspended, False, 0
+        self.called_back = False
         if self.lookup is not None:
             self.lookup.cancel()
         runs, self.runs = self.runs, {}
