@@ -41,6 +41,15 @@ BACKENDS: dict[str, dict[str, Any]] = {
 }
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Lets the processes that tests start be interrupted, also where a shell has started this one with `&`.
+
+    They inherit what is ignored here, and not what is handled.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 # --------------------------------------------------------------------------------------------------- backends
 
 

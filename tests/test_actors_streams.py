@@ -28,6 +28,7 @@ class Source(Actor):
 
     def __init__(self) -> None:
         self.log: list[str] = []
+        self.waits_now = False
         self.gate = anyio.Event()
 
     async def numbers(self, count: int = 1_000_000) -> AsyncIterator[int]:
@@ -44,6 +45,7 @@ class Source(Actor):
     async def waits(self) -> AsyncIterator[str]:
         yield "first"
         try:
+            self.waits_now = True
             await self.gate.wait()
             yield "second"
         finally:
@@ -322,8 +324,11 @@ async def test_cancelling_a_reader_cancels_the_generator_where_it_waits() -> Non
         source = await rt.spawn(Source)
         stream: Any = source.ask.waits()
         await stream.__anext__()
-        with anyio.move_on_after(0.001):
-            await stream.__anext__()
+        async with anyio.create_task_group() as group:
+            group.start_soon(stream.__anext__)
+            while not instance(source).waits_now:
+                await anyio.lowlevel.checkpoint()
+            group.cancel_scope.cancel()
         assert instance(source).log == ["closed"]
         with pytest.raises(StopAsyncIteration):
             await stream.__anext__()

@@ -107,16 +107,6 @@ async def test_an_idle_host_that_dies_is_replaced(tmp_path: Path) -> None:
 
 
 @TWO
-async def test_a_host_that_is_killed_as_it_starts_costs_no_task(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    async with Runtime(hosts=Hosts(max=1)) as rt:
-        ref = await rt.spawn(work.write, str(log), "once", host="process")
-        await until(lambda: task_hosts(rt)[0].link.pid)
-        kill(task_hosts(rt)[0].link.pid)
-        await ref
-        assert lines(log) == ["once"]
-
-
 @ONE
 async def test_hosts_that_never_start_fail_their_tasks_and_the_runtime_goes_on(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -90,7 +90,7 @@ async def test_a_pool_counts_the_tasks_of_the_loop_and_of_threads_together() -> 
 async def test_a_pool_counts_the_tasks_of_hosts_too(tmp_path: Path) -> None:
     gate = anyio.Event()
     go = tmp_path / "go"
-    async with Runtime(pools={"all": 2}, hosts=Hosts(max=4)) as rt:
+    async with Runtime(pools={"all": 2}, hosts=Hosts(min=2, max=4)) as rt:
         hosted = [await rt.spawn(work.wait_for, str(go), host="process", tag="all") for _ in range(3)]
         task = await rt.spawn(gate.wait, tag="all")
         await until_a_host(lambda: running(hosted) == 2)

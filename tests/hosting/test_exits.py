@@ -51,7 +51,13 @@ def test_an_end_is_an_error_for_what_was_lost() -> None:
 
 def test_an_end_without_a_process_names_none() -> None:
     refused = judge(
-        0, None, ready=False, said_bye=False, blame=("never started", "could not"), starved=False, last_started=0
+        0,
+        None,
+        ready=False,
+        said_bye=False,
+        blame=("never started", "could not"),
+        starved=False,
+        last_started=0,
     ).error("x")
     assert (str(refused), refused.pid) == ("x was lost: its host process could not", None)
 
