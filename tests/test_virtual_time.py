@@ -83,6 +83,16 @@ async def test_what_the_body_does_between_two_waits_takes_no_time() -> None:
             assert rt.now == n + 1
 
 
+async def test_a_runtime_that_is_left_early_is_waited_for() -> None:
+    for _ in range(20):  # trio takes the tasks of one turn in any order
+        clock = VirtualClock()
+        async with Runtime(clock=clock) as rt:
+            first = await rt.spawn(compute, 2)
+            await rt.spawn(compute, 2, after=[first])
+            await rt.sleep(1)
+        assert clock.now() == 4
+
+
 # ----------------------------------------------------------------------------------------------------- waits
 
 

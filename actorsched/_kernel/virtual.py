@@ -206,8 +206,9 @@ class VirtualKernel(Kernel):
         self.backend.call_soon(self._wake_next)
 
     def _wake_next(self) -> None:
+        """Wake the next who waits for it: passing one over wakes nobody, and would strand all after it."""
         self._woken = False
-        if self._to_wake:
+        while self._to_wake and not self._woken:
             answer = self._to_wake.popleft()
             if answer is not None:
                 self._wake(*answer)
