@@ -151,7 +151,8 @@ class RuntimeExecutor(futures.Executor):
         if chunksize == 1:
             return (self._work(fn, item, {}) for item in items)
         chunks = iter(lambda: list(islice(items, chunksize)), [])
-        return (self._work(_call_each, (fn, chunk), {}) for chunk in chunks)
+        each = _calling_each(fn)
+        return (self._work(each, (chunk,), {}) for chunk in chunks)
 
     def _results(self, orders: deque[Order[Any]], until: float | None, more: Iterator[Work]) -> Iterator[Any]:
         try:
@@ -431,9 +432,13 @@ def _initialize(key: str, name: str, initializer: Callable[..., object], initarg
         ) from failure
 
 
-def _call_each(fn: Callable[..., T], items: list[tuple[Any, ...]]) -> list[T]:
-    """One chunk of `map`."""
-    return [fn(*item) for item in items]
+def _calling_each(fn: Callable[..., T]) -> Callable[[list[tuple[Any, ...]]], list[T]]:
+    """The function of all chunks of a `map`. It holds `fn`, which so travels once, not with every chunk."""
+
+    def call_each(items: list[tuple[Any, ...]]) -> list[T]:
+        return [fn(*item) for item in items]
+
+    return call_each
 
 
 # --------------------------------------------------------------------------------------------- small change
