@@ -106,7 +106,6 @@ async def test_an_idle_host_that_dies_is_replaced(tmp_path: Path) -> None:
         assert await rt.run(work.pid) != pid
 
 
-@TWO
 @ONE
 async def test_hosts_that_never_start_fail_their_tasks_and_the_runtime_goes_on(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
