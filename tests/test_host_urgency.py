@@ -16,7 +16,7 @@ import pytest
 
 from actorsched import Hosts, Priority, Runtime, TaskRef, TaskStatus
 from actorsched._hosting import link, wire
-from actorsched._system import host_worker
+from actorsched._system import host_ahead
 from actorsched.messages import Unbegun
 from actorsched.policies import Edf, Fair, FixedPriority, Policy
 from tests import host_work as work
@@ -36,8 +36,8 @@ MANY = 100
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """However slow the machine is, it does not look as if a task took long."""
-    monkeypatch.setattr(host_worker, "_LOOK", 1000.0)
-    monkeypatch.setattr(host_worker, "_AHEAD", 1000.0)
+    monkeypatch.setattr(host_ahead, "_LOOK", 1000.0)
+    monkeypatch.setattr(host_ahead, "_AHEAD", 1000.0)
 
 
 class Line:
@@ -334,7 +334,7 @@ async def test_what_has_been_silent_for_a_while_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with blocked(tmp_path, 10) as line:
-        monkeypatch.setattr(host_worker, "_AHEAD", 0.0)
+        monkeypatch.setattr(host_ahead, "_AHEAD", 0.0)
         host = line.host
         urgent = await line.add("urgent", priority=Priority.CRITICAL)
         await urgent
@@ -346,7 +346,7 @@ async def test_what_has_been_silent_for_a_while_is_not_waited_for(
 async def test_a_storm_of_changing_priorities_runs_everything_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(host_worker, "_AHEAD", 0.002)
+    monkeypatch.setattr(host_ahead, "_AHEAD", 0.002)
     chance, log = random.Random(7), tmp_path / "log"
     async with Runtime(hosts=Hosts(max=2)) as rt:
         refs: list[TaskRef[None]] = []

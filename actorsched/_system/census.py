@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from actorsched._system.actor_cell import ActorCell
     from actorsched._system.host_pool import HostPool
     from actorsched._system.host_port import ActorHostPort
+    from actorsched._system.host_run import HostRun
     from actorsched._system.host_staff import HostStaff
-    from actorsched._system.host_worker import HostRun, HostWorker
+    from actorsched._system.host_worker import HostWorker
     from actorsched._system.supervisor import Supervisor
     from actorsched._system.system import System
 

@@ -207,7 +207,7 @@ class HostStaff:
         """
         if self._pack is None:
             self._start_early(task)
-            from actorsched._system.host_worker import pack
+            from actorsched._system.host_run import pack
 
             self._pack = pack
         return self._pack(task, self._definitions or self.definitions)

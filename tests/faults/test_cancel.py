@@ -14,7 +14,7 @@ import anyio
 import pytest
 
 from actorsched import Supervise, TaskCancelled, TaskStatus
-from actorsched._system.host_worker import GRACE
+from actorsched._system.host_stops import GRACE
 from tests.faults import deeds
 from tests.faults.harness import Trial, survive
 from tests.host_help import Fifo, alive, until
