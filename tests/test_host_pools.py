@@ -7,11 +7,14 @@ heartbeat.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -148,6 +151,43 @@ async def test_without_any_measurement_the_work_is_done_all_the_same(
             2 * n for n in range(50)
         ]
         await until(lambda: "cannot be measured" in caplog.text)
+
+
+@ONE
+async def test_a_look_that_fails_is_reported_once_and_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Runtime(hosts=Hosts(max=1)) as rt:
+        machine, see, looks = Machine(rt), Machine.sample, count()
+        await rt.run(work.pid)
+
+        def sample(self: Machine, *args: Any, **named: Any) -> LoadSample:
+            if next(looks) < 3:
+                raise OSError(errno.EMFILE, "Too many open files")
+            return see(self, *args, **named)
+
+        monkeypatch.setattr("actorsched._system.load_monitor.CALM", 0.001)
+        monkeypatch.setattr(Machine, "sample", sample)
+        before = machine.looks
+        rt._system.staff.monitor.hurry()
+        await until(lambda: machine.looks > before)
+        assert await rt.run(work.double, 2, host="process") == 4
+    assert caplog.text.count("cannot be measured now") == 1
+
+
+@ONE
+async def test_without_a_thread_to_prepare_the_measurement_the_work_is_done_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def start(self: Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async with Runtime(hosts=Hosts(max=2)) as rt:
+        with monkeypatch.context() as patch:
+            patch.setattr(Thread, "start", start)
+            rt._system.staff.monitor.hurry()
+            assert await rt.run(work.double, 2, host="process") == 4
+    assert "cannot be measured" in caplog.text
 
 
 def test_a_runtime_without_hosts_measures_nothing() -> None:

@@ -3,6 +3,7 @@
 The law of this module: it looks, and does nothing else; what to make of it is decided elsewhere. It is the
 one home of psutil, which costs some milliseconds to import: that happens in `prepare`, or at the first
 look. Nothing here raises for what the system does not tell or no longer knows; that is None in the sample.
+Only a look for which there is no descriptor fails as a whole, and the next one may not.
 
 How it works:
 
@@ -114,6 +115,9 @@ class LoadProbe:
                 spawner starts the hosts. This process itself need not be named.
             loop_lag: For the sample.
             when: The present time by the runtime's clock; by default, by that of the probe.
+
+        Raises:
+            OSError: Files of the system cannot be opened now.
         """
         self.prepare()
         watched = self._watch(list(hosts), own)

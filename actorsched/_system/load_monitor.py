@@ -26,7 +26,8 @@ from actorsched.sizes import shown_size
 if TYPE_CHECKING:
     from actorsched._core.load import LoadSample
     from actorsched._hosting.load_probe import LoadProbe
-    from actorsched._system.host_staff import HostStaff, HostSupervisor
+    from actorsched._system.host_census import HostSupervisor
+    from actorsched._system.host_staff import HostStaff
 
 FAST = 0.05
 """Seconds between two looks while tasks wait for a host: a few ticks of the system's accounting."""
@@ -34,6 +35,7 @@ CALM = 1.0
 """Seconds between two looks while there are hosts."""
 _SUSPICIOUS = 0.2
 """Seconds between two looks while a host is suspected."""
+_BLIND = "the load of the machine cannot be measured now; hosts are started and ended without knowing it"
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -64,6 +66,8 @@ class LoadMonitor(Behaviour, kw_only=True):
     looked: float = float("-inf")
     """When the last one was."""
     pulses: dict[int, Pulse] = {}
+    blind: bool = False
+    """Whether the last one has failed, which was reported."""
     closed: bool = False
 
     def __repr__(self) -> str:
@@ -97,8 +101,13 @@ class LoadMonitor(Behaviour, kw_only=True):
         if self.looked + CALM > self._now:
             return self._look_in(CALM)
         self.looked = self._now
-        self.preparing = Thread(target=self._prepare_in_thread, name="actorsched load probe", daemon=True)
-        self.preparing.start()
+        thread = Thread(target=self._prepare_in_thread, name="actorsched load probe", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # the system has no thread for it now
+            return self._cannot_see(error)
+        self.preparing = thread
+        return None
 
     def _prepare_in_thread(self) -> None:
         kernel = self.staff.kernel
@@ -108,9 +117,7 @@ class LoadMonitor(Behaviour, kw_only=True):
             probe = LoadProbe()
             probe.prepare()
         except Exception as error:
-            kernel.call_threadsafe(
-                kernel.report, logging.WARNING, "the load of the machine cannot be measured now", error
-            )
+            kernel.call_threadsafe(kernel.report, logging.WARNING, _BLIND, error)
         else:
             self.probe = probe
         kernel.post_threadsafe(self, _LOOK)
@@ -136,7 +143,11 @@ class LoadMonitor(Behaviour, kw_only=True):
         if self.probe is None:
             return self._prepare()
         self.looked = now = self._now
-        seen = self.probe.sample(hosts, own=staff.helpers, loop_lag=self.lag, when=now)
+        try:
+            seen = self.probe.sample(hosts, own=staff.helpers, loop_lag=self.lag, when=now)
+        except Exception as error:  # without a free descriptor nothing can be seen; later there may be one
+            return self._cannot_see(error)
+        self.blind = False
         self.sample = sample = replace(seen, queue_wait=staff.queue_wait(now))
         self._feel_pulses(hosts, sample, now)
         self._weigh(hosts, sample)
@@ -144,6 +155,13 @@ class LoadMonitor(Behaviour, kw_only=True):
             out.send((pool, sample))
         staff.take(sample)
         return self._look_in(FAST if staff.wanting else _SUSPICIOUS if self.suspected else CALM)
+
+    def _cannot_see(self, error: Exception) -> None:
+        """Do without a look, and try again later: hosts are needed on a machine that tells nothing, too."""
+        if not self.blind:
+            self.blind = True
+            self.staff.kernel.report(logging.WARNING, _BLIND, error)
+        self._look_in(CALM)
 
     def _feel_pulses(self, hosts: dict[int, HostSupervisor], sample: LoadSample, now: float) -> None:
         """Kill those that somebody else keeps stopped."""
