@@ -241,9 +241,9 @@ def _hosts(system: System) -> HostStats:
     states = census.host_states(staff)
     return HostStats(
         **{state: states[state] for state in census.HOST_STATES},
-        spawned=staff.spawned,
-        reaped=staff.reaped,
-        died=staff.died,
+        spawned=staff.tally.spawned,
+        reaped=staff.tally.reaped,
+        died=staff.tally.died,
     )
 
 

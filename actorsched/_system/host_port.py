@@ -255,7 +255,7 @@ class ActorHostPort:
         _FRAMES[type(frame)](self, frame)
 
     def _hello(self, frame: wire.Hello) -> None:
-        self._staff.told_spawned(self, "actors", "an actor needed a place")
+        self._staff.tally.begun(self, "actors", "an actor needed a place")
 
     def _answer(self, number: int, value: Any) -> None:
         waiting = self._waiting.get(number)

@@ -137,7 +137,7 @@ class HostWorker(HostEnd, kw_only=True):
 
     def _hello(self, frame: wire.Hello) -> None:
         """What it was given while it started begins now."""
-        self.pool.staff.told_spawned(self, self.pool.name, self.why_there)
+        self.pool.staff.tally.begun(self, self.pool.name, self.why_there)
         self.heard = monotonic()
         for number, run in list(self.runs.items()):
             if run.owner.turned_away(self, self.kernel):
