@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from random import Random
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
 import pytest
@@ -223,6 +226,162 @@ async def test_an_actor_in_a_host_that_has_nothing_to_do_is_nothing_to_wait_for(
         assert await actor.ask.nap(6) == 6
         assert rt.now == 10
     assert rt._system.kernel.now == 10
+
+
+# ------------------------------------------------------------------------------------- waits within waits
+
+
+async def test_whoever_waits_in_a_task_group_waits_for_what_its_members_wait_for() -> None:
+    async def parent() -> None:
+        async with anyio.create_task_group() as group, anyio.create_task_group() as inner:
+            group.start_soon(rt.sleep, 5)
+            inner.start_soon(compute, 1)
+            inner.start_soon(compute, 2)
+            inner.start_soon(rt.run, compute, 4)
+
+    async with Runtime(clock=VirtualClock()) as rt:
+        await rt.run(parent)
+        assert rt.now == 5
+
+
+async def test_a_group_with_a_member_that_waits_in_real_time_holds_time_up() -> None:
+    async def real() -> None:
+        await anyio.sleep(0.05)
+        seen.append(rt.now)
+
+    async def parent() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(rt.sleep, 1)
+            group.start_soon(real)
+
+    seen: list[float] = []
+    async with Runtime(clock=VirtualClock()) as rt:
+        await rt.run(parent)
+        assert (seen, rt.now) == ([0], 1)
+
+
+async def test_a_task_that_waits_in_a_group_may_be_preempted_and_cancelled() -> None:
+    async def parent() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(compute, 3)
+            group.start_soon(compute, 3)
+
+    async with Runtime(clock=VirtualClock(), concurrency=1) as rt:
+        low = await rt.spawn(parent, priority=1)
+        await rt.sleep(1)
+        high = await rt.spawn(compute, 5, priority=5)
+        await rt.sleep(1)
+        await low.cancel()
+        assert rt.now == 2
+        await high
+        assert rt.now == 6
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "uvloop"], indirect=True)
+async def test_gathered_tasks_and_those_of_asyncios_groups_are_waited_for_too() -> None:
+    async def gather() -> None:
+        await asyncio.gather(rt.sleep(1), asyncio.gather(rt.sleep(2), compute(3)), asyncio.sleep(0))
+        await asyncio.create_task(rt.sleep(8))
+        await asyncio.wait_for(rt.sleep(1), HOUR)
+        await asyncio.wait([asyncio.create_task(rt.sleep(n)) for n in range(2)])
+
+    async def grouped() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(rt.sleep(100))
+            group.create_task(gather())
+
+    async with Runtime(clock=VirtualClock()) as rt:
+        await rt.run(grouped)
+        assert rt.now == 100
+        await rt.run(gather)
+        assert rt.now == 113
+
+
+# ------------------------------------------------------------------------------------- whatever is played
+
+
+class Part(NamedTuple):
+    """What a task does: work, or several such things at once."""
+
+    kind: str
+    span: int
+    parts: tuple[Part, ...] = ()
+
+    def lasts(self) -> tuple[int, int]:
+        """How long, with a processor that nobody else uses, and how much of that it computes."""
+        if self.kind == "group":
+            spans = [part.lasts() for part in self.parts]
+            computed = sum(busy for _, busy in spans)
+            return max(computed, *(span for span, _ in spans)), computed
+        return (0 if self.kind in ("turn", "real") else self.span), self.span * (self.kind == "compute")
+
+
+def any_part(chance: Random, depth: int = 0) -> Part:
+    kinds = ["compute", "sleep", "run", "turn", "real"]
+    kind = chance.choice(kinds + ["group"] * 3 if depth < 2 else kinds)
+    members = range(chance.randint(1, 3) if kind == "group" else 0)
+    return Part(kind, chance.randint(0, 4), tuple(any_part(chance, depth + 1) for _ in members))
+
+
+async def act(rt: Runtime, *parts: Part) -> None:
+    for part in parts:
+        match part.kind:
+            case "compute":
+                await compute(part.span)
+            case "sleep":
+                await rt.sleep(part.span)
+            case "run":
+                await rt.run(compute, part.span)
+            case "turn":
+                await anyio.lowlevel.checkpoint()
+            case "real":
+                await anyio.sleep(0.0005)
+            case _:
+                async with anyio.create_task_group() as group:
+                    for member in part.parts:
+                        group.start_soon(act, rt, member)
+
+
+class Left(Exception):
+    """The runtime is left by it."""
+
+
+async def play(seed: int) -> None:
+    """Spawn some tasks that depend on one another, and leave the runtime early."""
+    chance = Random(seed)
+    refs: list[TaskRef[None]] = []
+    ends: list[int] = []
+    clock, concurrency = VirtualClock(), chance.choice([None, None, 1, 2])
+    leaves, how = chance.randint(0, 6), chance.choice(["late", "late", "raises", "is cancelled"])
+    with anyio.CancelScope() as scope, contextlib.suppress(Left):
+        async with Runtime(clock=clock, concurrency=concurrency) as rt:
+            for number in range(chance.randint(1, 6)):
+                after = chance.sample(range(number), chance.randint(0, min(number, 2)))
+                parts = [any_part(chance) for _ in range(chance.randint(0, 3))]
+                ends.append(max([0, *(ends[each] for each in after)]) + sum(p.lasts()[0] for p in parts))
+                upstream, priority = [refs[each] for each in after], chance.randint(0, 6)
+                refs.append(await rt.spawn(act, rt, *parts, after=upstream, priority=priority))
+            await rt.sleep(leaves)
+            if how == "raises":
+                raise Left
+            if how == "is cancelled":
+                scope.cancel()
+    if how == "late":
+        assert all(ref.status is TaskStatus.COMPLETED for ref in refs)
+        assert clock.now() == max(leaves, *ends) or concurrency is not None
+        assert clock.now() >= max(leaves, *ends)
+    elif how == "raises":
+        assert clock.now() == leaves
+
+
+async def test_any_tasks_come_to_their_end_in_time_when_the_runtime_is_left() -> None:
+    for seed in range(200):
+        try:
+            with anyio.fail_after(5):
+                await play(seed)
+        except BaseException as error:
+            error.add_note(f"seed {seed}")
+            raise
 
 
 # ------------------------------------------------------------------------------------------- determinism

@@ -6,7 +6,7 @@ descriptors and calls from other threads. Nothing here knows of actors.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Collection, Generator
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
@@ -85,6 +85,23 @@ class Backend(Protocol):
 
     def waits_on(self, trap: object) -> Future | None:
         """What a task waits on that has yielded this; None if it only lets the loop have a turn."""
+        ...
+
+    def pending(self, task: Any, /) -> Future | None:
+        """What a task waits on, or a future; None if it is about to take a step, or over."""
+        ...
+
+    def members(self, task: Any, code: object, waits_on: Future, /) -> Collection[object] | None:
+        """The tasks for whose end a task waits: in a task group, or because it gathers them.
+
+        Args:
+            task: It waits; or a future.
+            code: What it runs, if that is stepped by hand; None if it is not.
+            waits_on: What is `pending`.
+
+        Returns:
+            Those that are not over; None if it waits for something else.
+        """
         ...
 
     def cancel_again(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import types
 from asyncio.tasks import _enter_task, _leave_task
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Collection, Generator
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,6 +14,14 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+
+_WAIT_FOR_OTHERS = {
+    ("anyio._backends._asyncio", "__aexit__"),
+    ("asyncio.taskgroups", "__aexit__"),
+    ("asyncio.tasks", "_wait"),
+    ("asyncio.tasks", "wait_for"),
+}
+"""The modules and names of what waits for the end of tasks."""
 
 
 @types.coroutine
@@ -29,6 +37,27 @@ async def _begun(function: Callable[..., Awaitable[object]], args: tuple[Any, ..
     except asyncio.CancelledError:  # what is started here learns it from `is_sound`
         pass
     await function(*args)
+
+
+def _awaited(code: object, waits_on: object) -> Collection[Any] | None:
+    """Those for whose end some code waits, in a group of asyncio or anyio or by name; None if it does not.
+
+    Futures do not know for what they are. But whoever waits for others does so in one of a few functions.
+    """
+    frame: types.FrameType | None = None
+    while code is not None:
+        frame = getattr(code, "cr_frame", frame)
+        code = getattr(code, "cr_await", None) or getattr(code, "gi_yieldfrom", None)
+    if frame is None or (frame.f_globals.get("__name__"), frame.f_code.co_name) not in _WAIT_FOR_OTHERS:
+        return None
+    place = frame.f_locals
+    group: Any = place.get("self")
+    if getattr(group, "_on_completed_fut", None) is waits_on:
+        members: Collection[Any] = group._tasks
+        return members
+    if place.get("waiter") is waits_on:  # of asyncio.wait, and of asyncio.wait_for in Python 3.11
+        return place["fs"] if "fs" in place else (place["fut"],)
+    return None
 
 
 class _Watch:
@@ -94,6 +123,19 @@ class AsyncioBackend:
     def waits_on(self, trap: Any) -> Future | None:
         future: Future | None = trap
         return future
+
+    def pending(self, task: Any, /) -> Future | None:
+        if task.done():
+            return None
+        waits_on: Future | None = getattr(task, "_fut_waiter", task)  # a future has none
+        return None if waits_on is None or waits_on.done() else waits_on
+
+    def members(self, task: Any, code: object, waits_on: Any, /) -> Collection[object] | None:
+        members: Any = getattr(waits_on, "_children", None)  # of a gathering
+        if members is None and waits_on is not task:
+            is_task = hasattr(waits_on, "get_coro")
+            members = (waits_on,) if is_task else _awaited(code or task.get_coro(), waits_on)
+        return None if members is None else [member for member in members if not member.done()]
 
     def cancel_again(self) -> None:
         task = asyncio.current_task(self._loop)

@@ -7,7 +7,7 @@ runtime is closed before trio's main task ends, so no system task of ours is eve
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Collection, Generator
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -53,6 +53,16 @@ class TrioFuture:
 
 _FOREIGN = TrioFuture()
 """Stands for whatever else a task of trio may wait on."""
+_END_OF_NURSERY = "Nursery._nested_child_finished.<locals>.aborted"
+"""How a wait for the end of a nursery would be aborted."""
+
+
+def _behind(abort: object) -> TrioFuture | None:
+    """What a wait is for that would be aborted so."""
+    if abort is None:
+        return None
+    waits_on: object = getattr(abort, "__self__", None)
+    return waits_on if isinstance(waits_on, TrioFuture) else _FOREIGN
 
 
 class _ScopeHandle:
@@ -121,11 +131,17 @@ class TrioBackend:
         raise RuntimeError("a task of trio cannot stand in for another")
 
     def waits_on(self, trap: Any) -> TrioFuture | None:
-        abort = getattr(trap, "abort_func", None)
-        if abort is None:
+        return _behind(getattr(trap, "abort_func", None))
+
+    def pending(self, task: Any, /) -> TrioFuture | None:
+        waits_on = _behind(task._abort_func)
+        return None if waits_on is None or waits_on.done() else waits_on
+
+    def members(self, task: Any, code: object, waits_on: object, /) -> Collection[object] | None:
+        if getattr(task._abort_func, "__qualname__", "") != _END_OF_NURSERY:
             return None
-        waits_on: object = getattr(abort, "__self__", None)
-        return waits_on if isinstance(waits_on, TrioFuture) else _FOREIGN
+        members: Collection[object] = task.child_nurseries[-1].child_tasks
+        return members
 
     def cancel_again(self) -> None:
         raise RuntimeError("trio cancels by scopes, and again at every wait")

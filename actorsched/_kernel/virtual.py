@@ -14,6 +14,9 @@ runtime: it takes one turn to wake up, and a few to get out of its task groups. 
 outstanding, and nothing more is to be done at this instant, the kernel looks every millisecond instead.
 Choices are made all the same: what is outstanding may wait for somebody who has yet to be chosen.
 
+User code that waits in a task group, or for tasks by name, waits for what those wait for. Whatever else it
+may wait for takes real time. So an event of the loop that somebody is to set at a later instant is never set.
+
 User code is woken in the order of the answers, one in each turn, since some loops take those of one turn in
 any order. So the same program does the same again, as long as it waits for nothing but ours.
 
@@ -95,10 +98,12 @@ class VirtualClock:
 class VirtualCarrier(Carrier):
     """A carrier that says when it takes a step, so that it need not be looked at in each turn."""
 
-    __slots__ = ("_keeper", "_settled_on", "_trap")
+    __slots__ = ("_keeper", "_settled_on", "_trap", "in_real_time")
 
     def __init__(self, kernel: VirtualKernel) -> None:
         self._keeper = kernel
+        self.in_real_time: bool = False
+        """Whether the subject waited for something that is none of ours, when it was looked at last."""
         self._settled_on: Future | None = None
         super().__init__(kernel)
 
@@ -141,10 +146,35 @@ class VirtualCarrier(Carrier):
             if waits_on is None or waits_on.done():
                 return True
             if waits_on not in ours:
-                return False
+                return self._members_step_soon(backend, ours)
         del kernel.unsettled[self]
         kernel.settled[waits_on] = self
         self._settled_on = waits_on
+        return False
+
+    def _members_step_soon(self, backend: Backend, ours: WeakSet[Any]) -> bool:
+        """Whether one of those is about to take a step for whose end the subject waits, if it does."""
+        assert self.subject is not None
+        stepper = self.subject.stepper
+        code: object = None if stepper is None else getattr(stepper.send, "__self__", None)
+        waiting: list[tuple[object, object]] = [(self.task, code)]
+        known: set[object] = set()
+        self.in_real_time = False
+        while waiting:
+            task, code = waiting.pop()
+            waits_on = backend.pending(task)
+            if waits_on is None:
+                return True
+            if task in known or waits_on in ours:
+                continue
+            known.add(task)
+            members = backend.members(task, code, waits_on)
+            if members is None:
+                self.in_real_time = True
+            elif not members:  # the last one has just ended
+                return True
+            else:
+                waiting.extend((member, None) for member in members)
         return False
 
 
@@ -275,7 +305,7 @@ class VirtualKernel(Kernel):
 
     def _outstanding(self) -> bool:
         """Whether something takes real time: nobody is about to step, so the unsettled wait for that."""
-        return bool(self.unsettled) or self.outside()
+        return self.outside() or any(carrier.in_real_time for carrier in self.unsettled)
 
     # ------------------------------------------------------------------------------- the course of time
 
