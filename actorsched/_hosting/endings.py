@@ -4,7 +4,9 @@ The law of this module: it tells the loop, once the process is a zombie or has g
 ended: only the parent of a process learns that.
 
 How it works: through the descriptor of the process, which becomes readable at its end. Where processes have
-no descriptors (or there is none to be had now), a timer looks at what the system says of it.
+no descriptors (or there is none to be had now), a timer looks at what the system says of it. What it says
+takes a descriptor to read, too; where there is none, the link to the program that the process runs has to do:
+a link can be read without, and a zombie has none.
 """
 
 from __future__ import annotations
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 
 _LOOK = 0.1
 """How many seconds to wait between two looks."""
+_GONE = "X"
+"""The state of a process that there is not; the system has the same letter for one that is nearly so."""
+_ENDED = (_GONE, "Z")
 
 
 class EndWatch(Protocol):
@@ -51,13 +56,14 @@ class _Looks:
         self._backend = backend
         self._pid = pid
         self._on_end = on_end
-        self._started = (_status(pid) or ["", ""])[1]
+        self._started = ""
         self._timer: Handle | None = None
         self._look()
 
     def _look(self) -> None:
-        status = _status(self._pid)
-        if status is None or status[0] == "Z" or status[1] != self._started:
+        state, started = _status(self._pid)
+        self._started = self._started or started
+        if state in _ENDED or started not in ("", self._started):
             self._timer = None
             self._backend.call_soon(self._on_end)
         else:
@@ -82,15 +88,25 @@ def watch_end(backend: Backend, pid: int, on_end: Callable[[], None]) -> EndWatc
 
 def has_ended(pid: int) -> bool:
     """Whether a process is a zombie or has gone. Another one may have its number by then."""
-    status = _status(pid)
-    return status is None or status[0] == "Z"
+    return _status(pid)[0] in _ENDED
 
 
-def _status(pid: int) -> list[str] | None:
-    """State and time of birth of a process; None if there is none."""
+def _status(pid: int) -> tuple[str, str]:
+    """State and time of birth of a process; empty where that cannot be read now."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             fields = file.read().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
-        return None
-    return [fields[0], fields[19]]
+        return _GONE, ""
+    except OSError:  # no descriptor is free
+        return "" if _has_program(pid) else _GONE, ""
+    return fields[0], fields[19]
+
+
+def _has_program(pid: int) -> bool:
+    """Whether there is such a process that is no zombie, as far as can be seen without a descriptor."""
+    try:
+        os.readlink(f"/proc/{pid}/exe")
+    except OSError as error:
+        return not isinstance(error, (FileNotFoundError, ProcessLookupError))
+    return True

@@ -8,7 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from tests.hosting.harness import PATIENCE, Host
 from tests.hosting.test_survival import alive, gone_within
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterator
+    from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 
 pytestmark = pytest.mark.process
 ROOT = Path(__file__).parents[2]
@@ -292,6 +292,34 @@ async def test_without_process_descriptors_the_system_is_asked_about_orphans(
         assert await host.run(work.same, 1) == 1
         with pytest.raises(HostDied, match="unknown"):
             await host.run(work.exit_hard, 3)
+
+
+async def test_the_ends_of_orphans_are_noticed_though_no_descriptor_is_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(endings, "_LOOK", 0.001)
+    async with nest() as here:
+        hosts = [await here.warm() for _ in range(4)]
+        with full_table():
+            os.kill(here.spawner.pid, signal.SIGKILL)
+            await until(lambda: not here.spawner.pid)
+            for host in hosts:
+                assert await host.run(work.same, 1) == 1
+            for host in hosts:
+                os.kill(host.link.pid, signal.SIGKILL)
+            ends = [await host.ended() for host in hosts]
+        assert [end.cause for end in ends] == ["exited"] * 4
+
+
+@contextmanager
+def full_table() -> Generator[None]:
+    """No descriptor is free in this process, also when one is closed that was there before."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 async def test_requests_are_made_again_when_the_spawner_dies() -> None:
