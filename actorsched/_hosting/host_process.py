@@ -36,6 +36,9 @@ class Keeper(Protocol):
     def reap(self, pid: int) -> None:
         """This process has ended, and its number is not needed any more."""
 
+    def not_wanted(self) -> None:
+        """One that was asked for was killed before it was known."""
+
 
 def _nobody() -> None:
     """Nobody listens yet."""
@@ -107,6 +110,8 @@ class HostProcess:
                 self.ask_after()
         elif number == signal.SIGKILL:
             self._cut()
+            if not self.ended:
+                self._keeper.not_wanted()
         else:
             self._stopped = number == signal.SIGSTOP
 

@@ -169,6 +169,11 @@ class Spawner:
         """A host has ended, and nobody needs its process id any more."""
         self._send(Reap(pid))
 
+    def not_wanted(self) -> None:
+        """A host was killed before it was known. A spawner that gets ready for such only is not waited for."""
+        if self._asked and not self._ready and all(process.killed for process in self._asked.values()):
+            self._over()
+
     def _ask(self, process: HostProcess) -> None:
         process.tries += 1
         self._asked[process.number] = process

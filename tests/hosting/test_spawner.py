@@ -235,6 +235,18 @@ async def test_a_host_that_is_killed_before_it_is_there_never_runs(tmp_path: Pat
         assert not (tmp_path / "log").exists()
 
 
+async def test_nobody_waits_for_a_spawner_that_gets_ready_for_killed_hosts_only() -> None:
+    async with nest(start_timeout=3600.0) as here:
+        first, second = here.host(start_timeout=3600.0), here.host(start_timeout=3600.0)
+        os.kill(here.spawner.pid, signal.SIGSTOP)
+        first.link.kill()
+        assert here.spawner.pid
+        second.link.kill()
+        assert [(await host.ended()).signal for host in (first, second)] == [signal.SIGKILL] * 2
+        assert not here.spawner.pid
+        assert await here.host().run(work.same, 1) == 1
+
+
 async def test_a_host_that_is_suspended_before_it_is_there_stops_as_soon_as_it_is() -> None:
     async with nest() as here:
         host = here.host()
