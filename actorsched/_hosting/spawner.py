@@ -170,7 +170,7 @@ class Spawner:
         self._send(Reap(pid))
 
     def not_wanted(self) -> None:
-        """A host was killed before it was known. A spawner that gets ready for such only is not waited for."""
+        """A host was killed before it was known: a spawner that gets ready for such only is not needed."""
         if self._asked and not self._ready and all(process.killed for process in self._asked.values()):
             self._over()
 

@@ -2,7 +2,8 @@
 
 The law of this module: it forks when it is told to, tells which of its children have ended, and imports ahead
 while there is nothing else to do. It has one thread for all its life, creates no event loop, runs nothing of
-the user's, and decides nothing.
+the user's, and decides nothing. Where something has started a thread in it all the same (what `site` runs at
+the start of an interpreter may), it refuses to fork: whatever that thread has locked would stay locked.
 
 How it works: `serve` returns in the new host, and only there: so a host begins where the spawner itself
 began, with nothing of it on its stack. All memory that the two have in common is shared until one of them
@@ -53,6 +54,13 @@ _MOST = 16
 _REST_MS = 50
 """How long nothing must have come in before something is imported ahead: a script that has just got its first
 host needs the processor more."""
+
+
+_THREADS = (
+    "something that runs at the start of every interpreter (sitecustomize, usercustomize or a .pth file) has "
+    "started a thread in its spawner, and a process with threads cannot be forked safely; have it start none "
+    'where sys.argv[0] is "-c"'
+)
 
 
 class Spawner:
@@ -133,6 +141,9 @@ class Spawner:
         try:
             if not whole or len(descriptors) != len(request.names):
                 self._say(Refused(request.number, "its spawner had no descriptors free for it"))
+                return None
+            if _has_threads():
+                self._say(Refused(request.number, _THREADS))
                 return None
             gc.freeze()
             try:
@@ -226,6 +237,14 @@ def receive(socket: _socket.socket) -> tuple[bytes, list[int], bool]:
             numbers = memoryview(body[: len(body) // size * size]).cast("i")
             descriptors.extend(numbers)
     return data, descriptors, not flags & _socket.MSG_CTRUNC
+
+
+def _has_threads() -> bool:
+    """Whether this process has more than one, also such as Python does not know; False where nobody tells."""
+    try:
+        return len(os.listdir("/proc/self/task")) > 1
+    except OSError:
+        return False
 
 
 def _wake(number: int, frame: object) -> None:

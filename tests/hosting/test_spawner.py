@@ -466,6 +466,19 @@ async def test_a_system_that_does_not_fork_is_told_of(
         )
 
 
+async def test_a_spawner_in_which_a_start_hook_has_started_a_thread_is_not_forked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    hook = "import _thread, time\n_thread.start_new_thread(time.sleep, (3600.0,))\n"
+    (tmp_path / "sitecustomize.py").write_text(hook)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(handover, "_site_matters", lambda: True)
+    async with nest() as here:
+        end = await here.host().ended()
+        assert end.cause == "never started"
+        assert "a process with threads cannot be forked" in end.detail
+
+
 async def test_a_spawner_that_cannot_be_started_is_an_error_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     async with nest() as here:
