@@ -42,7 +42,9 @@ if TYPE_CHECKING:
     from actorsched.options import Backoff, Hosts, Mailbox, Priority, Retry, Supervise
     from actorsched.pipeline import stage
     from actorsched.policies import SchedulingPolicy
-    from actorsched.runtime import Runtime, run, sleep
+    from actorsched.running import run
+    from actorsched.runtime import Runtime
+    from actorsched.sleeping import sleep
     from actorsched.stats import Stats
     from actorsched.status import TaskStatus
     from actorsched.task import Task, TaskChain, TaskRef, cpu_bound
@@ -136,7 +138,9 @@ _HOMES = {
     "options": ("Backoff", "Hosts", "Mailbox", "Priority", "Retry", "Supervise"),
     "pipeline": ("stage",),
     "policies": ("SchedulingPolicy",),
-    "runtime": ("Runtime", "run", "sleep"),
+    "running": ("run",),
+    "runtime": ("Runtime",),
+    "sleeping": ("sleep",),
     "stats": ("Stats",),
     "task": ("Task", "TaskChain", "TaskRef", "cpu_bound"),
     "tree": ("Tree",),

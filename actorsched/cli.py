@@ -293,7 +293,8 @@ def _run(chosen: argparse.Namespace) -> int:
     _set_up_logging(chosen.log_level)
 
     from actorsched.options import Hosts
-    from actorsched.runtime import Runtime, run
+    from actorsched.running import run
+    from actorsched.runtime import Runtime
 
     async def within() -> SystemExit | None:
         try:

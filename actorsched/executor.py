@@ -28,7 +28,8 @@ from actorsched._system.placing import is_async
 from actorsched.checks import check_choice, check_label, check_whole, wrong_type
 from actorsched.exceptions import ActorschedError, shown
 from actorsched.options import Hosts, task_options
-from actorsched.runtime import Runtime, run
+from actorsched.running import run
+from actorsched.runtime import Runtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -38,7 +38,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 
 # Where each library from outside may be imported: modules, or whole layers.
 HOMES: dict[str, tuple[str, ...]] = {
-    "anyio": ("_kernel", "_hosting", "_system", "flow", "pipeline", "runtime", "scope", "spawning"),
+    "anyio": (
+        *("_kernel", "_hosting", "_system", "flow", "pipeline", "running", "runtime_end", "scope"),
+        *("sleeping", "spawning"),
+    ),
     "cloudpickle": ("_hosting.by_value",),
     "joblib": ("integrations.joblib",),
     "msgspec": (
@@ -49,7 +52,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "psutil": ("_hosting.load_probe",),
     "rich": ("cli", "demo"),
     "trio": ("_kernel", "_hosting.child_loop"),
-    "uvloop": ("_kernel", "_hosting.child_loop", "runtime"),
+    "uvloop": ("_kernel", "_hosting.child_loop"),
 }
 
 # What the core may use of the standard library: nothing that reads a clock, draws randomness, waits, logs or

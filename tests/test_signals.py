@@ -334,7 +334,7 @@ def test_run_works_in_a_thread_where_no_signal_comes() -> None:
 
 SHOWS = """
 import os, signal, sys, threading
-import anyio, actorsched, actorsched.runtime
+import anyio, actorsched, actorsched.running
 from actorsched import Actor, Runtime
 
 class Waiter(Actor):
@@ -368,7 +368,7 @@ async def busy(path):
 
 what, backend, path = sys.argv[1:]
 if backend == "plain":
-    backend, actorsched.runtime.uvloop_is_installed = "asyncio", lambda: False
+    backend, actorsched.running.uvloop_is_installed = "asyncio", lambda: False
 actorsched.run(globals()[what], path, backend=backend, tree_on=signal.SIGUSR1)
 assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
 print("done")

@@ -25,7 +25,8 @@ from actorsched.demo.steps import Checked, Failed, Form, Settings, check, read, 
 from actorsched.demo.tally import Tally
 from actorsched.options import Hosts, Retry
 from actorsched.pipeline import stage
-from actorsched.runtime import Runtime, run
+from actorsched.running import run
+from actorsched.runtime import Runtime
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from actorsched.context import current
 from actorsched.policies import Edf, Fair, FixedPriority, Realtime
-from actorsched.runtime import Runtime, run
+from actorsched.running import run
+from actorsched.runtime import Runtime
 from actorsched.simulate.played import Played, Recorder
 from actorsched.simulate.taskset import Acquire, BadTaskSet, Job, Params, Release, Run, TaskSet, Time
 from actorsched.testing import VirtualClock, compute

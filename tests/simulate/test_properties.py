@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from actorsched.runtime import run
+from actorsched.running import run
 from actorsched.simulate.play import play, played
 from actorsched.simulate.reading import read_schedule
 from tests.simulate.unit_tick import FeedbackQueue, Machine, slices_of
