@@ -180,6 +180,11 @@ def test_the_backend_of_joblib_refuses_what_it_does_not_know() -> None:
         integration.ActorschedBackend(host="loop")
     with pytest.raises(TypeError, match="executor=5"):
         integration.ActorschedBackend(executor=5)
+    with (
+        pytest.raises(TypeError, match="unknown option 'pririty'"),
+        joblib.parallel_config("actorsched", pririty=5),
+    ):
+        pass
 
 
 # ------------------------------------------------------------------------------------------------ SciPy, tqdm

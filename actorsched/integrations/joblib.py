@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ActorschedBackend"]
 
+_JOBLIB = ("nesting_level", "inner_max_num_threads")
+"""The options that joblib has for every backend."""
+
 
 class ActorschedBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]  # joblib has no types
     """Runs the calls of a `joblib.Parallel` in host processes, or wherever an executor does.
@@ -43,7 +46,7 @@ class ActorschedBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore
         options: What joblib asks of every backend.
 
     Raises:
-        TypeError: The executor is none of actorsched's.
+        TypeError: The executor is none of actorsched's, or there is no such option.
         ValueError: There is no such host.
     """
 
@@ -53,6 +56,8 @@ class ActorschedBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore
         self, *, executor: RuntimeExecutor | None = None, host: TaskHost = "process", **options: Any
     ) -> None:
         super().__init__(**options)
+        if unknown := sorted(options.keys() - _JOBLIB):
+            raise TypeError(f"unknown option {unknown[0]!r}; this backend has executor= and host=")
         if executor is not None and not isinstance(executor, RuntimeExecutor):
             raise TypeError(
                 f"executor={executor!r} is no executor of actorsched; give an actorsched.Executor, "
