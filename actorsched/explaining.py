@@ -174,8 +174,7 @@ def _queued(task: TaskActor) -> Explanation:
     elif task.place is Place.NEXT:
         sentences.append("It gets the next slot, as soon as a task that was asked to leave has left it.")
     if running:
-        limit = "" if pool.limit is None else f" of {pool.limit}"
-        sentences.append(f"The {len(running)}{limit} slots are taken by {_listed(running)}.")
+        sentences.append(_slots_sentence(running, pool.limit))
     return Explanation(
         task.name,
         task.status,
@@ -241,6 +240,14 @@ def _running(task: TaskActor) -> Explanation:
 
 def _names(members: Iterable[Waiter]) -> tuple[str, ...]:
     return tuple(member.name for member in members)
+
+
+def _slots_sentence(running: tuple[str, ...], limit: int | None) -> str:
+    if limit == 1:
+        return f"The only slot is taken by {_listed(running)}."
+    of = "" if limit is None else f" of {limit}"
+    are = "slots are" if limit or len(running) > 1 else "slot is"
+    return f"{len(running)}{of} {are} taken by {_listed(running)}."
 
 
 def _listed(names: tuple[str, ...]) -> str:

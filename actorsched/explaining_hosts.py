@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 _MANY = 10
 """So many hosts are told of one by one."""
 
+_ACTORS = "actors"
+"""What `rt.tree()` and events call the hosts of actors, which are in no pool of tasks."""
+
 
 def explain_hosts(system: System) -> Explanation:
     """Why there are as many hosts as there are, in all pools."""
@@ -45,6 +48,8 @@ def explain_pool(system: System, name: str) -> Explanation:
     pool = staff.pools.get(name)
     if pool is None:
         if name not in system.pools:
+            if name == _ACTORS and staff.ports:
+                return _of_actors(staff)
             known = ", ".join(map(repr, system.pools))
             raise ValueError(f"pool {name!r} cannot be explained: there is none; there are {known}")
         return Explanation(
@@ -80,6 +85,11 @@ def _of_pool(pool: HostPool) -> list[str]:
 def _named(host: Any) -> str:
     pid = 0 if host.link is None else host.link.pid
     return f"Host {pid}" if pid else "A host without a process"
+
+
+def _of_actors(staff: HostStaff) -> Explanation:
+    pids = tuple(port.link.pid for port in staff.ports if port.link is not None)
+    return Explanation(_ACTORS, None, (_of_actor_hosts(staff), *_of_load(staff)), pids=pids)
 
 
 def _of_actor_hosts(staff: HostStaff) -> str:

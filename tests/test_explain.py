@@ -46,7 +46,7 @@ async def test_a_ready_task_knows_its_place_and_who_is_ahead() -> None:
         assert [one.position for one in told] == [3, 1, 2]
         assert told[0].ahead == ("p5", "p3")
         assert all(one.running == ("first",) and one.pool == "loop" for one in told)
-        assert "It is number 3 in the queue, behind 'p5', 'p3'. The 1 of 1 slots" in str(told[0])
+        assert "It is number 3 in the queue, behind 'p5', 'p3'. The only slot is taken by 'first'." in str(told[0])
         assert "It is the next in the queue." in str(told[1])
 
 
@@ -219,6 +219,9 @@ async def test_an_actor_in_a_process_names_its_host_and_those_who_live_there(tmp
                 "1 other actor lives there."
             )
             assert f"2 actors live in 1 host: {pid}." in str(rt.explain())
+            actors = rt.explain("actors")
+            assert (actors.task, actors.pids) == ("actors", (pid,))
+            assert str(actors).startswith(f"2 actors live in 1 host: {pid}.")
             await hanging.cancel()
 
 
