@@ -201,7 +201,8 @@ class Scaling:
 
     def _decide(self, demand: Demand, limits: Limits, sample: LoadSample | None, now: float) -> Decision:
         if demand.hosts < limits.min:
-            return Spawn(limits.min - demand.hosts, f"at least {_hosts(limits.min)} are kept")
+            are = "is" if limits.min == 1 else "are"
+            return Spawn(limits.min - demand.hosts, f"at least {_hosts(limits.min)} {are} kept")
         if not demand.waiting:
             return self._shrink(demand, limits, sample, now)
         if demand.hosts + demand.extra >= limits.max:
