@@ -443,7 +443,7 @@ def _unknown(name: str, checks: Mapping[str, Check]) -> TypeError:
     from difflib import get_close_matches
 
     near = " or ".join(repr(match) for match in get_close_matches(str(name), checks, n=3, cutoff=0.65))
-    hint = f"; did you mean {near}?" if near else ";"
+    hint = f"; did you mean {near}?" if near else "."
     return TypeError(
         f"unknown option {shown(name)}{hint} The options are: {', '.join(checks)}."
         " Keyword arguments of the function go into kwargs={...}."

@@ -289,7 +289,7 @@ def test_any_int_is_a_priority(priority: int) -> None:
 
 WRONG_TASK_OPTIONS: list[tuple[Mapping[str, object], type[Exception], str]] = [
     ({"priorty": 1}, TypeError, "unknown option 'priorty'; did you mean 'priority'?"),
-    ({"xyzzy": 1}, TypeError, "unknown option 'xyzzy'; The options are: name, description, tags"),
+    ({"xyzzy": 1}, TypeError, "unknown option 'xyzzy'. The options are: name, description, tags"),
     ({"level": 9}, TypeError, "Keyword arguments of the function go into kwargs"),
     ({"name": ""}, ValueError, "name='' is empty"),
     ({"name": 7}, TypeError, "name=7 is of type int; give a str"),
