@@ -19,6 +19,7 @@ from __future__ import annotations
 import signal
 import socket as sockets
 from collections import deque
+from contextlib import ExitStack
 from time import monotonic
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -420,8 +421,12 @@ class HostLink:
 
     def _ended(self) -> None:
         """The process has ended, but is not reaped yet; or there never was one."""
-        self._read_the_rest()
-        self._read_the_notes()
+        with ExitStack() as steps:  # each of them is done, also when somebody fails at what the host has said
+            steps.callback(self._tell_end)
+            steps.callback(self._read_the_notes)
+            steps.callback(self._read_the_rest)
+
+    def _tell_end(self) -> None:
         self.kill()  # whatever it has started, and left behind
         self.exited = judge(
             self.pid,

@@ -214,6 +214,32 @@ async def test_what_was_done_before_a_crash_counts_though_nobody_had_been_told(s
             await host.result(deadly)
 
 
+async def test_the_end_of_a_host_is_told_though_somebody_fails_at_its_last_words() -> None:
+    async with hosted() as host:
+        await host.run(work.nothing)
+        fails = pytest.raises(LookupError, match="at a frame")
+
+        def fail(frame: object) -> None:
+            raise LookupError("at a frame")
+
+        def read() -> None:
+            """Nobody needs to know when that was all."""
+
+        host.link.hand_over_to(fail, host._on_exit, read)
+        host.link._stop_reading()  # as when the loop hears of the end first
+        for number in range(20):
+            host.start(work.same, number)
+        host.start(work.exit_hard, 9)
+        ended = host.link._process.on_end
+
+        def end() -> None:
+            with fails:
+                ended()
+
+        host.link._process.on_end = end
+        assert (await host.ended()).exit_code == 9
+
+
 async def test_a_result_that_was_being_written_when_the_host_was_killed_counts(tmp_path: Path) -> None:
     log = tmp_path / "log"
     async with hosted() as host:
