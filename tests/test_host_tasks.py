@@ -188,6 +188,19 @@ async def test_log_records_cross_in_order_with_level_task_and_traceback(
     assert "LookupError: inner" in records[2].exc_text
 
 
+async def test_a_filter_of_log_records_that_fails_harms_nobody_else(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(record: logging.LogRecord) -> bool:
+        raise LookupError("the filter fails")
+
+    monkeypatch.setattr(logging.getLogger("tests.host_work"), "filters", [refuse])
+    async with Runtime(hosts=Hosts(max=1)) as rt:
+        await rt.run(work.log_three, host="process")
+        assert await rt.run(work.double, 2, host="process") == 4
+    assert capsys.readouterr().err.count("LookupError: the filter fails") == 1
+
+
 @ONE
 async def test_context_variables_and_the_members_of_current_are_there(tmp_path: Path) -> None:
     log = tmp_path / "log"

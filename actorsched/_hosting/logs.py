@@ -39,6 +39,8 @@ _STANDARD = frozenset(
 def pass_on(frame: Log, pid: int, host: str, task: str | None, attempt: int) -> None:
     """Give a record to the logger that it was meant for, if that wants it.
 
+    A filter or handler that fails is told of as `logging` does it: nobody who called could be told.
+
     Args:
         frame: What arrived.
         pid: The process id of the host.
@@ -54,7 +56,10 @@ def pass_on(frame: Log, pid: int, host: str, task: str | None, attempt: int) -> 
     record = record_of(frame, pid, host)
     if task is not None:
         record.task, record.attempt = task, attempt
-    logger.handle(record)
+    try:
+        logger.handle(record)
+    except Exception:
+        logging.Handler().handleError(record)
 
 
 def record_of(frame: Log, pid: int, host: str) -> logging.LogRecord:
