@@ -123,7 +123,7 @@ def choose_cpus(count: int, usable: Iterable[int], holds: Iterable[Hold]) -> tup
         usable: The numbers of those that there are.
         holds: Who is confined to which.
     """
-    load = dict.fromkeys(sorted(usable), (0, 0))
+    load: dict[int, tuple[int, int]] = dict.fromkeys(sorted(usable), (0, 0))
     for hold in holds:
         for cpu in hold.cpus:
             if cpu in load:
