@@ -18,6 +18,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 
 from actorsched import Hosts, Priority, Retry, Runtime
 from actorsched._core.load import HostLoad, LoadSample
@@ -39,6 +40,7 @@ class Machine:
         self.cores = cores
         self.others = others
         self.rss: dict[int, int] = {}
+        self.fresh_rss = 1 << 24
         self.looks = 0
         rt._system.staff.monitor.probe = self  # type: ignore[assignment]
 
@@ -47,7 +49,8 @@ class Machine:
     ) -> LoadSample:
         self.looks += 1
         loads = {pid: HostLoad(pid, 0.0, self.rss.get(pid, 1 << 24), "running") for pid in hosts}
-        return LoadSample(when, self.cores, 0.0, self.others, 1 << 34, 1 << 34, loop_lag, hosts=loads)
+        sample = LoadSample(when, self.cores, 0.0, self.others, 1 << 34, 1 << 34, loop_lag, hosts=loads)
+        return replace(sample, fresh_rss=self.fresh_rss)
 
     async def look_again(self, rt: Runtime) -> None:
         """Have it looked at some more times, though nobody waits for that."""
@@ -75,7 +78,9 @@ async def test_under_a_burst_a_pool_grows_as_far_as_cores_are_free(tmp_path: Pat
             await until(lambda: machine.looks > 8)
             assert len(task_hosts(rt)) == 2, "two of the four cores are free"
             assert "busy with other work: 1.9 of 4 processors" in pool(rt).why
-            assert rt._system.staff.monitor.sample.queue_wait > 0
+            sample = rt._system.staff.monitor.sample
+            assert sample is not None
+            assert sample.queue_wait > 0
             machine.others = 0.2
             await until(lambda: len(task_hosts(rt)) == 4)
             await machine.look_again(rt)
@@ -298,6 +303,18 @@ async def test_a_host_that_has_grown_too_big_is_replaced_when_its_work_is_over(t
             await busy
             assert await other != big
             await until(lambda: not alive(big))
+
+
+@ONE
+async def test_no_host_is_replaced_for_its_size_where_every_fresh_one_is_too_big(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with Runtime(hosts=Hosts(max=1, max_rss="10 MB")) as rt:
+        machine = Machine(rt)
+        pid = await rt.run(work.pid)
+        await machine.look_again(rt)
+        assert await rt.run(work.pid) == pid
+    assert caplog.text.count("Hosts(max_rss='10 MB') is less than a fresh host may take, 16.8 MB") == 1
 
 
 # ------------------------------------------------------------------------------------------ the heartbeat
