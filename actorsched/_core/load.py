@@ -50,6 +50,8 @@ class LoadSample(msgspec.Struct, frozen=True):
         loop_lag: How late the event loop was, in seconds.
         queue_wait: For how many seconds tasks have found no host that was free; 0 if there is one.
         hosts: The host processes that were asked for, by process id.
+        fresh_rss: The resident memory in bytes of the process that hosts are forked from, which is about what
+            a fresh one takes; None if unknown.
     """
 
     when: float
@@ -61,6 +63,7 @@ class LoadSample(msgspec.Struct, frozen=True):
     loop_lag: float = 0.0
     queue_wait: float = 0.0
     hosts: dict[int, HostLoad] = {}
+    fresh_rss: int | None = None
 
     @property
     def free_cores(self) -> float | None:

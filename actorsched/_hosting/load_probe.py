@@ -137,6 +137,7 @@ class LoadProbe:
             memory_total=total,
             loop_lag=loop_lag,
             hosts={one.pid: one.load(used.get(one.pid)) for one in watched if one.family},
+            fresh_rss=max((one.rss for one in watched if one.rss and not one.family), default=None),
         )
 
     # ----------------------------------------------------------------------------------------------- counters

@@ -68,6 +68,8 @@ class LoadMonitor(Behaviour, kw_only=True):
     pulses: dict[int, Pulse] = {}
     blind: bool = False
     """Whether the last one has failed, which was reported."""
+    pointless: bool = False
+    """Whether `Hosts(max_rss=)` has turned out to be less than any host takes, which was reported."""
     closed: bool = False
 
     def __repr__(self) -> str:
@@ -184,8 +186,19 @@ class LoadMonitor(Behaviour, kw_only=True):
             if rss is not None:
                 worker.over_memory(rss)
         limit = self.staff.limits.max_rss
-        if limit is None:
+        if limit is None or self._is_pointless(limit, sample.fresh_rss):
             return
         for pid, load in sample.hosts.items():
             if load.rss is not None and load.rss > limit:
                 hosts[pid].recycle(f"uses {shown_size(load.rss)} of memory, more than Hosts(max_rss=) allows")
+
+    def _is_pointless(self, limit: int, fresh: int | None) -> bool:
+        """Whether a host that took the place of another would be too big itself: so it would go on for ever."""
+        if fresh is not None and fresh > limit and not self.pointless:
+            self.pointless = True
+            self.staff.kernel.report(
+                logging.WARNING,
+                f"Hosts(max_rss={shown_size(limit)!r}) is less than a fresh host may take, "
+                f"{shown_size(fresh)}, so no host is replaced for its size; raise it",
+            )
+        return self.pointless
