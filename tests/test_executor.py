@@ -478,6 +478,26 @@ def test_when_the_interpreter_ends_the_work_is_finished_and_nothing_is_left(kind
     assert "too late" not in answer.stdout
 
 
+def test_without_threads_at_the_end_of_the_interpreter_the_loop_does_the_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with Executor(2, "thread") as executor:
+        begun = executor.submit(threading.get_ident)
+        assert begun.result(LONG) != executor._book.thread
+
+        def start(self: threading.Thread) -> None:  # as in Python 3.12
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", start)
+            gate = threading.Event()
+            held = executor.submit(gate.wait, LONG)  # has the thread there is
+            late = executor.submit(threading.get_ident)
+            assert late.result(LONG) == executor._book.thread
+            gate.set()
+            assert held.result(LONG)
+
+
 # --------------------------------------------------------------------------------------------- hosts that die
 
 

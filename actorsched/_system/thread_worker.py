@@ -208,7 +208,10 @@ class ThreadWorker(Behaviour):
             if self.jobs is None:
                 self._start_thread()
         except RuntimeError as error:  # the system has no thread left
-            return self.over(self.run, Finished(error=error))
+            if not interpreter_ends(error):
+                return self.over(self.run, Finished(error=error))
+            self.kernel.backend.call_soon(self._run_here, self.run)
+            return None
         assert self.jobs is not None
         self.jobs.put(self.run)
 
@@ -217,6 +220,12 @@ class ThreadWorker(Behaviour):
         thread = Thread(target=_work, args=(self, jobs), name=f"actorsched thread {self.number}", daemon=True)
         thread.start()
         self.thread, self.jobs = thread, jobs
+
+    def _run_here(self, run: ThreadRun) -> None:
+        """No thread can be started any more, but what was accepted is still done: by the loop."""
+        if self.run is run:
+            self._let_on(run)  # at a checkpoint nobody could wake it
+            self.kernel.call_threadsafe(self.over, run, run.execute())
 
     @handles(Preempt)
     def _preempt(self, message: Preempt, out: Outbox) -> None:
@@ -300,6 +309,11 @@ class ThreadWorker(Behaviour):
             self._let_on(run)
             self.retire()
             self.over(run, Finished(error=run.stop, stopped=True))
+
+
+def interpreter_ends(error: RuntimeError) -> bool:
+    """Whether a thread could not be started because Python 3.12 starts none once the main thread is over."""
+    return "at interpreter shutdown" in str(error)
 
 
 def _work(worker: ThreadWorker, jobs: SimpleQueue[ThreadRun | None]) -> None:
