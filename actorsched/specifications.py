@@ -192,8 +192,8 @@ class Hosts(_Specification):
         max_tasks: After how many tasks (or messages to its actors) a host is replaced, 1 or more; None for
             never.
         max_rss: From how much resident memory on a host is replaced when what it runs is over: bytes, or text
-            such as "500 MB"; None for no limit. Where a fresh host takes as much already, none is replaced for
-            its size, and that is logged once.
+            such as "500 MB"; None for no limit. Where a fresh host takes more than that, none is replaced for
+            its size, which is logged once.
         start_timeout: How long a host may take to start, as a duration above zero.
 
     Raises:

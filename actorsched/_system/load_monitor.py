@@ -21,6 +21,7 @@ from msgspec.structs import replace
 
 from actorsched._core.behaviour import Behaviour, Outbox, handles
 from actorsched._core.pulse import Pulse
+from actorsched._system.thread_worker import interpreter_ends
 from actorsched.sizes import shown_size
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class LoadMonitor(Behaviour, kw_only=True):
         try:
             thread.start()
         except RuntimeError as error:  # the system has no thread for it now
-            return self._cannot_see(error)
+            return None if interpreter_ends(error) else self._cannot_see(error)
         self.preparing = thread
         return None
 
@@ -193,7 +194,7 @@ class LoadMonitor(Behaviour, kw_only=True):
                 hosts[pid].recycle(f"uses {shown_size(load.rss)} of memory, more than Hosts(max_rss=) allows")
 
     def _is_pointless(self, limit: int, fresh: int | None) -> bool:
-        """Whether a host that took the place of another would be too big itself: so it would go on for ever."""
+        """Whether a host that takes the place of another is too big itself, so that there would be no end."""
         if fresh is not None and fresh > limit and not self.pointless:
             self.pointless = True
             self.staff.kernel.report(
