@@ -194,7 +194,7 @@ class LoadMonitor(Behaviour, kw_only=True):
                 hosts[pid].recycle(f"uses {shown_size(load.rss)} of memory, more than Hosts(max_rss=) allows")
 
     def _is_pointless(self, limit: int, fresh: int | None) -> bool:
-        """Whether a host that takes the place of another is too big itself, so that there would be no end."""
+        """Whether a host that took the place of another would be too big itself, and so on for ever."""
         if fresh is not None and fresh > limit and not self.pointless:
             self.pointless = True
             self.staff.kernel.report(
