@@ -6,6 +6,7 @@ it. It knows of no runtime; those in the program hear of its signals by themselv
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
 from typing import Literal, TypeVar, TypeVarTuple
 
@@ -62,4 +63,17 @@ def uvloop_is_installed() -> bool:
     """Whether asyncio can run on uvloop here."""
     from importlib.util import find_spec
 
-    return find_spec("uvloop") is not None
+    return find_spec("uvloop") is not None and _has_standard_descriptors()
+
+
+def _has_standard_descriptors() -> bool:
+    """Whether 0, 1 and 2 are open, as they need not be in a daemon.
+
+    Otherwise a loop may be given one of them for its own, and libuv aborts the process when it closes that.
+    """
+    try:
+        for descriptor in range(3):
+            os.fstat(descriptor)
+    except OSError:
+        return False
+    return True

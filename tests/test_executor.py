@@ -478,6 +478,13 @@ def test_when_the_interpreter_ends_the_work_is_finished_and_nothing_is_left(kind
     assert "too late" not in answer.stdout
 
 
+def test_a_program_without_standard_descriptors_ends_in_order() -> None:
+    program = "from actorsched import Executor\nwith Executor(1) as some:\n    some.submit(abs, -1).result()"
+    closed = 'exec "$0" -c "$1" <&- >&- 2>&-'
+    answer = subprocess.run(["/bin/sh", "-c", closed, sys.executable, program], check=False, timeout=LONG)
+    assert answer.returncode == 0
+
+
 def test_without_threads_at_the_end_of_the_interpreter_the_loop_does_the_work(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
