@@ -227,6 +227,19 @@ async def test_idle_hosts_end_after_the_timeout_down_to_the_minimum(tmp_path: Pa
             assert len(task_hosts(rt)) == 1
 
 
+@ONE
+async def test_an_idle_host_that_does_not_end_when_it_is_told_to_is_killed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("actorsched._system.host_end._FAREWELL", 0.01)
+    async with Runtime(hosts=Hosts(max=1, idle_timeout="10ms")) as rt:
+        with monkeypatch.context() as patch:
+            patch.setattr("actorsched._hosting.link.HostLink.stop", lambda self: None)
+            pid = await rt.run(work.pid)
+            await until(lambda: not (task_hosts(rt) or alive(pid)))
+        assert (rt.stats().hosts.reaped, rt.stats().hosts.died) == (0, 1)
+
+
 async def test_a_pool_warms_up_ahead_when_asked() -> None:
     async with Runtime(hosts=Hosts(min=2, max=2)) as rt:
         await until(lambda: [worker.ready for worker in task_hosts(rt)] == [True, True])

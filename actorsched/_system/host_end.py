@@ -1,7 +1,8 @@
 """How a host ends, and what becomes of the tasks that it had.
 
 In order it ends when nothing is left in it, after it was told to take no more: because it is not needed, has
-had as many tasks as it may, or has grown too large. Otherwise it dies, or is killed.
+had as many tasks as it may, or has grown too large. Otherwise it dies, or is killed; so is one that was told
+to end and does not, because something that a task has left behind there keeps it from hearing.
 
 The law of this module: every task that the host had hears of its end, once. Which of them had begun is known
 exactly, also when a host is silent or has died: they were lost with it; the others are ready again at once.
@@ -16,13 +17,20 @@ from actorsched._system.host_stops import HostStops
 from actorsched.messages import Finished, Idle, Unbegun
 
 if TYPE_CHECKING:
+    from actorsched._core.behaviour import Timer
     from actorsched._hosting.exits import HostExit
     from actorsched._system.task import TaskActor
     from actorsched.exceptions import HostDied
 
+_FAREWELL = 5.0
+"""Seconds that a host with nothing left in it has to end before it is killed."""
+
 
 class HostEnd(HostStops, kw_only=True):
     """Having nothing to do, being replaced, and being gone."""
+
+    farewell: Timer | None = None
+    """When its host is killed, which was told to end."""
 
     def became_idle(self) -> None:
         """It has nothing left to do."""
@@ -47,8 +55,10 @@ class HostEnd(HostStops, kw_only=True):
         self.retire(f"it {why}")
 
     def _end_if_over(self) -> None:
-        if self.retiring and not self.runs and self.link is not None:
+        if self.retiring and not self.runs and self.link is not None and self.farewell is None:
             self.link.stop()
+            why = f"was told to end, did not within {_FAREWELL:g} s, and was killed"
+            self.farewell = self.kernel.call_for_host(_FAREWELL, self.link.kill_for, "killed", why)
 
     def over_memory(self, rss: int) -> None:
         """So many bytes are resident of its host: end it if its task has taken more than it may."""
@@ -64,6 +74,8 @@ class HostEnd(HostStops, kw_only=True):
         was_suspended, self.suspended, self.leaving = self.suspended, False, 0
         self.called_back = False
         self._unwatch()
+        if self.farewell is not None:
+            self.farewell.cancel()
         runs, self.runs = self.runs, {}
         self.desk.gone()
         elsewhere = self.pool.worker_gone(self, end)  # type: ignore[arg-type]  # a HostWorker
