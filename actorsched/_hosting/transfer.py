@@ -43,6 +43,8 @@ BIG = 64 * 1024
 _ALONE = 256 * 1024
 """From how many bytes on the pickle itself is treated as such a buffer."""
 
+_PATH_HINT = "; both processes must find it, and a host has the sys.path of the moment when it began"
+
 _STACK_GLOBAL = b"\x93"
 """The opcode by which a pickle refers to something importable."""
 
@@ -168,8 +170,9 @@ def loads(payload: Payload, what: str = "a payload") -> Any:
     except KeyboardInterrupt:  # somebody's Ctrl-C
         raise
     except BaseException as error:  # whatever a `__setstate__` raises: it ends nothing but its payload
+        hint = _PATH_HINT if isinstance(error, ModuleNotFoundError) else ""
         raise NotTransferable(
-            f"{what} arrived, but cannot be built in this process: {type(error).__name__}: {error}",
+            f"{what} arrived, but cannot be built in this process: {type(error).__name__}: {error}{hint}",
             what=what,
         ) from error
 

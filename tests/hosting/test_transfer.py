@@ -93,6 +93,11 @@ def test_a_big_pickle_travels_as_a_buffer() -> None:
     assert loads(payload) == value
 
 
+def test_who_lacks_a_module_is_told_where_a_host_looks_for_it() -> None:
+    with pytest.raises(NotTransferable, match=r"No module named 'nowhere'; .* sys\.path of the moment when"):
+        loads(b"cnowhere\nthing\n.")
+
+
 def test_memoryviews_cross_with_their_shape() -> None:
     numpy = pytest.importorskip("numpy")
     flat = memoryview(b"abc")
