@@ -807,3 +807,26 @@ def test_a_book_whose_loop_is_gone_leaves_nobody_waiting() -> None:
     book.wait()
     with pytest.raises(RuntimeError, match="has ended"):
         book.add([(work.nothing, (), {})])
+
+
+def test_in_a_fork_it_says_that_nobody_would_serve_it() -> None:
+    script = (
+        "import os\n"
+        "from actorsched import Executor\n"
+        "executor = Executor(1, 'thread')\n"
+        "assert executor.submit(abs, -1).result() == 1\n"
+        "read, write = os.pipe()\n"
+        "if not os.fork():\n"
+        "    try:\n"
+        "        executor.submit(abs, -2)\n"
+        "    except RuntimeError as error:\n"
+        "        os.write(write, str(error).encode())\n"
+        "    os._exit(0)\n"
+        "os.close(write)\n"
+        "os.wait()\n"
+        "print(os.read(read, 1000).decode())\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert "and this is a fork of it, in which nobody carries out its orders" in ended.stdout

@@ -180,9 +180,21 @@ def _read(socket: int, size: int) -> bytes:
     return data
 
 
+_path: list[str] = []
+"""What the parent had in `sys.path` when it last said so."""
+
+
+def take_path(entries: list[str]) -> None:
+    """Look for modules where the parent does; and then where code in this host has added something itself."""
+    own = [entry for entry in sys.path if entry not in _path and entry not in entries] if _path else []
+    sys.path[:] = [*entries, *own]
+    _path[:] = entries
+    sys.path_importer_cache.clear()  # what was looked for in vain may be there now
+
+
 def take_over(handed: Handover) -> None:
     """Put in force what concerns the process and the interpreter as a whole."""
-    sys.path[:] = handed["path"]
+    take_path(handed["path"])
     sys.argv[:] = handed["argv"]
     _take_environment(handed["environment"])
     if handed["processors"] and set(handed["processors"]) != os.sched_getaffinity(0):

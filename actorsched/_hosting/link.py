@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import signal
 import socket as sockets
+import sys
 from collections import deque
 from contextlib import ExitStack
 from time import monotonic
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from actorsched._hosting import journal
 from actorsched._hosting.exits import judge, memory_kills
+from actorsched._hosting.handover import search_path
 from actorsched._hosting.outlet import Outlet
 from actorsched._hosting.packets import Packer, ProtocolError, Splitter
 from actorsched._hosting.segments import Borrower, Lender
@@ -37,6 +39,7 @@ from actorsched._hosting.wire import (
     Define,
     FromHost,
     Hello,
+    Path,
     Release,
     Revoke,
     Run,
@@ -120,6 +123,7 @@ class HostLink:
         self._suspended = False
         self._reads = 0
         self._known: set[int] = set()
+        self._path = list(sys.path)  # where the host looks for modules
         self._queue: list[ToHost] = []
         self._urgent: list[ToHost] = []
         self._holding = False
@@ -204,6 +208,9 @@ class HostLink:
             self._known.difference_update(numbers)
             self._queue.append(Undefine(numbers))
         if self._queue:
+            if sys.path != self._path:
+                self._path = list(sys.path)
+                self._queue.insert(0, Path(search_path()))
             frames, self._queue = self._queue, []
             self._outlet.write(self._packer.pack(frames))
         if self._urgent and self._control is not None:

@@ -101,6 +101,12 @@ class Stop(msgspec.Struct, array_like=True, gc=False, tag=5):
     """Finish what has arrived, then leave with `Bye`."""
 
 
+class Path(msgspec.Struct, array_like=True, gc=False, tag=6):
+    """Where to look for modules from now on: `sys.path` has changed since the host began."""
+
+    entries: list[str]
+
+
 # ---------------------------------------------------------------------------------------------- to task hosts
 
 
@@ -392,7 +398,7 @@ class Ended(msgspec.Struct, array_like=True, gc=False, tag=66):
 
 
 ToHost = (
-    Define | Undefine | Answer | Release | Stop | Run | RunMeasured | Cancel | Revoke
+    Define | Undefine | Answer | Release | Stop | Path | Run | RunMeasured | Cancel | Revoke
     | Open | Call | CancelCall | Demand | Close | Forget
 )  # fmt: skip
 FromHost = (

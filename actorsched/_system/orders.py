@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import Future
+from os import getpid
 from threading import Condition, RLock, get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -125,6 +126,7 @@ class Book:
         """Why no more orders are accepted, if they are not."""
         self.broken: BaseException | None = None
         """What every order ends with from now on."""
+        self._process = getpid()
         self._lock = RLock()  # reentrant, because the collector may drop an executor anywhere
         self._settled = Condition(self._lock)
         self._unsettled: dict[Order[Any], None] = {}
@@ -155,6 +157,11 @@ class Book:
         return orders
 
     def _refuse(self) -> None:
+        if getpid() != self._process:
+            raise RuntimeError(
+                f"this executor was made in process {self._process}, and this is a fork of it, in which "
+                "nobody carries out its orders; make another executor here"
+            )
         if self.broken is not None:
             again = type(self.broken)(*self.broken.args)
             again.__dict__.update(self.broken.__dict__)
