@@ -114,6 +114,8 @@ class Scope(Spawner):
             What cut it short, if anything did.
         """
         live = self._nursery.live
+        for feed in self._nursery.feeds:
+            feed.last_call()
         try:
             while self.busy:
                 while live:

@@ -830,3 +830,46 @@ def test_in_a_fork_it_says_that_nobody_would_serve_it() -> None:
         [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, timeout=60, check=True
     )
     assert "and this is a fork of it, in which nobody carries out its orders" in ended.stdout
+
+
+async def test_a_runtime_is_left_also_while_other_threads_go_on_submitting() -> None:
+    futures: list[cf.Future[Any]] = []
+
+    def submit_for_ever(executor: Any) -> None:
+        with suppress(RuntimeError):
+            while True:
+                futures.append(executor.submit(abs, -1))
+
+    async with Runtime() as rt:
+        executor = rt.executor("thread")
+        threads = [threading.Thread(target=submit_for_ever, args=(executor,)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        while not futures:
+            await anyio.sleep(0.001)
+    for thread in threads:
+        thread.join()
+    assert {future.result(timeout=0) for future in futures} == {1}
+
+
+async def test_what_runs_may_submit_more_while_the_runtime_is_left() -> None:
+    inner: list[cf.Future[int]] = []
+    go = threading.Event()
+
+    def submit_more(executor: Any) -> None:
+        go.wait()
+        inner.append(executor.submit(abs, -2))
+
+    async with Runtime() as rt:
+        executor = rt.executor("thread")
+        outer = executor.submit(submit_more, executor)
+        await rt.spawn(_let_go_when_left, rt, go)
+    assert outer.result(timeout=0) is None
+    assert inner[0].result(timeout=0) == 2
+
+
+async def _let_go_when_left(rt: Runtime, go: threading.Event) -> None:
+    book = next(iter(rt._nursery.feeds)).book  # type: ignore[attr-defined]
+    while book.closing is None:
+        await anyio.sleep(0.001)
+    go.set()

@@ -44,6 +44,9 @@ class Feed(Waiter, kw_only=True):
     def __repr__(self) -> str:
         return f"<{type(self).__name__.lower()} {self.title!r}>"
 
+    def last_call(self) -> None:
+        """Its scope is being left: only what belongs to that may still give it more to do."""
+
     @abstractmethod
     async def next(self) -> Any:
         """The next item.

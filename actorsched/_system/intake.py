@@ -186,11 +186,13 @@ class Intake(Feed, kw_only=True):
         """
         raise StopAsyncIteration
 
+    def last_call(self) -> None:
+        """The runtime is being left. Were all still served, there might always be one more."""
+        self.book.last_call(_LEFT)
+
     def close(self, reason: BaseException | None = None) -> None:
         """The runtime is left: what was ordered until now is still done."""
-        self.book.close(
-            "cannot schedule new futures after the runtime was left; submit within `async with Runtime()`"
-        )
+        self.book.close(_LEFT)
         while news := self.book.take(_AT_ONCE):
             for order in news:
                 self._take(order)
@@ -210,6 +212,8 @@ class Intake(Feed, kw_only=True):
             self.book.abandon(RuntimeClosed("this was not done, because the runtime has failed, or closed"))
         super().finish()
 
+
+_LEFT = "cannot schedule new futures after the runtime was left; submit within `async with Runtime()`"
 
 _NOBODYS = Context()
 """The context that functions run in copies of: like the threads of other executors, they know none."""

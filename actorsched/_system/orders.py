@@ -18,6 +18,7 @@ from os import getpid
 from threading import Condition, RLock, get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from actorsched._kernel.current import CURRENT
 from actorsched.exceptions import DeadlockError
 
 if TYPE_CHECKING:
@@ -124,6 +125,8 @@ class Book:
         """The thread of the loop, from when there is one."""
         self.closed: str | None = None
         """Why no more orders are accepted, if they are not."""
+        self.closing: str | None = None
+        """The same for whoever is no task or handler of a runtime."""
         self.broken: BaseException | None = None
         """What every order ends with from now on."""
         self._process = getpid()
@@ -168,6 +171,8 @@ class Book:
             raise again from self.broken.__cause__
         if self.closed is not None:
             raise RuntimeError(self.closed)
+        if self.closing is not None and CURRENT.get() is None:
+            raise RuntimeError(self.closing)
 
     def withdraw(self, order: Order[Any]) -> None:
         """An order was cancelled, or is to be stopped."""
@@ -189,6 +194,10 @@ class Book:
             if not order.cancel():
                 order.stopping = reason
                 self.withdraw(order)
+
+    def last_call(self, why: str) -> None:
+        """Accept no more orders but of tasks and handlers, which somebody waits for."""
+        self.closing = why
 
     def close(self, why: str) -> None:
         """Accept no more orders; those that were accepted are carried out."""
