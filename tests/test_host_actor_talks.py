@@ -150,6 +150,7 @@ async def test_a_full_mailbox_makes_wait_or_drops_the_newest(tmp_path: Path) -> 
             await until(lambda: len(waiting._cell.more().room) == 2)
             (tmp_path / "go").touch()
         assert await waiting.ask.notes() == [1, 3, 4]
+        await until(lambda: not dropping.queued)
         assert await dropping.ask.notes() == [1]
         assert adds_up(rt)
 
