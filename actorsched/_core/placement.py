@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
 
-from actorsched._core.scaling import NEEDED, SHORT_BYTES, SHORT_FRACTION
+from actorsched._core.scaling import NEEDED, is_short_of_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,6 +118,4 @@ def _may_start(claimed: int, sample: LoadSample | None) -> bool:
     if sample is None or sample.others is None:
         return True
     free = sample.cores - sample.others - max(sample.host_cores, claimed)
-    memory = sample.memory_free
-    short = memory is not None and memory < max(SHORT_BYTES, SHORT_FRACTION * (sample.memory_total or 0))
-    return free >= NEEDED and not short
+    return free >= NEEDED and not is_short_of_memory(sample)

@@ -47,7 +47,19 @@ if TYPE_CHECKING:
 
     from actorsched._core.load import LoadSample
 
-__all__ = ["DWELL", "NEEDED", "PATIENCE", "Decision", "Demand", "Hold", "Limits", "Reap", "Scaling", "Spawn"]
+__all__ = [
+    "DWELL",
+    "NEEDED",
+    "PATIENCE",
+    "Decision",
+    "Demand",
+    "Hold",
+    "Limits",
+    "Reap",
+    "Scaling",
+    "Spawn",
+    "is_short_of_memory",
+]
 
 NEEDED: Final = 0.5
 """How much of a core must be free for another host."""
@@ -300,10 +312,16 @@ def _crowd(sample: LoadSample) -> str:
     return f"the machine is busy with other work: {others} of {_cores(sample.cores)} processors"
 
 
+def is_short_of_memory(sample: LoadSample) -> bool:
+    """Return whether there is too little memory for another host."""
+    free = sample.memory_free
+    return free is not None and free < max(SHORT_BYTES, SHORT_FRACTION * (sample.memory_total or 0))
+
+
 def _short_memory(sample: LoadSample) -> str:
     """Return why there is no memory for another host; nothing if there is."""
     free, total = sample.memory_free, sample.memory_total
-    if free is None or free >= max(SHORT_BYTES, SHORT_FRACTION * (total or 0)):
+    if free is None or not is_short_of_memory(sample):
         return ""
     of = "" if total is None else f" of {total / 2**20:.0f}"
     return f"memory is short: {free / 2**20:.0f}{of} MiB are free"

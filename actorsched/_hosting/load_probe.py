@@ -29,9 +29,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from actorsched import cgroups
 from actorsched._core.load import LoadSample
 from actorsched._hosting.watched import Watched
+from actorsched.cgroups import own as own_groups
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -96,7 +96,7 @@ class LoadProbe:
         if self._psutil is None:
             import psutil
 
-            cgroups.own()
+            own_groups()
             self._psutil = psutil
 
     def sample(
@@ -192,7 +192,7 @@ class LoadProbe:
 
     def _read_limits(self, when: float) -> None:
         if when >= self._limits_until:
-            groups = self._groups or cgroups.own()
+            groups = self._groups or own_groups()
             self._quota, self._memory = groups.quota(), groups.memory_limits()
             self._limits_until = when + LIMITS_KEPT
 

@@ -100,9 +100,9 @@ class Reserved:
     def memory(self) -> int:
         """How many bytes of memory there are, within the limits of the control groups."""
         if not self._memory:
-            from actorsched import cgroups
+            from actorsched.cgroups import own
 
-            limits = [limit.size for limit in cgroups.own().memory_limits()]
+            limits = [limit.size for limit in own().memory_limits()]
             self._memory = min([os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *limits])
         return self._memory
 
