@@ -248,6 +248,12 @@ async def test_a_pool_warms_up_ahead_when_asked() -> None:
         assert seen <= warm
 
 
+async def test_the_start_of_a_runtime_waits_for_no_host() -> None:
+    async with Runtime(hosts=Hosts(min=2, max=2)) as rt:
+        assert [worker.ready for worker in task_hosts(rt)] == [False, False]
+        assert await rt.run(work.double, 2, host="process") == 4
+
+
 @ONE
 async def test_a_host_of_the_minimum_that_dies_is_replaced() -> None:
     async with Runtime(hosts=Hosts(min=2, max=2)) as rt:
