@@ -23,6 +23,7 @@ EventKind = Literal[
     "started",
     "preempted",
     "resumed",
+    "progress",
     "retrying",
     "completed",
     "failed",
@@ -33,10 +34,15 @@ EventKind = Literal[
     "released",
     "deadlock",
     "alert",
+    "actor_started",
+    "actor_restarted",
+    "actor_stopped",
     "host_spawned",
     "host_reaped",
     "host_died",
 ]
+
+_OF_ACTORS = frozenset(("actor_started", "actor_restarted", "actor_stopped"))
 
 KINDS: tuple[EventKind, ...] = EventKind.__args__  # type: ignore[attr-defined]
 """All kinds of events."""
@@ -51,12 +57,18 @@ class Event(msgspec.Struct, frozen=True, eq=False):
             was passed. "deadline_missed" is told at the deadline, of tasks that go on too. "host_spawned"
             when a host process is ready, "host_reaped" when one has ended as it was told to, and "host_died"
             when one has ended otherwise; of one that never got ready that is all there is.
+            "actor_started" when its `on_start` is over, "actor_restarted" the same in a life after the first,
+            and "actor_stopped" when it has ended for good. "progress" when a task reports how far it is.
         time: When, in seconds of the runtime's clock.
-        name: The name of the task, or of the host.
-        id: Its id.
-        details: What else there is to know, by kind: `resource`, `holder` and `holders` ("blocked"),
-            `resource` ("acquired", ...), `circle` and `victim` ("deadlock"), `deadline` ("deadline_missed"),
-            `limit` and `seconds` ("alert"), and whether it has ended with that: `final` ("completed", ...).
+        name: The name of the task, the actor or the host.
+        number: Its number among those of its kind in this process; of a host, its id.
+        details: What else there is to know, by kind. "created": `priority`, `pool`, `tags` and, if it depends
+            on tasks, their ids, `after`. "started": `attempt`, `host` ("loop", "thread" or "process") and
+            `worker`, the lane that runs it. "progress": `fraction` and `message`. "retrying": `error` and
+            `delay`. `resource`, `holder` and `holders` ("blocked"), `resource` ("acquired", ...), `circle` and
+            `victim` ("deadlock"), `deadline` ("deadline_missed"), `limit` and `seconds` ("alert"), and
+            whether it has ended with that: `final` ("completed", ...), and the `error`, if it has one, as
+            text. Of actors `actor` (its class) and `host`; of a stopped one `why`.
             Of hosts `pid`, `pool` (the tag of its tasks, "process" or "actors") and `why`, a clause; of one
             that died also the likely `cause`, `signal` and `exit_code`, as in `HostDied`.
     """
@@ -64,8 +76,16 @@ class Event(msgspec.Struct, frozen=True, eq=False):
     kind: EventKind
     time: float
     name: str
-    id: str
+    number: int | str
     details: Mapping[str, Any] = {}
+
+    @property
+    def id(self) -> str:
+        """The id of the task, the actor or the host."""
+        number = self.number
+        if type(number) is str:
+            return number
+        return f"actor-{number}" if self.kind in _OF_ACTORS else f"task-{number}"
 
 
 def checked_kinds(kinds: EventKind | Iterable[EventKind] | None) -> frozenset[str] | None:

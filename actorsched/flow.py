@@ -21,6 +21,7 @@ from actorsched._system.source import is_async, opened
 from actorsched._system.station import Station
 from actorsched._system.system import THREADS
 from actorsched._system.task import function_name
+from actorsched.events import Event
 from actorsched.exceptions import shown
 from actorsched.options import task_options, usable_cpus
 from actorsched.task import TaskRef
@@ -189,6 +190,38 @@ def completed(system: System, refs: Iterable[TaskRef[T]]) -> Flow[TaskRef[T]]:
     collector = Collector(kernel=system.kernel, title=title, pending=pending, settled=deque())
     collector.watch()
     return Flow(collector)
+
+
+class Events(Flow[Event]):
+    """What `rt.events` gives: to be iterated once, by one reader."""
+
+    __slots__ = ()
+
+    @property
+    def lost(self) -> int:
+        """How many events had to make room for later ones before they were read."""
+        feed: Any = self._feed
+        lost: int = feed.lost
+        return lost
+
+
+def events(system: System, nursery: Nursery, kinds: frozenset[str] | None, capacity: int) -> Events:
+    """Events from now on; see `rt.events`."""
+    from actorsched._system.event_bus import EventFeed
+
+    check_count(capacity, "capacity", "how many unread events are kept, 1 or more")
+    system.check_open("events()")
+    feed = EventFeed(
+        kernel=system.kernel,
+        title="events",
+        bus=system.bus,
+        nursery=nursery,
+        capacity=capacity,
+        events=deque(maxlen=capacity),
+        late=True,
+    )
+    feed.set_up(kinds)
+    return Events(feed)
 
 
 def dead_letters(system: System, nursery: Nursery) -> Flow[DeadLetter]:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from actorsched._kernel.backend import Backend
     from actorsched.executor import RuntimeExecutor
     from actorsched.explaining import Explanation
-    from actorsched.flow import Flow
+    from actorsched.flow import Events, Flow
     from actorsched.messages import DeadLetter, ExitReason
     from actorsched.options import TaskHost
     from actorsched.signatures import ExecutorTaskKeywords
@@ -309,7 +309,31 @@ class Runtime(RuntimeEnd):
             ValueError: There is no such kind.
             TypeError: The handler cannot be called.
         """
-        return self._system.kernel.listen(checked_kinds(kinds), checked_handler(handler))
+        return self._system.bus.listen(checked_kinds(kinds), checked_handler(handler))
+
+    def events(
+        self, kinds: EventKind | Iterable[EventKind] | None = None, *, capacity: int = 10_000
+    ) -> Events:
+        """Iterate over what happens, from now on until the runtime is left.
+
+        It never holds the runtime up: of events that are not read, the latest `capacity` are kept, and how
+        many had to make room for them is counted in `lost`.
+
+        Args:
+            kinds: The kinds, or one of them; None for all.
+            capacity: How many unread events are kept, 1 or more.
+
+        Returns:
+            An iterator; leaving it early, or cancelling the wait, loses nothing but the events.
+
+        Raises:
+            TypeError: The capacity is no int.
+            ValueError: There is no such kind, or the capacity is less than 1.
+            RuntimeClosed: The runtime has been left.
+        """
+        from actorsched.flow import events
+
+        return events(self._system, self._nursery, checked_kinds(kinds), capacity)
 
     def executor(
         self,

@@ -105,9 +105,10 @@ class Kernel:
         self.on_panic: Callable[[BaseException], None] | None = None
         self.collapsed: bool = False
         """Whether what is left after a panic is being torn down: nothing is certain to happen any more."""
-        self.listeners: list[tuple[frozenset[str] | None, Callable[[Event], object]]] = []
+        self.bus: Any = None
+        """Hands events on; set by the layer that knows how."""
         self.watched: bool = False
-        """Whether anybody listens to events."""
+        """Whether anybody wants to hear of events."""
         self.shields: set[CancelScope] = set()
         """Waits that nothing else may cut short."""
         self.mail: deque[Envelope] = deque()
@@ -116,7 +117,8 @@ class Kernel:
         self.resting: deque[Envelope] = deque()
         """What is sent when nothing is in transit any more."""
         self.at_rest: Callable[[Envelope], None] = self.resting.append
-        self._draining = False
+        self.draining = False
+        """Whether the system's actors are being run."""
         self._pumped = False  # a carrier holds the pump
         self._called = False  # a carrier was called to the pump and has not come yet
         self._timers = Timers()
@@ -152,27 +154,8 @@ class Kernel:
             self.post(to, message)
 
     def tell(self, kind: EventKind, task: Any, /, **details: Any) -> None:
-        """Tell those who listen what has just happened to a task."""
-        event = Event(kind, self.clock.now(), task.name, task.id, details)
-        for kinds, handler in list(self.listeners):
-            if kinds is None or kind in kinds:
-                try:
-                    handler(event)
-                except Exception:  # of a user: the runtime goes on
-                    _log.exception("a listener to events failed at %r", event)
-
-    def listen(self, kinds: frozenset[str] | None, handler: Callable[[Event], object]) -> Callable[[], None]:
-        """Have a function called with each event of these kinds. Answers with what ends that."""
-        entry = (kinds, handler)
-        self.listeners.append(entry)
-        self.watched = True
-
-        def end() -> None:
-            if entry in self.listeners:
-                self.listeners.remove(entry)
-                self.watched = bool(self.listeners)
-
-        return end
+        """Tell those who want to know what has just happened to a task, an actor or a host."""
+        self.bus.note(Event(kind, self.clock.now(), task.name, task.number, details))
 
     def reply(self, to: Reply, value: object, /) -> None:
         """Answer somebody who waits, if somebody still does."""
@@ -193,16 +176,16 @@ class Kernel:
 
     def post(self, to: Behaviour, message: object) -> None:
         """Send from outside: what follows from the message has happened when this returns."""
-        if self._draining or self.mail:
+        if self.draining or self.mail:
             self.mail.append((to, message))
             return self.drain()
-        self._draining = True
+        self.draining = True
         try:  # nothing is on the way to anybody: this one need not queue
             to.reactions[type(message)](to, message, self)
         except BaseException as error:
             self._failed(to, message, error)
         finally:
-            self._draining = False
+            self.draining = False
         if self.mail or self.resting:
             self.drain()
 
@@ -216,11 +199,11 @@ class Kernel:
     def drain(self) -> None:
         """Run the system's actors until no message is in transit, or the budget is used up."""
         mail, resting = self.mail, self.resting
-        if self._draining or not (mail or resting):
+        if self.draining or not (mail or resting):
             return
         take, take_resting = mail.popleft, resting.popleft
         steps, limit = _MESSAGES_PER_LOOK, 0.0
-        self._draining = True
+        self.draining = True
         try:
             while mail or resting:
                 actor, message = take() if mail else take_resting()
@@ -237,7 +220,7 @@ class Kernel:
                         self.backend.call_soon(self.drain)
                         return
         finally:
-            self._draining = False
+            self.draining = False
 
     def _failed(self, actor: Behaviour, message: object, error: BaseException) -> None:
         """An actor of the system failed at a message; what is no `Exception` goes on to whoever called."""

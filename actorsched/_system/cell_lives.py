@@ -11,6 +11,7 @@ timers are dropped and `on_stop` runs, with the failure as its reason. `kill()` 
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
 from actorsched._core.behaviour import Outbox, handles
 from actorsched._system.call import Hook
@@ -30,6 +31,9 @@ from actorsched.messages import (
     Unlink,
     Up,
 )
+
+if TYPE_CHECKING:
+    from actorsched.events import EventKind
 
 _CHILD_PATIENCE = 5.0
 """Seconds that an actor's children have to stop before they are killed, when the actor fails."""
@@ -79,6 +83,9 @@ class CellLives(CellTurns, eq=False):
 
     def _started(self) -> None:
         self.life = _RUNNING
+        if self.kernel.watched:
+            kind: EventKind = "actor_restarted" if self.born else "actor_started"
+            self.kernel.tell(kind, self, actor=self.table.owner, host="process" if self.hosted else "loop")
         if self.recalled:
             self.recalled = False
             self.kernel.send((self.supervisor, Up(self)))
@@ -174,6 +181,8 @@ class CellLives(CellTurns, eq=False):
         if not self.supervisor.left(self):
             return False
         self.life, self.ending, self.instance = _STOPPED, STOPPED, None
+        if self.kernel.watched:
+            self.kernel.tell("actor_stopped", self, actor=self.table.owner, why=STOPPED.kind)
         if self.on_stopped is not None:
             self.on_stopped(self.owner)
         return True
@@ -293,6 +302,8 @@ class CellLives(CellTurns, eq=False):
 
     def _bury(self, reason: ExitReason) -> None:
         self.life = _STOPPED
+        if self.kernel.watched:
+            self.kernel.tell("actor_stopped", self, actor=self.table.owner, why=reason.kind)
         lane = self.lane
         if lane.queue is not None or lane.ranked is not None:
             for call in lane.drain():

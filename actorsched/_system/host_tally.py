@@ -67,7 +67,7 @@ class Named(NamedTuple):
     """A host, as events name it."""
 
     name: str
-    id: str
+    number: str
 
     @classmethod
     def of(cls, link: HostLink) -> Named:

@@ -38,6 +38,11 @@ _run_numbers = count(1)
 class HostWorker(HostEnd, kw_only=True):
     """The worker of one task host."""
 
+    @property
+    def lane(self) -> str:
+        """What events call it."""
+        return "a host" if self.link is None else self.link.name
+
     # -------------------------------------------------------------------------------------------- to the host
 
     def assign(self, task: TaskActor, out: Outbox) -> None:

@@ -89,7 +89,7 @@ class Scheduler(Behaviour):
     def _submit(self, message: Submit, out: Outbox) -> None:
         task: TaskActor = message.task  # type: ignore[assignment]
         if out.watched:
-            out.tell("created", task)
+            task.tell_of_its_creation(out)
         if task.upstream is not None:
             task.begin(out)
         elif task.pool.boundless and not task.options.resources:  # like most: a call less

@@ -20,6 +20,7 @@ from actorsched._system.actor_cell import ActorCell, Life
 from actorsched._system.asking import begin_to_wait, go_on, waiter_of
 from actorsched._system.carrying import BREATHER
 from actorsched._system.deadlines import times_of
+from actorsched._system.event_bus import EventBus
 from actorsched._system.handlers import table_of
 from actorsched._system.host_staff import HostStaff
 from actorsched._system.judge import Judge
@@ -76,6 +77,8 @@ class System:
         self.began: float = kernel.now
         """When it began, by its clock."""
         kernel.outside = self._works_outside
+        self.bus: EventBus = EventBus(kernel=kernel)
+        kernel.bus = self.bus
         self.policy: SchedulingPolicy[TaskActor] = policy
         """What the pools have that have no policy of their own; each has its copy."""
         self.hosts = hosts
@@ -473,6 +476,8 @@ class System:
         )
         if life is _STARTING:
             cell.begin_first_life()
+        elif kernel.watched:
+            kernel.tell("actor_started", cell, actor=table.owner, host="loop")
         if name is not None:
             self.names[name] = cell
         supervisor.adopt(cell, options.restart, kernel)

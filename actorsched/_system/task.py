@@ -46,6 +46,15 @@ class TaskActor(TaskAttempts, eq=False):
                 missing += 1
         self.missing = missing
 
+    def tell_of_its_creation(self, out: Outbox) -> None:
+        """It was submitted, and somebody wants to know what it is."""
+        about: dict[str, Any] = {"priority": self.rank, "pool": self.pool.name}
+        if self.options.tags:
+            about["tags"] = self.options.tags
+        if self.upstream is not None:
+            about["after"] = tuple([upstream.id for upstream in self.upstream])
+        out.tell("created", self, **about)
+
     @handles(Settled)
     def _upstream_settled(self, message: Settled, out: Outbox) -> None:
         if self.waits is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from actorsched._core.behaviour import Behaviour, Outbox, handles
 from actorsched._core.retrying import Again, after_crash, after_failure
-from actorsched._system.task_end import stopped_for_good
+from actorsched._system.task_end import said, stopped_for_good
 from actorsched._system.task_waits import TaskWaits
 from actorsched.exceptions import DeadlineMissed, TaskCancelled, TaskTimeout
 from actorsched.messages import (
@@ -73,7 +73,8 @@ class TaskAttempts(TaskWaits, eq=False):
         self.attempt += 1
         self.worker = worker
         if out.watched:
-            out.tell("started", self)
+            lane: str = getattr(worker, "lane", "loop")
+            out.tell("started", self, attempt=self.attempt, host=self.host, worker=lane)
         if self.special is not None:
             self._begun(self.special, out)
         if self.stopping is not None:  # cancelled while the worker was being told
@@ -177,11 +178,11 @@ class TaskAttempts(TaskWaits, eq=False):
         if not isinstance(decision, Again):
             error.add_note(f"not retried: {decision.why}")
             return self._fail(error, out)
+        if out.watched:
+            out.tell("retrying", self, error=said(error), delay=decision.delay)
         if not decision.delay:
             return self._become_ready(out)
         self.status = TaskStatus.RETRYING
-        if out.watched:
-            out.tell("retrying", self)
         self.timer = out.later(decision.delay, self, RETRY)
 
     @handles(Retry)
@@ -194,6 +195,8 @@ class TaskAttempts(TaskWaits, eq=False):
     def _report(self, message: Report, out: Outbox) -> None:
         if self.outcome is None:
             self.progress = (message.fraction, message.message)
+            if out.watched:
+                out.tell("progress", self, fraction=message.fraction, message=message.message)
 
     @handles(Preempted)
     def _preempted(self, message: Preempted, out: Outbox) -> None:

@@ -42,7 +42,7 @@ class TaskEnd(TaskState, eq=False):
             pool.unsuccessful[outcome.status] = pool.unsuccessful.get(outcome.status, 0) + 1
             out.send((self.owner, Settled(self, outcome)))
         if out.watched:  # now that it is counted
-            out.tell(outcome.status.value, self, final=True)  # type: ignore[arg-type]  # a final status
+            self._tell_of_its_end(outcome, out)
         waiters = self.waiters
         if waiters is not None:
             self.waiters, kind = None, type(self)
@@ -67,6 +67,13 @@ class TaskEnd(TaskState, eq=False):
         if self.packed is not None:
             self.packed = None
         self.lenders = None
+
+    def _tell_of_its_end(self, outcome: Outcome[Any], out: Outbox) -> None:
+        kind: Any = outcome.status.value
+        if outcome.error is None:
+            out.tell(kind, self, final=True)
+        else:
+            out.tell(kind, self, final=True, error=said(outcome.error))
 
     def _met(self, special: Special, outcome: Outcome[Any], out: Outbox) -> Outcome[Any]:
         """It lets go of what few tasks have. Answers with the outcome, and how late that is."""
@@ -148,6 +155,11 @@ class TaskEnd(TaskState, eq=False):
     def _unwatch(self, message: Unwatch, out: Outbox) -> None:
         if self.answers is not None:
             self.answers.pop(message.answer, None)
+
+
+def said(error: BaseException) -> str:
+    """What an error says, in one line, for whoever is told of it and does not keep it."""
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
 
 
 def stopped_for_good(reason: TaskCancelled | DeadlineMissed) -> Outcome[Any]:

@@ -181,6 +181,11 @@ class ThreadWorker(Behaviour):
         return f"<thread worker {self.number} with {self.run!r}>"
 
     @property
+    def lane(self) -> str:
+        """What events call it."""
+        return f"thread-{self.number}"
+
+    @property
     def at_work(self) -> bool:
         """Whether its thread has something to do."""
         return self.run is not None and not self.run.paused
