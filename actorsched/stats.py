@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from actorsched._core.latency import LatencyBook
 from actorsched._core.load import HostLoad, LoadSample
 from actorsched._system import census
+from actorsched.latencies import LatencyStats, LatencyViews, PhaseStats, Quantiles, latencies_of
 from actorsched.status import TaskStatus
 from actorsched.survey import queued_in, running_in
 
@@ -28,9 +30,13 @@ __all__ = [
     "ActorStats",
     "HostLoad",
     "HostStats",
+    "LatencyStats",
+    "LatencyViews",
     "LoadSample",
     "MessageStats",
+    "PhaseStats",
     "PoolStats",
+    "Quantiles",
     "Stats",
     "ThreadStats",
 ]
@@ -141,6 +147,9 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
         hosts: The host processes.
         actors: The actors.
         messages: The messages to them.
+        latencies: How long tasks waited, ran and took.
+        recent_throughput: How many tasks have ended per second in the last minute, as far as the runtime has
+            existed then. Within a burst of more than 1,000 tasks a few may be counted later.
         load: The latest look at the machine; None if there was none, as without hosts.
     """
 
@@ -151,6 +160,8 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     hosts: HostStats
     actors: ActorStats
     messages: MessageStats
+    latencies: LatencyStats
+    recent_throughput: float
     load: LoadSample | None = None
 
     @property
@@ -202,9 +213,12 @@ def stats_of(system: System) -> Stats:
     now = census.statuses(system)
     pools = {name: _pool(pool, now[name], system) for name, pool in system.pools.items()}
     gone = [_by_status(counts, None) for name, counts in now.items() if name not in pools]
+    book, moment = system.measuring.book, system.kernel.now
+    latencies = latencies_of(book, moment)
+    covered = LatencyBook.covered(moment, system.began)
     every = [*(pool.tasks for pool in pools.values()), *gone, _by_status(Counter(), system.dropped)]
     return Stats(
-        uptime=max(0.0, system.kernel.now - system.began),
+        uptime=max(0.0, moment - system.began),
         tasks={status: sum(tasks[status] for tasks in every) for status in TaskStatus},
         pools=pools,
         threads=ThreadStats(
@@ -213,6 +227,8 @@ def stats_of(system: System) -> Stats:
         hosts=_hosts(system),
         actors=_actors(system),
         messages=_messages(system),
+        latencies=latencies,
+        recent_throughput=latencies.recent.overall.total.count / covered if covered > 0 else 0.0,
         load=system.staff.monitor.sample,
     )
 

@@ -26,6 +26,7 @@ from actorsched._system.host_staff import HostStaff
 from actorsched._system.judge import Judge
 from actorsched._system.locks import Locks, locks_of
 from actorsched._system.loop_worker import LoopStaff
+from actorsched._system.measuring import Measuring
 from actorsched._system.placing import Habit, check_arguments, host_of
 from actorsched._system.pools import Pool
 from actorsched._system.reserving import Reserved, Threads
@@ -101,6 +102,7 @@ class System:
         self.scheduler.staffs["thread"] = Threads(self._thread_worker, self.reserved)
         self.scheduler.staffs["process"] = self.staff
         self.judge: Judge = Judge()
+        self.measuring: Measuring = Measuring(kernel)
         self._auto: AutoStaff | None = None
         self.locks: Locks = locks_of(kernel, policy)
         self.scheduler.locks = self.locks
@@ -152,6 +154,7 @@ class System:
         pool = self.pools.pop(name, None)
         if pool is not None:
             self.dropped.absorb(pool)
+            self.measuring.drop(pool)
             self.staff.drop_pool(name)
 
     def pool_of(self, host: str, options: TaskOptions) -> Pool:
@@ -286,6 +289,12 @@ class System:
         )
         if pool.admits or (options is not DEFAULT and options.particular):
             self._admit(task, pool)
+        sampler = pool.samplers.get(options.priority)
+        if sampler is None:
+            sampler = self.measuring.series(pool, options.priority).sampler
+        sampler.due -= 1
+        if not sampler.due:
+            self.measuring.look(task, sampler)
         if host == "process" and upstream is None:
             self._pack(task)
         if not held:  # `enter`, written out: every task passes here

@@ -77,6 +77,8 @@ class TaskActor(TaskAttempts, eq=False):
         self.missing = missing = missing - 1
         if not missing:
             self.upstream = None
+            if self.special is not None and self.special.timing is not None:
+                self.special.timing.ready = out.now
             self.scheduler.ready(self, out)  # type: ignore[union-attr]
 
     def shows(self) -> bool:

@@ -81,6 +81,8 @@ class TaskAttempts(TaskWaits, eq=False):
             out.send((worker, Interrupt(self, self.stopping)))
 
     def _begun(self, special: Special, out: Outbox) -> None:
+        if special.timing is not None:
+            special.timing.begun(out.now)
         if special.times is not None:
             special.times.started(out)
         if special.request is not None:
@@ -153,8 +155,11 @@ class TaskAttempts(TaskWaits, eq=False):
             return
         self.attempt -= 1
         self.paused = False
-        if self.special is not None and self.special.locking:
-            self._unlock(out)
+        if self.special is not None:
+            if self.special.timing is not None:
+                self.special.timing.unbegun(self.attempt)
+            if self.special.locking:
+                self._unlock(out)
         stopping, self.stopping = self.stopping, None
         if isinstance(stopping, (TaskCancelled, DeadlineMissed)):
             self._settle(stopped_for_good(stopping), out)

@@ -79,6 +79,8 @@ class TaskEnd(TaskState, eq=False):
         """It lets go of what few tasks have. Answers with the outcome, and how late that is."""
         if special.locking:
             self._unlock(out)
+        if special.timing is not None:
+            special.timing.over(self, out.now)
         return outcome if special.times is None else special.times.over(self, outcome, out)
 
     def _forget_upstream(self, out: Outbox) -> None:

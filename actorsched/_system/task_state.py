@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from actorsched._system.judge import Placed
     from actorsched._system.line import Line
     from actorsched._system.locks import Locks
+    from actorsched._system.measuring import Timing
     from actorsched._system.nursery import Nursery
     from actorsched._system.pools import Place, Pool
     from actorsched._system.task import TaskActor
@@ -55,6 +56,8 @@ class Special(msgspec.Struct, eq=False):
     """Where `host="auto"` has placed it."""
     reservation: Reservation | None = None
     """The processors and the memory that it needs for itself."""
+    timing: Timing | None = None
+    """When it was submitted, ready and started, if that is measured."""
 
 
 class TaskState(Urgent, eq=False):
@@ -210,6 +213,8 @@ class TaskState(Urgent, eq=False):
 
     def _become_ready(self, out: Outbox, *, again: bool = False) -> None:
         """Nothing but a worker is missing."""
+        if self.upstream is not None and self.special is not None and self.special.timing is not None:
+            self.special.timing.ready = out.now
         self.status = TaskStatus.READY
         self.upstream = None
         assert self.scheduler is not None
