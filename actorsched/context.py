@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from typing import TYPE_CHECKING, Any
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, Literal
 
 from actorsched._kernel.current import CURRENT
 
@@ -42,6 +43,23 @@ class Context:
         """The name of the task or actor."""
         name: str = self._run.owner.name
         return name
+
+    @property
+    def kind(self) -> Literal["task", "actor"]:
+        """Whether this is a task, or a handler of an actor."""
+        role: Literal["task", "actor"] = self._run.role
+        return role
+
+    @property
+    def id(self) -> str | None:
+        """The id of the task, as its ref and its events have it; None in a handler of an actor."""
+        owner = self._run.owner
+        return owner.id if owner.settles else None
+
+    @property
+    def host(self) -> Literal["loop", "thread", "process"]:
+        """Where the code runs that asks: in the event loop, in a thread, or in a host process."""
+        return "loop" if get_ident() == self._run.kernel.thread else "thread"
 
     @property
     def attempt(self) -> int:
@@ -103,9 +121,11 @@ class Context:
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
-        """A logger whose records carry `task` (the name) and `attempt`."""
+        """A logger whose records carry `task` (the name) and `attempt`; in a handler, `actor` (the name)."""
         import logging
 
+        if self.kind == "actor":
+            return logging.LoggerAdapter(logging.getLogger("actorsched.actor"), {"actor": self.name})
         return logging.LoggerAdapter(
             logging.getLogger("actorsched.task"), {"task": self.name, "attempt": self.attempt}
         )

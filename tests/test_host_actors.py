@@ -427,7 +427,7 @@ async def test_the_members_of_current_in_a_handler(tmp_path: Path, caplog: pytes
         assert lines(log)[1:] == ["body", "deferred"]
         await counter.ask.report()
         await counter.ask.log_one()
-        assert [(r.message, r.task) for r in caplog.records if r.name == "tests.host_work"] == [  # type: ignore[attr-defined]
+        assert [(r.message, r.actor) for r in caplog.records if r.name == "tests.host_work"] == [  # type: ignore[attr-defined]
             ("from an actor", "counter")
         ]
         assert await other.ask.ask_other(counter, 1) == 1

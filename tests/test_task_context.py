@@ -12,7 +12,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from actorsched import Interrupted, Retry, Runtime, TaskRef, checkpoint, current
+from actorsched import Actor, Interrupted, Retry, Runtime, TaskRef, checkpoint, current
 from tests.manual_clock import ManualClock, settle, until
 
 VARIABLE: ContextVar[str] = ContextVar("VARIABLE", default="unset")
@@ -432,3 +432,34 @@ async def test_what_an_attempt_leaves_running_may_give_up_waiting() -> None:
             await background[0]
         assert not refs[0]._task.answers
         await refs[0].cancel()
+
+
+# ------------------------------------------------------------------------------------------- who and where
+
+
+def what_and_where() -> tuple[str, str | None, str]:
+    here = current()
+    return here.kind, here.id, here.host
+
+
+async def what_and_where_in_the_loop() -> tuple[str, str | None, str]:
+    return what_and_where()
+
+
+class Knowing(Actor):
+    async def what_and_where(self) -> tuple[str, str | None, str]:
+        return what_and_where()
+
+
+@pytest.mark.process
+async def test_running_code_knows_what_it_is_and_where_it_runs() -> None:
+    async with Runtime() as rt:
+        loop = await rt.spawn(what_and_where_in_the_loop)
+        assert await loop == ("task", loop.id, "loop")
+        for host in ("thread", "process"):
+            ref = await rt.spawn(what_and_where, host=host)
+            assert await ref == ("task", ref.id, host)
+        knowing = await rt.spawn(Knowing)
+        assert await knowing.ask.what_and_where() == ("actor", None, "loop")
+        hosted = await rt.spawn(Knowing, host="process")
+        assert await hosted.ask.what_and_where() == ("actor", None, "process")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from itertools import count
 from time import monotonic
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from actorsched._hosting import inside
 from actorsched._hosting.wire import Progress
@@ -39,6 +39,17 @@ class HostedContext:
 
     role: ClassVar[str] = "hosted"
     """How `actorsched.current` tells it from the runs of the runtime's own process."""
+
+    kind: ClassVar[Literal["task", "actor"]] = "actor"
+    """Whether this is a task, or a handler of an actor."""
+
+    host: ClassVar[Literal["loop", "thread", "process"]] = "process"
+    """Where the code runs: in a host process."""
+
+    @property
+    def id(self) -> str | None:
+        """The id of the task, as its ref and its events have it; None in a handler of an actor."""
+        return None
 
     __slots__ = (
         "_deferred",
@@ -150,9 +161,11 @@ class HostedContext:
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
-        """A logger whose records carry `task` (the name) and `attempt`."""
+        """A logger whose records carry `task` (the name) and `attempt`; in a handler, `actor` (the name)."""
         import logging
 
+        if self.kind == "actor":
+            return logging.LoggerAdapter(logging.getLogger("actorsched.actor"), {"actor": self.name})
         return logging.LoggerAdapter(
             logging.getLogger("actorsched.task"), {"task": self.name, "attempt": self.attempt}
         )
@@ -166,7 +179,8 @@ class HostedContext:
 class TaskContext(HostedContext):
     """What `current()` is in a task in a host."""
 
-    __slots__ = ("stop", "time")
+    kind = "task"
+    __slots__ = ("number", "stop", "time")
 
     time: tuple[float, float, bool] | None
     """What is known of the deadline, and of the runtime's clock: see `wire.Run`."""
@@ -180,6 +194,7 @@ class TaskContext(HostedContext):
         self.name = run.name
         self.attempt = run.attempt
         self.time = run.time
+        self.number = run.number
         self.cancel_requested = False
         self.reason = self._deferred = self.stop = None
 
@@ -187,6 +202,11 @@ class TaskContext(HostedContext):
         if name in ("ref", "sender", "spawn", "after", "every"):
             raise RuntimeError(f"{self.name!r} is a task; only a handler of an actor has this")
         raise AttributeError(name, obj=self, name=name)
+
+    @property
+    def id(self) -> str | None:
+        """The id of the task."""
+        return f"task-{self.number}"
 
     @property
     def deadline(self) -> float | None:

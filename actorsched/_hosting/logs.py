@@ -21,7 +21,7 @@ from actorsched.exceptions import NotTransferable
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
@@ -36,7 +36,7 @@ _STANDARD = frozenset(
 )  # fmt: skip
 
 
-def pass_on(frame: Log, pid: int, host: str, task: str | None, attempt: int) -> None:
+def pass_on(frame: Log, pid: int, host: str, written_by: Mapping[str, object]) -> None:
     """Give a record to the logger that it was meant for, if that wants it.
 
     A filter or handler that fails is told of as `logging` does it: nobody who called could be told.
@@ -45,8 +45,8 @@ def pass_on(frame: Log, pid: int, host: str, task: str | None, attempt: int) -> 
         frame: What arrived.
         pid: The process id of the host.
         host: The name of the host.
-        task: The name of the task or actor whose code wrote it; None when that is not known any more.
-        attempt: The number of its attempt.
+        written_by: What else it carries: `task`, `task_id` and `attempt`, or `actor`; nothing when it is not
+            known any more whose code wrote it.
     """
     import logging
 
@@ -54,8 +54,7 @@ def pass_on(frame: Log, pid: int, host: str, task: str | None, attempt: int) -> 
     if not logger.isEnabledFor(frame.level):
         return
     record = record_of(frame, pid, host)
-    if task is not None:
-        record.task, record.attempt = task, attempt
+    record.__dict__.update(written_by)
     try:
         logger.handle(record)
     except Exception:
@@ -89,6 +88,7 @@ def record_of(frame: Log, pid: int, host: str) -> logging.LogRecord:
     record.process = pid
     record.processName = host
     record.threadName = frame.thread
+    record.host = "process"
     if frame.extra:
         record.__dict__.update(loads(frame.extra, "the extras of a log record"))
     return record

@@ -136,6 +136,8 @@ class Run(msgspec.Struct, array_like=True, gc=False, tag=10):
     `time.monotonic()` here, or what it says if it stands still while a host is at work; whether it does."""
     limits: Limits | None = None
     """For a task that has some."""
+    number: int = 0
+    """That of the task in the runtime, by which others know it: its id is made of it."""
 
 
 class RunMeasured(Run, array_like=True, gc=False, tag=13):

@@ -304,7 +304,7 @@ class ActorHostPort:
 
         assert self.link is not None
         asker = self._begun.get(frame.origin)
-        pass_on(frame, self.link.pid, self.link.name, None if asker is None else asker.owner.name, 1)
+        pass_on(frame, self.link.pid, self.link.name, {} if asker is None else {"actor": asker.owner.name})
 
     def _progress(self, frame: wire.Progress) -> None:
         """Only tasks have a progress."""

@@ -83,12 +83,11 @@ class HostWorker(HostEnd, kw_only=True):
         context = contextvars_out(variables) if variables else b""
         definition, arguments = packed
         time = None if task.due == inf else self._time(task)
-        frame = wire.Run if task.special is None or task.special.placed is None else wire.RunMeasured
+        kind = wire.Run if task.special is None or task.special.placed is None else wire.RunMeasured
         limits = None if task.special is None else self._limits(task, number)
-        link.run(
-            definition,
-            frame(number, definition.fn_id, arguments, context, run.attempt, task.name, time, limits),
-        )
+        fn, attempt = definition.fn_id, run.attempt
+        frame = kind(number, fn, arguments, context, attempt, task.name, time, limits, task.number)
+        link.run(definition, frame)
 
     def _limits(self, task: TaskActor, number: int) -> wire.Limits | None:
         """What a task may use of the host, and nothing waits behind it there; None if it has no limits."""
@@ -122,6 +121,8 @@ class HostWorker(HostEnd, kw_only=True):
         if run.grace is not None:
             run.clear_grace()
         task = run.owner
+        if task.special is not None and task.special.timing is not None:
+            task.special.timing.began(frame.began, self.kernel, run.attempt)
         finished = _RETURNED if frame.value == b"" else returned(frame.value, task)
         self.kernel.send((self.scheduler, Idle(self, task, finished)))
         return None
@@ -151,6 +152,9 @@ class HostWorker(HostEnd, kw_only=True):
             packed, run.packed = run.packed, None
             assert packed is not None
             self._send(number, run, packed)
+            special = run.owner.special
+            if special is not None and special.timing is not None:
+                special.timing.corrected(self.kernel.now, run.attempt)
             self.kernel.send((run.owner, _UNDERWAY))
 
     def _failed(self, frame: wire.Failed) -> None:
@@ -162,6 +166,9 @@ class HostWorker(HostEnd, kw_only=True):
                 run.note(frame.took, returned=False)
             error = unpack_error(frame.error, f"the error of task {run.owner.name!r}")
             run.clear_grace()
+            special = run.owner.special
+            if special is not None and special.timing is not None:
+                special.timing.began(frame.began, self.kernel, run.attempt)
             finished = Finished(error=error, stopped=frame.interrupted)
             self.kernel.send((self.scheduler, Idle(self, run.owner, finished)))
 
@@ -186,8 +193,10 @@ class HostWorker(HostEnd, kw_only=True):
 
         assert self.link is not None
         run = self.runs.get(frame.origin)
-        name, attempt = (None, 0) if run is None else (run.owner.name, run.attempt)
-        pass_on(frame, self.link.pid, self.link.name, name, attempt)
+        written_by: dict[str, object] = {}
+        if run is not None:
+            written_by = {"task": run.owner.name, "task_id": run.owner.id, "attempt": run.attempt}
+        pass_on(frame, self.link.pid, self.link.name, written_by)
 
     def _request(self, frame: wire.Request) -> None:
         self.desk.asked(frame, self.runs.get(frame.origin))
