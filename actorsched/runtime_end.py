@@ -10,6 +10,9 @@ end waits for all of it, even when it is cancelled meanwhile; and no failure is 
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+from functools import partial
 from threading import get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -21,11 +24,14 @@ from actorsched._kernel.signals import HURRIED
 from actorsched._system.asking import inside_of
 from actorsched._system.collapse import Collapse
 from actorsched.durations import Duration, seconds
+from actorsched.exceptions import RuntimeClosed, shown
 from actorsched.scope import Scope
 
 if TYPE_CHECKING:
     from actorsched._core.timers import TimerEntry
     from actorsched._kernel.backend import Future
+
+_log = logging.getLogger("actorsched")
 
 
 class RuntimeEnd(Scope):
@@ -39,6 +45,7 @@ class RuntimeEnd(Scope):
         self._ending = False  # somebody has begun to close it
         self._ended = False
         self._waiting: list[Future] = []  # who waits until it is closed
+        self._at_close: list[Callable[[], object]] = []
 
     def _panic(self, error: BaseException) -> None:
         """The system has failed.
@@ -100,6 +107,46 @@ class RuntimeEnd(Scope):
         if not inside_of(self._system.kernel):
             await self._until_ended()
 
+    def at_close(self, function: Callable[[], object]) -> Callable[[], None]:
+        """Have a plain function called when the runtime has closed, and nothing of it runs any more.
+
+        It is called in the runtime's thread, the last one asked for first, and must be quick: whoever leaves
+        the runtime waits for it. An error in it is logged.
+
+        Args:
+            function: What is called, without arguments.
+
+        Returns:
+            A function that takes it back.
+
+        Raises:
+            TypeError: It cannot be called.
+            RuntimeClosed: The runtime has closed already.
+        """
+        if not callable(function):
+            raise TypeError(
+                f"function={shown(function)} cannot be called; give a function without parameters"
+            )
+        self._system.kernel.check_thread(f"{shown(function)} was to be called at the end of the runtime")
+        if self._ended:
+            raise RuntimeClosed(f"{shown(function)} was to be called at the end of a runtime that has closed")
+        asked = partial(function)  # of its own, so that the same function may be asked for twice
+        self._at_close.append(asked)
+
+        def take_back() -> None:
+            if asked in self._at_close:
+                self._at_close.remove(asked)
+
+        return take_back
+
+    def _tell_of_close(self) -> None:
+        while self._at_close:
+            function = self._at_close.pop()
+            try:
+                function()
+            except Exception:
+                _log.exception("%s failed, which was called at the end of a runtime", shown(function))
+
     def _begin_to_end(self) -> None:
         if not self._ending:
             self._ending = True
@@ -137,6 +184,7 @@ class RuntimeEnd(Scope):
             await system.aclose(self._patience)
         except BaseException as error:  # else nobody would hear of it, and the body would wait for ever
             self._nursery.fail(error, "the runtime could not be closed in order", system.kernel)
+        self._tell_of_close()
         self._ended = True
         for waiting in self._waiting:
             system.kernel.reply(waiting, None)

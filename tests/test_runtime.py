@@ -750,3 +750,34 @@ async def test_a_cancelled_task_is_no_failure_and_not_logged(caplog: pytest.LogC
         await ref.cancel()
         del ref
     assert not caplog.records
+
+
+# ----------------------------------------------------------------------------------------- when it has closed
+
+
+async def test_what_is_asked_for_is_called_when_the_runtime_has_closed_the_last_first() -> None:
+    seen: list[object] = []
+    async with Runtime() as rt:
+        rt.at_close(lambda: seen.append(rt.stats().actors))
+        rt.at_close(lambda: seen.append("first"))
+        rt.at_close(lambda: seen.append("never"))()
+        await rt.shutdown()
+        assert len(seen) == 2
+        assert seen[0] == "first"
+        with pytest.raises(RuntimeClosed, match="has closed"):
+            rt.at_close(seen.clear)
+    assert len(seen) == 2
+
+
+async def test_an_error_of_what_is_called_at_the_end_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> None:
+        raise LookupError("nothing there")
+
+    seen: list[str] = []
+    async with Runtime() as rt:
+        rt.at_close(lambda: seen.append("all the same"))
+        rt.at_close(fail)
+        with pytest.raises(TypeError, match="function=3 cannot be called"):
+            rt.at_close(3)
+    assert seen == ["all the same"]
+    assert "LookupError: nothing there" in caplog.text
