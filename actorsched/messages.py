@@ -410,6 +410,12 @@ class Cancel(msgspec.Struct, frozen=True, eq=False):
     reason: str | None = None
 
 
+class Settle(msgspec.Struct, frozen=True, eq=False):
+    """Anyone to task: stop, and end so."""
+
+    outcome: Outcome[Any]
+
+
 class Interrupt(msgspec.Struct, frozen=True, eq=False):
     """Task to worker: stop me; `Finished` says when I have."""
 

@@ -16,6 +16,7 @@ from actorsched._kernel.current import CURRENT
 from actorsched._kernel.kernel import Kernel
 from actorsched._kernel.looking import SHOWN
 from actorsched._kernel.signals import HURRIED
+from actorsched._system.announcing import call_threadsafe
 from actorsched._system.asking import ended
 from actorsched._system.carrying import Lender
 from actorsched._system.policy_names import policy_of
@@ -334,6 +335,22 @@ class Runtime(RuntimeEnd):
         from actorsched.flow import events
 
         return events(self._system, self._nursery, checked_kinds(kinds), capacity)
+
+    def call_threadsafe(self, function: Callable[..., object], /, *args: Any) -> None:
+        """Have a plain function called soon in the thread of the runtime; from any thread.
+
+        Calls are made in the order in which they were asked for, between two turns of the event loop, so they
+        must be quick. An error is logged.
+
+        Args:
+            function: What is called; it may use the runtime, for example `rt.submit_nowait`.
+            args: What it is called with.
+
+        Raises:
+            TypeError: It cannot be called.
+            RuntimeClosed: The event loop of the runtime has ended.
+        """
+        call_threadsafe(self._system.kernel, function, args)
 
     def executor(
         self,

@@ -129,6 +129,20 @@ class Spawner:
                 that is past by now.
             RuntimeClosed: The runtime takes no more work.
         """
+        return self.submit_nowait(prepared)
+
+    def submit_nowait(self, prepared: Task[T] | TaskChain, /) -> TaskRef[Any]:
+        """The same as `submit`, which never waits, for plain functions.
+
+        Args:
+            prepared: As for `submit`.
+
+        Returns:
+            As for `submit`.
+
+        Raises:
+            BaseException: As for `submit`.
+        """
         from actorsched.submission import submission
 
         links = submission(prepared)

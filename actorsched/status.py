@@ -30,3 +30,13 @@ class TaskStatus(StrEnum):
     """Somebody cancelled it. Final."""
     DEADLINE_MISSED = "deadline_missed"
     """It was stopped at its hard deadline. Final."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether a task of this status has settled."""
+        return self in _FINAL
+
+
+_FINAL = frozenset(
+    (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.DEADLINE_MISSED)
+)

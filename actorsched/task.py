@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 import msgspec
 
 from actorsched._system.task import REFS
-from actorsched.messages import Cancel, Outcome, SetPriority
+from actorsched.exceptions import TaskCancelled
+from actorsched.messages import Cancel, Outcome, SetPriority, Settle, Watch
 from actorsched.status import TaskStatus
 
 if TYPE_CHECKING:
@@ -212,10 +213,7 @@ class TaskRef(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
         """
         from actorsched._system.asking import inside, settled
 
-        if reason is not None and not isinstance(reason, str):
-            raise TypeError(
-                f"reason={reason!r} is of type {type(reason).__name__}; say why as a str, or leave it out"
-            )
+        _check_reason(reason)
         task = self._task
         if task.outcome is not None:
             return
@@ -223,6 +221,70 @@ class TaskRef(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
         task.kernel.post(task, Cancel(reason))
         if not inside(task):
             await settled(task, certain=True)
+
+    def cancel_nowait(self, reason: str | None = None) -> None:
+        """Have the task stopped, as `cancel` does, and return at once.
+
+        Args:
+            reason: As for `cancel`.
+
+        Raises:
+            TypeError: The reason is no text.
+            RuntimeError: This is another thread than that of its runtime.
+        """
+        _check_reason(reason)
+        task = self._task
+        if task.outcome is None:
+            task.kernel.check_thread(f"task {task.name!r} was cancelled")
+            task.kernel.post(task, Cancel(reason))
+
+    def settle(self, value: T_co | None = None, error: Exception | None = None) -> bool:  # type: ignore[misc]  # it is settled as what it is a ref of
+        """Settle the task by hand, with a result or an error; code of it that runs is stopped as by `cancel`.
+
+        The first settlement stands: whatever the function returns or raises after that is dropped. Whoever
+        awaits the task hears of it when the code has stopped.
+
+        Args:
+            value: Its result.
+            error: Why it has none. A `TaskCancelled` has it end CANCELLED, anything else FAILED.
+
+        Returns:
+            Whether that settles it; False when it had settled, or was cancelled, before.
+
+        Raises:
+            TypeError: The error is none.
+            ValueError: There is both a value and an error.
+            RuntimeError: This is another thread than that of its runtime.
+        """
+        outcome = _by_hand(value, error)
+        task = self._task
+        task.kernel.check_thread(f"task {task.name!r} was settled")
+        if task.outcome is not None or isinstance(task.stopping, TaskCancelled):
+            return False
+        task.kernel.post(task, Settle(outcome))
+        return True
+
+    def add_done_callback(self, function: Callable[[TaskRef[T_co]], object]) -> None:
+        """Have a function called with this ref when the task has settled; soon, if it has.
+
+        It is called in the thread of the runtime, when nothing else is going on there, so it must be quick.
+        An error of it is logged.
+
+        Args:
+            function: What is called.
+
+        Raises:
+            TypeError: It cannot be called.
+            RuntimeError: This is another thread than that of the runtime.
+        """
+        from actorsched._system.announcing import Call as Announcement
+
+        if not callable(function):
+            raise TypeError(f"function={function!r} cannot be called; give a function that takes a TaskRef")
+        task = self._task
+        task.kernel.check_thread(f"the end of task {task.name!r} was to be listened to")
+        announcer = task.kernel.facade._system.announcer
+        task.kernel.post(task, Watch(Announcement(announcer, function, self)))
 
     async def set_priority(self, priority: int) -> None:
         """Change its base priority, and with it its place in the queue.
@@ -240,6 +302,24 @@ class TaskRef(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
         task = self._task
         task.kernel.check_thread(f"the priority of task {task.name!r} was changed")
         task.kernel.post(task, SetPriority(priority))
+
+
+def _check_reason(reason: object) -> None:
+    if reason is not None and not isinstance(reason, str):
+        raise TypeError(
+            f"reason={reason!r} is of type {type(reason).__name__}; say why as a str, or leave it out"
+        )
+
+
+def _by_hand(value: object, error: object) -> Outcome[Any]:
+    if error is None:
+        return Outcome(TaskStatus.COMPLETED, value)
+    if not isinstance(error, Exception):
+        raise TypeError(f"error={error!r} is of type {type(error).__name__}; give an exception")
+    if value is not None:
+        raise ValueError(f"value={value!r} and error={error!r} are both given; a task has only one of them")
+    status = TaskStatus.CANCELLED if isinstance(error, TaskCancelled) else TaskStatus.FAILED
+    return Outcome(status, error=error, origin=error.__traceback__)
 
 
 def another_ref(task: TaskActor) -> TaskRef[Any]:

@@ -32,15 +32,19 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_hosting",),
     ("_system",),
     ("*",),  # what users hold: every module that is not named here
-    ("cli", "demo", "simulate", "testing"),
+    ("cli", "demo", "frontends", "observe", "simulate", "testing"),
     ("__init__", "__main__"),
 )
 
 # Where each library from outside may be imported: modules, or whole layers.
+# Built on the public face alone: nothing of these may import a private module of the others.
+PUBLIC_ONLY = ("frontends", "observe")
+
 HOMES: dict[str, tuple[str, ...]] = {
+    "aiologger": ("observe.log_sink",),
     "anyio": (
-        *("_kernel", "_hosting", "_system", "flow", "pipeline", "running", "runtime_end", "scope"),
-        *("sleeping", "spawning"),
+        *("_kernel", "_hosting", "_system", "flow", "frontends", "pipeline", "running", "runtime_end"),
+        *("observe.log_actor", "sleeping", "spawning"),
     ),
     "cloudpickle": ("_hosting.by_value",),
     "joblib": ("integrations.joblib",),
@@ -183,6 +187,18 @@ def test_a_module_imports_its_own_layer_and_those_below(module: str) -> None:
         if layer_of(found.target) > layer_of(module)
     ]
     assert not upwards
+
+
+@pytest.mark.parametrize("module", [name for name in modules() if name.partition(".")[0] in PUBLIC_ONLY])
+def test_what_is_built_on_the_public_face_imports_nothing_private(module: str) -> None:
+    package = module.partition(".")[0]
+    private = [
+        f"{found.where} imports {found.target}"
+        for found in ours(module)
+        if any(part.startswith("_") for part in found.target.split("."))
+        and found.target.split(".")[0] != package
+    ]
+    assert not private
 
 
 @pytest.mark.parametrize("module", modules())

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 from actorsched._core.mailbox import UserLane
 from actorsched._kernel.current import CURRENT
 from actorsched._system.actor_cell import ActorCell, Life
+from actorsched._system.announcing import Announcer
 from actorsched._system.asking import begin_to_wait, go_on, waiter_of
 from actorsched._system.carrying import BREATHER
 from actorsched._system.deadlines import times_of
@@ -80,6 +81,7 @@ class System:
         kernel.outside = self._works_outside
         self.bus: EventBus = EventBus(kernel=kernel)
         kernel.bus = self.bus
+        self.announcer: Announcer = Announcer(at_rest=kernel.at_rest)
         self.policy: SchedulingPolicy[TaskActor] = policy
         """What the pools have that have no policy of their own; each has its copy."""
         self.hosts = hosts
@@ -289,11 +291,12 @@ class System:
         )
         if pool.admits or (options is not DEFAULT and options.particular):
             self._admit(task, pool)
-        sampler = pool.samplers.get(options.priority)
-        if sampler is None:
+        try:
+            sampler = pool.samplers[options.priority]
+        except KeyError:
             sampler = self.measuring.series(pool, options.priority).sampler
-        sampler.due -= 1
-        if not sampler.due:
+        sampler.due = due = sampler.due - 1
+        if not due:
             self.measuring.look(task, sampler)
         if host == "process" and upstream is None:
             self._pack(task)

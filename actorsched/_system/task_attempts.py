@@ -29,6 +29,7 @@ from actorsched.messages import (
     Report,
     Resume,
     Retry,
+    Settle,
     Started,
     Underway,
     Withdraw,
@@ -81,8 +82,11 @@ class TaskAttempts(TaskWaits, eq=False):
             out.send((worker, Interrupt(self, self.stopping)))
 
     def _begun(self, special: Special, out: Outbox) -> None:
-        if special.timing is not None:
-            special.timing.begun(out.now)
+        timing = special.timing
+        if timing is not None:
+            timing.started = now = out.now
+            if timing.first < 0.0:
+                timing.first = now
         if special.times is not None:
             special.times.started(out)
         if special.request is not None:
@@ -127,6 +131,8 @@ class TaskAttempts(TaskWaits, eq=False):
             self._unlock(out)
         if self.outcome is not None:
             return
+        if self.special is not None and self.special.decided is not None:
+            return self._settle(self.special.decided, out)
         error, stopping = message.error, self.stopping
         if stopping is not None:
             self.stopping = None
@@ -162,7 +168,7 @@ class TaskAttempts(TaskWaits, eq=False):
                 self._unlock(out)
         stopping, self.stopping = self.stopping, None
         if isinstance(stopping, (TaskCancelled, DeadlineMissed)):
-            self._settle(stopped_for_good(stopping), out)
+            self._settle(self._as_told(stopping), out)
         else:
             self._become_ready(out, again=True)
 
@@ -281,7 +287,21 @@ class TaskAttempts(TaskWaits, eq=False):
     @handles(Withdrawn)
     def _withdrawn(self, message: Withdrawn, out: Outbox) -> None:
         if self.outcome is None and isinstance(self.stopping, (TaskCancelled, DeadlineMissed)):
-            self._settle(stopped_for_good(self.stopping), out)
+            self._settle(self._as_told(self.stopping), out)
+
+    def _as_told(self, reason: TaskCancelled | DeadlineMissed) -> Outcome[Any]:
+        """How it ends, having been told to stop for good before it had begun."""
+        decided = None if self.special is None else self.special.decided
+        return stopped_for_good(reason) if decided is None else decided
+
+    @handles(Settle)
+    def _settle_by_hand(self, message: Settle, out: Outbox) -> None:
+        if self.outcome is not None or isinstance(self.stopping, TaskCancelled):
+            return
+        if self.worker is None and self.status is not TaskStatus.READY:
+            return self._settle(message.outcome, out)
+        self.specially().decided = message.outcome
+        self._stop(self._cancellation("it was settled by hand"), out)
 
     def _settle_cancelled(self, reason: str | None, out: Outbox) -> None:
         self._settle(Outcome(TaskStatus.CANCELLED, error=self._cancellation(reason)), out)

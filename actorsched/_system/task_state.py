@@ -54,6 +54,8 @@ class Special(msgspec.Struct, eq=False):
     """Whether it may hold resources, or wait for some."""
     placed: Placed | None = None
     """Where `host="auto"` has placed it."""
+    decided: Outcome[Any] | None = None
+    """How it ends, whatever its code does, when somebody has settled it by hand."""
     reservation: Reservation | None = None
     """The processors and the memory that it needs for itself."""
     timing: Timing | None = None

@@ -1,0 +1,104 @@
+"""The Announcer actor: calls what users have attached to the ends of tasks, or want called in the loop.
+
+The law of this module: users' code is called in the middle of nothing, that is, when no message is in
+transit, and in the order in which the tasks have settled; an error of it is logged and stops nobody.
+
+How it works: a `Call` stands among those who wait for a task, where it looks like somebody who waits for an
+answer.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from actorsched._core.behaviour import Behaviour, Outbox, handles
+from actorsched.exceptions import RuntimeClosed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actorsched._kernel.kernel import Kernel
+
+_log = logging.getLogger("actorsched")
+
+
+class Announce(msgspec.Struct, frozen=True):
+    """To itself: make the calls that are due."""
+
+
+_ANNOUNCE = Announce()
+
+
+class Announcer(Behaviour, kw_only=True):
+    """The calls of one runtime that are due."""
+
+    at_rest: Callable[[tuple[Behaviour, object]], None]
+    due: list[Call] = []
+
+    def __repr__(self) -> str:
+        return f"<announcer with {len(self.due)} calls>"
+
+    def add(self, call: Call) -> None:
+        """The task of this call has settled."""
+        self.due.append(call)
+        if len(self.due) == 1:
+            self.at_rest((self, _ANNOUNCE))
+
+    @handles(Announce)
+    def _announce(self, message: Announce, out: Outbox) -> None:
+        due, self.due = self.due, []
+        for call in due:
+            try:
+                call.function(call.ref)
+            except Exception:  # of a user: the runtime goes on
+                _log.exception("what was to be called at the end of %r failed", call.ref)
+
+
+class Call:
+    """A function to be called when a task has settled: it looks like a `Reply`."""
+
+    __slots__ = ("_announcer", "function", "ref")
+
+    def __init__(self, announcer: Announcer, function: Callable[[Any], object], ref: Any) -> None:
+        self._announcer = announcer
+        self.function = function
+        self.ref = ref
+
+    def __repr__(self) -> str:
+        return f"<call of {self.function!r} at the end of {self.ref!r}>"
+
+    def done(self) -> bool:
+        """It waits until it is told."""
+        return False
+
+    def set_result(self, value: object, /) -> None:
+        """The task has settled."""
+        self._announcer.add(self)
+
+
+def call_threadsafe(kernel: Kernel, function: Callable[..., object], args: tuple[Any, ...]) -> None:
+    """Have a function of a user called soon in the runtime's thread.
+
+    Raises:
+        TypeError: It cannot be called.
+        RuntimeClosed: The loop is closed.
+    """
+    if not callable(function):
+        raise TypeError(f"function={function!r} cannot be called; give a plain function and its arguments")
+    try:
+        kernel.call_threadsafe(_called, function, args)
+    except RuntimeError as error:
+        raise RuntimeClosed(
+            f"{function!r} was not called in the runtime's thread, because its event loop has ended; "
+            "call it while the runtime is open"
+        ) from error
+
+
+def _called(function: Callable[..., object], args: tuple[Any, ...]) -> None:
+    try:
+        function(*args)
+    except Exception:  # of a user: the runtime goes on
+        _log.exception("%r, called in the thread of the runtime, failed", function)

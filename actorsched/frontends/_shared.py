@@ -1,0 +1,246 @@
+"""The runtime that the front ends share: in a thread of its own, from the first use on.
+
+The law of this module: whoever uses a front end never has to start or stop anything. Calls come from any
+thread and never block; the runtime lives until the interpreter ends, or until `stop`, after which the next
+use starts another one.
+
+How it works: the thread runs `actorsched.run`, and everything that the front ends do to the runtime is called
+there (`call`). At the end of the interpreter what was submitted is drained; Ctrl-C meanwhile cancels it, and
+so does a program that a Ctrl-C has ended. Then what did not finish is named on standard error.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from actorsched.exceptions import RuntimeClosed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actorsched.durations import Duration
+    from actorsched.runtime import Runtime
+
+_numbers = count(1)
+_HURRY = "2s"
+"""How long what is cancelled at the end of the interpreter has to stop."""
+
+
+class Shared:
+    """The shared runtime, while there is one.
+
+    Attributes:
+        starters: Called in the thread of each new runtime, with it, before anything else is done there.
+        enders: Called at the end of the interpreter, before anything is drained, with whether it was
+            interrupted: what can never finish is to be given up.
+        reporters: Called when all is over; each answers with a line for each piece of work that is lost.
+    """
+
+    def __init__(self) -> None:
+        self.starters: list[Callable[[Runtime], object]] = []
+        self.enders: list[Callable[[bool], object]] = []
+        self.reporters: list[Callable[[], list[str]]] = []
+        self.ending: bool = False
+        """Whether the interpreter is about to end."""
+        self._lock = threading.RLock()
+        self._runtime: Runtime | None = None
+        self._thread: threading.Thread | None = None
+        self._stop: Callable[[bool, Duration | None], None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<shared runtime: {'none' if self._runtime is None else repr(self._runtime)}>"
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this is the thread of the runtime, in which nobody may block."""
+        return self._thread is threading.current_thread()
+
+    def call(self, function: Callable[..., object], *args: Any) -> None:
+        """Have a function called soon in the runtime's thread, with the runtime before its arguments.
+
+        Raises:
+            RuntimeClosed: The interpreter is about to end.
+        """
+        runtime = self._runtime
+        if runtime is not None:
+            try:
+                return runtime.call_threadsafe(function, runtime, *args)
+            except RuntimeClosed:  # it has just been stopped
+                pass
+        with self._lock:
+            runtime = self._runtime or self._start()
+            runtime.call_threadsafe(function, runtime, *args)
+
+    def call_if_there(self, function: Callable[..., object], *args: Any) -> None:
+        """The same, unless there is no runtime: then there is nothing to be done in it either."""
+        runtime = self._runtime
+        if runtime is not None:
+            try:
+                runtime.call_threadsafe(function, runtime, *args)
+            except RuntimeClosed:
+                pass
+
+    # --------------------------------------------------------------------------------------- start and end
+
+    def _start(self) -> Runtime:
+        if self.ending:
+            raise RuntimeClosed("nothing more can be submitted: the interpreter is about to end")
+        started = threading.Event()
+        thread = threading.Thread(target=self._serve, args=(started,), name="actorsched shared", daemon=True)
+        self._thread = thread
+        thread.start()
+        started.wait()
+        if self._runtime is None:
+            self._thread = None
+            raise RuntimeClosed("the shared runtime could not be started; the log says why")
+        return self._runtime
+
+    def _serve(self, started: threading.Event) -> None:
+        """The main function of the thread."""
+        from actorsched.running import run
+
+        try:
+            run(self._main, started)
+        finally:
+            self._runtime = self._stop = None
+            started.set()
+
+    async def _main(self, started: threading.Event) -> None:
+        import anyio
+
+        from actorsched.runtime import Runtime
+
+        stopping = anyio.Event()
+        how: tuple[bool, Duration | None] = True, None
+
+        async with Runtime(name="shared") as runtime:
+
+            def stop(drain: bool, timeout: Duration | None) -> None:
+                nonlocal how
+                how = drain, timeout
+                stopping.set()
+                if not drain:  # also when it has begun to drain
+                    tasks.start_soon(_shut, runtime, drain, timeout)
+
+            async with anyio.create_task_group() as tasks:
+                for starter in self.starters:
+                    starter(runtime)
+                self._stop = lambda drain, timeout: runtime.call_threadsafe(stop, drain, timeout)
+                self._runtime = runtime
+                started.set()
+                await stopping.wait()
+                await _shut(runtime, *how)
+
+    def stop(self, drain: bool = True, timeout: Duration | None = None) -> None:
+        """End the runtime, and return when it has ended. The next use starts another one.
+
+        Args:
+            drain: Whether to wait for what was submitted; otherwise it is cancelled.
+            timeout: As for `rt.shutdown`.
+
+        Raises:
+            RuntimeError: This is the thread of the runtime itself.
+        """
+        if self.is_here:
+            raise RuntimeError("the shared runtime cannot be stopped in its own thread; do it in another one")
+        with self._lock:
+            thread, self._thread = self._thread, None
+            self._runtime, stop = None, self._stop
+        if thread is not None and stop is not None:
+            try:
+                stop(drain, timeout)
+            except RuntimeClosed:
+                pass
+            thread.join()
+
+    def finish(self) -> None:
+        """The interpreter ends: drain what was submitted, or cancel it when somebody is in a hurry."""
+        interrupted = issubclass(getattr(sys, "last_type", None) or Exception, KeyboardInterrupt)
+        while True:
+            try:
+                if not interrupted:
+                    self.ending = True
+                for ender in self.enders:
+                    ender(interrupted)
+                self._finish(drain=not interrupted)
+                break
+            except KeyboardInterrupt:
+                if interrupted:  # twice: it is a daemon, and its hosts end with this process
+                    break
+                interrupted = True
+        self.ending = True
+        lost = [line for reporter in self.reporters for line in reporter()]
+        if lost and sys.stderr is not None:
+            lines = [f"actorsched: {len(lost)} tasks did not finish before the program ended:", *lost]
+            sys.stderr.write("\n  ".join(lines) + "\n")  # nobody is left to raise it to
+
+    def _finish(self, *, drain: bool) -> None:
+        thread, stop = self._thread, self._stop
+        if thread is None or stop is None:
+            return
+        try:
+            stop(drain, None if drain else _HURRY)
+        except RuntimeClosed:
+            pass
+        while thread.is_alive():
+            thread.join(0.5)
+
+    def forget(self) -> None:
+        """This is a fork: the thread is not here."""
+        self._lock = threading.RLock()
+        self._runtime = self._thread = self._stop = None
+
+
+class Pool:
+    """A pool of the shared runtime that a front end has for itself, whichever runtime that is.
+
+    Args:
+        kind: What its name begins with.
+        workers: How many of its tasks may run at once; None for no limit.
+        policy: A policy of its own, as for `rt.pool`; None for that of the runtime.
+    """
+
+    def __init__(self, kind: str, workers: int | None = None, policy: Any = None) -> None:
+        self.name: str = f"{kind}-{next(_numbers)}"
+        self._workers = workers
+        self._policy = policy
+        self._made_in: Runtime | None = None
+
+    def __repr__(self) -> str:
+        return f"<pool {self.name!r} of {self._workers} workers>"
+
+    @property
+    def workers(self) -> int | None:
+        """How many of its tasks may run at once."""
+        return self._workers
+
+    @workers.setter
+    def workers(self, workers: int) -> None:
+        self._workers = workers
+        SHARED.call_if_there(self._change)
+
+    def _change(self, runtime: Runtime) -> None:
+        if self._made_in is runtime:
+            runtime.pool(self.name, self._workers)
+
+    def ensure(self, runtime: Runtime) -> None:
+        """Make it, unless this runtime has it. In the runtime's thread."""
+        if self._made_in is not runtime:
+            runtime.pool(self.name, self._workers, self._policy)
+            self._made_in = runtime
+
+
+async def _shut(runtime: Runtime, drain: bool, timeout: Duration | None) -> None:
+    await runtime.shutdown(drain, timeout)
+
+
+SHARED = Shared()
+
+# As concurrent.futures does it: an ordinary atexit function would come when the main thread is over.
+threading._register_atexit(SHARED.finish)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=SHARED.forget)
