@@ -18,12 +18,14 @@ however many others there are.
 
 from __future__ import annotations
 
-from collections import deque
-from math import floor, inf, log
+from collections import Counter, deque
+from itertools import repeat
+from math import floor, inf, log2
+from operator import mul
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 __all__ = ["ERROR", "PHASES", "LatencyBook", "Latencies", "Phase", "Sampler", "Series", "Sketch"]
 
@@ -43,19 +45,25 @@ BURST: Final = 1000
 """How many tasks of a series are measured one after the other, however fast they come."""
 RATE: Final = 1000.0
 """How many of them are measured per second in the long run."""
-LOOK: Final = 8
+LOOK: Final = 16
 """When a series has come too fast, one in so many tasks looks whether it still does."""
+STRIDE: Final = 64
+"""And one in so many is measured in any case, at first more: so no part of a burst is unseen."""
+TIER: Final = 16
+"""How many are measured before the others have to come twice as many."""
 
 Phase: TypeAlias = Literal["wait", "run", "total"]
 """Of a task: from being ready to its first start; from its last start to its end; from submission to end."""
 PHASES: Final[tuple[Phase, ...]] = ("wait", "run", "total")
 
 _GROWTH: Final = (1 + ERROR) / (1 - ERROR)
-_SCALE: Final = 1 / log(_GROWTH)
-_FIRST: Final = 1 - floor(log(LEAST) * _SCALE)
-_LAST: Final = floor(log(MOST) * _SCALE) + _FIRST
-BUCKETS: Final = _LAST + 1
-"""How many buckets a sketch has at most: the first one, 0, has all that is below `LEAST`."""
+_SCALE: Final = 1 / log2(_GROWTH)
+_FIRST: Final = floor(log2(LEAST) * _SCALE) - 1
+_LESS: Final = LEAST / _GROWTH
+_BATCH: Final = 128
+"""How many values are written into a sketch at once: one by one they cost three times as much."""
+BUCKETS: Final = floor(log2(MOST) * _SCALE) - _FIRST + 1
+"""How many buckets a sketch has at most: the first one has all that is below `LEAST`."""
 
 
 class Sketch:
@@ -64,7 +72,7 @@ class Sketch:
     __slots__ = ("count", "counts", "max", "min", "sum")
 
     def __init__(self) -> None:
-        self.counts: dict[int, int] = {}
+        self.counts: Counter[int] = Counter()
         self.count: int = 0
         self.sum: float = 0.0
         self.min: float = inf
@@ -75,20 +83,27 @@ class Sketch:
 
     def add(self, value: float, weight: int = 1) -> None:
         """Take a value, 0 or more, so many times."""
-        key = int(log(value) * _SCALE + _FIRST) if value >= LEAST else 0
-        key = min(key, _LAST)
-        counts = self.counts
-        counts[key] = counts.get(key, 0) + weight
+        self.counts[_bucket(value)] += weight
         self.count += weight
         self.sum += value * weight
-        self.max = max(self.max, value)
         self.min = min(self.min, value)
+        self.max = max(self.max, value)
+
+    def extend(self, values: Sequence[float]) -> None:
+        """Take values, 0 or more each; at least one."""
+        least, most = min(values), max(values)
+        if least >= LEAST and most <= MOST:  # `_bucket`, for all of them together
+            self.counts.update(map(floor, map(mul, map(log2, values), repeat(_SCALE))))
+        else:
+            self.counts.update(map(_bucket, values))
+        self.count += len(values)
+        self.sum += sum(values)
+        self.min = min(self.min, least)
+        self.max = max(self.max, most)
 
     def absorb(self, other: Sketch) -> None:
         """Take all that another one has."""
-        counts = self.counts
-        for key, number in other.counts.items():
-            counts[key] = counts.get(key, 0) + number
+        self.counts.update(other.counts)
         self.count += other.count
         self.sum += other.sum
         self.min = min(self.min, other.min)
@@ -114,9 +129,14 @@ class Sketch:
         return found
 
 
+def _bucket(value: float) -> int:
+    """The bucket of a value."""
+    return floor(log2(min(max(value, _LESS), MOST)) * _SCALE)
+
+
 def _middle(key: int) -> float:
     """The value that is nearest to all of a bucket, relatively."""
-    return 2 * _GROWTH ** (key - _FIRST) * _GROWTH / (_GROWTH + 1) if key else 0.0
+    return 2 * _GROWTH ** (key + 1) / (_GROWTH + 1) if key > _FIRST else 0.0
 
 
 class Latencies:
@@ -153,50 +173,70 @@ class Sampler:
     costs next to nothing.
     """
 
-    __slots__ = ("_credit", "_passed", "_then", "due")
+    __slots__ = ("_left", "_passed", "_sparse", "_step", "_stride", "_then", "due")
 
     def __init__(self) -> None:
         self.due: int = 1
         """How many tasks until the next one that has to `look`, with that."""
-        self._credit: float = float(BURST)
-        self._then: float = -inf
-        self._passed = 0
+        self._left = BURST  # how many may be measured at once
+        self._then = 0.0  # what came in until then is in that
+        self._step = 1  # what `due` was last set to
+        self._passed = 0  # how many came since the latest that is measured
+        self._stride = LOOK  # one in so many is measured though there is nothing left
+        self._sparse = 0  # how many were
 
     def __repr__(self) -> str:
-        return f"<sampler: {self._credit:.0f} to spend, {self._passed} passed over>"
+        return f"<sampler: {self._left} left, {self._passed} passed over>"
 
     def look(self, now: float) -> int:
         """A task has come when one was due. Answers how many it stands for; 0 if it is not to be measured."""
-        credit = self._credit
-        if now > self._then:
-            credit = min(float(BURST), credit + (now - self._then) * RATE)
+        left = self._left
+        self.due = 1
+        if not left:
+            return self._spare(now)
+        if left == BURST:  # it could not have become more
             self._then = now
-        if credit < 1.0:
-            self._credit = credit
-            self._passed += LOOK  # this one, and those until the next look
-            self.due = LOOK
+        self._left = left - 1
+        return 1
+
+    def _spare(self, now: float) -> int:
+        """The same when there was nothing left."""
+        self._passed += self._step
+        gained = int(min((now - self._then) * RATE, BURST))
+        if gained:
+            self._then = now
+            self._left = gained - 1
+            if gained >= LOOK:
+                self._stride, self._sparse = LOOK, 0
+        elif self._passed < self._stride:
+            self.due = self._step = LOOK
             return 0
-        self._credit = credit - 1.0
-        weight, self._passed, self.due = 1 + self._passed, 0, 1
+        else:
+            self._sparse += 1
+            if self._sparse % TIER == 0:
+                self._stride = min(self._stride * 2, STRIDE)
+        weight, self._passed = self._passed, 0
+        self.due = self._step = 1 if self._left else LOOK
         return weight
 
 
-class Series:
-    """The latencies of some tasks: those of the window, and all others.
+class Series(Sampler):
+    """The latencies of some tasks, of which it chooses those that are measured.
 
     Args:
         name: What these tasks have in common: pool and priority.
     """
 
-    __slots__ = ("_ends", "_past", "_present", "_slots", "name", "sampler")
+    __slots__ = ("_ends", "_fresh", "_past", "_present", "_slots", "name")
 
     def __init__(self, name: object) -> None:
+        super().__init__()
         self.name: object = name
-        self.sampler: Sampler = Sampler()
         self._past: Latencies = Latencies()
         self._slots: deque[tuple[int, Latencies]] = deque()
         self._present: Latencies = self._past
         self._ends = -inf  # the present slot
+        self._fresh: list[tuple[float, float, float]] = []  # what has still to be written into it
 
     def __repr__(self) -> str:
         return f"<series {self.name!r}>"
@@ -207,13 +247,28 @@ class Series:
         """A task has ended, or so many like it. One that was never started has no `run`."""
         if now >= self._ends:
             self._move_on(now)
+        if run is not None and weight == 1:
+            self._fresh.append((total, wait, run))
+            if len(self._fresh) >= _BATCH:
+                self._write()
+            return
         latencies = self._present
         if run is not None:
             latencies.wait.add(wait, weight)
             latencies.run.add(run, weight)
         latencies.total.add(total, weight)
 
+    def _write(self) -> None:
+        if self._fresh:
+            latencies = self._present
+            total, wait, run = zip(*self._fresh, strict=True)
+            self._fresh.clear()
+            latencies.total.extend(total)
+            latencies.wait.extend(wait)
+            latencies.run.extend(run)
+
     def _move_on(self, now: float) -> None:
+        self._write()
         index = floor(now / SLOT)
         self._forget(index)
         self._present = Latencies()
@@ -228,10 +283,12 @@ class Series:
 
     def overall(self) -> list[Latencies]:
         """All of it, in parts."""
+        self._write()
         return [self._past, *(latencies for _, latencies in self._slots)]
 
     def recent(self, now: float) -> list[Latencies]:
         """The window, in parts."""
+        self._write()
         oldest = floor(now / SLOT) - SLOTS
         return [latencies for index, latencies in self._slots if index > oldest]
 

@@ -6,16 +6,18 @@ the sampler of its series, whether a task is measured. What the times mean is th
 How it works: a new task counts down the sampler of its pool and priority, and nothing more if it is passed
 over. One that is measured has a `Timing`, in which the time is noted when it is ready, and when an attempt
 starts; when it has ended, all goes into the book. A host is handed tasks before it starts them, and says
-afterwards for how long it had to do with them: so their start is counted back from the end.
+afterwards when it did: only then is their start known.
 """
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from actorsched._core.latency import LatencyBook, Sampler, Series
+from actorsched._core.latency import LatencyBook, Series
+from actorsched._system.task_state import Special
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from actorsched._kernel.kernel import Kernel
     from actorsched._system.pools import Pool
     from actorsched._system.task_state import TaskState
+    from actorsched.options import TaskOptions
 
 _NEVER = -1.0
 
@@ -31,6 +34,7 @@ class Timing(msgspec.Struct, eq=False, gc=False):
     """The times of one task that is measured, by the runtime's clock."""
 
     measuring: Measuring
+    series: Series
     weight: int
     """How many tasks it stands for."""
     submitted: float
@@ -41,39 +45,45 @@ class Timing(msgspec.Struct, eq=False, gc=False):
     started: float = _NEVER
     """When the latest one did."""
 
-    def begun(self, now: float) -> None:
-        """An attempt starts."""
-        if self.first < 0.0:
-            self.first = now
-        self.started = now
-
     def unbegun(self, attempts: int) -> None:
-        """It has not started, after all."""
+        """An attempt has not started, after all; so many have before it."""
         if not attempts:
             self.first = self.started = _NEVER
 
-    def corrected(self, now: float, attempts: int) -> None:
-        """The present attempt has in fact started now, or then."""
-        if now > self.started:
-            if attempts == 1:
-                self.first = now
-            self.started = now
+    def corrected(self, then: float, attempt: int) -> None:
+        """This attempt has started later than it was said to."""
+        if then > self.started >= 0.0:
+            if attempt == 1:
+                self.first = then
+            self.started = then
 
-    def took(self, kernel: Kernel, seconds: float, attempts: int) -> None:
-        """The present attempt has just ended in a host that had to do with it for so long."""
-        if not kernel.virtual:  # virtual time stands still meanwhile
-            self.corrected(kernel.now - seconds, attempts)
+    def began(self, then: float, kernel: Kernel, attempt: int) -> None:
+        """This attempt began in a host at that time of the machine's clock; at 0, it never did."""
+        if not then:
+            self.unbegun(attempt - 1)
+        elif not kernel.virtual:  # virtual time stands still as long as a host is at work
+            self.corrected(kernel.now - (monotonic() - then), attempt)
 
-    def over(self, task: TaskState, now: float) -> None:
+    def moved(self, pool: Pool, options: TaskOptions) -> None:
+        """The task belongs to another pool."""
+        self.series = self.measuring.series(pool, options.priority)
+
+    def over(self, now: float) -> None:
         """The task has ended."""
-        self.measuring.ended(task, self, now)
+        first = self.first
+        if first >= 0.0:
+            self.series.record(now, now - self.submitted, first - self.ready, now - self.started, self.weight)
+        else:
+            self.series.record(now, now - self.submitted, weight=self.weight)
+        if self.measuring.on_end is not None:
+            self.measuring.on_end()
 
 
 class Measuring:
     """The latencies of a runtime."""
 
     def __init__(self, kernel: Kernel) -> None:
-        self._kernel = kernel
+        self._now = kernel.clock.now
         self.book: LatencyBook = LatencyBook()
         self.on_end: Callable[[], None] | None = None
         """Called whenever a task that is measured has ended."""
@@ -82,31 +92,24 @@ class Measuring:
         return f"<measuring {self.book!r}>"
 
     def series(self, pool: Pool, priority: int) -> Series:
-        """The series of a task; from now on its pool knows the sampler of it."""
+        """The series of a task; from now on its pool knows it too."""
         series = self.book.series(pool.name, priority)
         if series is not self.book.others:  # or the pool would know any number of priorities
-            pool.samplers[priority] = series.sampler
+            pool.series[priority] = series
         return series
 
-    def look(self, task: TaskState, sampler: Sampler) -> None:
+    def look(self, task: TaskState, series: Series) -> None:
         """A new task may have to be measured."""
-        now = self._kernel.now
-        weight = sampler.look(now)
+        now = self._now()
+        weight = series.look(now)
         if weight:
-            task.specially().timing = Timing(self, weight, now, now)
-
-    def ended(self, task: TaskState, timing: Timing, now: float) -> None:
-        """A task that is measured has ended."""
-        series = self.book.series(task.pool.name, task.options.priority)
-        first, weight = timing.first, timing.weight
-        if first < 0.0:
-            series.record(now, now - timing.submitted, weight=weight)
-        else:
-            series.record(now, now - timing.submitted, first - timing.ready, now - timing.started, weight)
-        if self.on_end is not None:
-            self.on_end()
+            timing = Timing(self, series, weight, now, now)
+            if task.special is None:
+                task.special = Special(timing=timing)
+            else:
+                task.special.timing = timing
 
     def drop(self, pool: Pool) -> None:
         """There is no such pool any more."""
-        pool.samplers.clear()
-        self.book.drop(pool.name, self._kernel.now)
+        pool.series.clear()
+        self.book.drop(pool.name, self._now())

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actorsched._core.behaviour import Behaviour, Outbox, Timer
-    from actorsched._core.latency import Sampler
+    from actorsched._core.latency import Series
     from actorsched._core.policies import SchedulingPolicy
     from actorsched._core.reservations import Shortage
     from actorsched._system.task import TaskActor
@@ -139,8 +139,8 @@ class Pool:
         """How many of its tasks have completed."""
         self.unsuccessful: dict[TaskStatus, int] = {}
         """How many of them have ended otherwise, by their final status."""
-        self.samplers: dict[int, Sampler] = {}
-        """Which tasks are measured, by priority."""
+        self.series: dict[int, Series] = {}
+        """The latencies of its tasks, by priority."""
         self.choosing = False
         """Whether who gets the slots is to be decided as soon as this instant is over."""
         self.choose = Choose(self)

@@ -450,6 +450,8 @@ class Scheduler(Behaviour):
         if task.pool.remembers:
             task.pool.policy.forget(task, out.now)
         task.pool = message.pool
+        if task.special is not None and task.special.timing is not None:
+            task.special.timing.moved(message.pool, task.options)
         if message.pool.boundless or task.status is not TaskStatus.READY:
             self.ready(task, out)
         else:

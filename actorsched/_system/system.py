@@ -292,12 +292,12 @@ class System:
         if pool.admits or (options is not DEFAULT and options.particular):
             self._admit(task, pool)
         try:
-            sampler = pool.samplers[options.priority]
+            series = pool.series[options.priority]
         except KeyError:
-            sampler = self.measuring.series(pool, options.priority).sampler
-        sampler.due = due = sampler.due - 1
+            series = self.measuring.series(pool, options.priority)
+        series.due = due = series.due - 1
         if not due:
-            self.measuring.look(task, sampler)
+            self.measuring.look(task, series)
         if host == "process" and upstream is None:
             self._pack(task)
         if not held:  # `enter`, written out: every task passes here

@@ -80,7 +80,7 @@ class TaskEnd(TaskState, eq=False):
         if special.locking:
             self._unlock(out)
         if special.timing is not None:
-            special.timing.over(self, out.now)
+            special.timing.over(out.now)
         return outcome if special.times is None else special.times.over(self, outcome, out)
 
     def _forget_upstream(self, out: Outbox) -> None:
