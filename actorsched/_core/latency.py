@@ -47,7 +47,7 @@ RATE: Final = 1000.0
 """How many of them are measured per second in the long run."""
 LOOK: Final = 16
 """When a series has come too fast, one in so many tasks looks whether it still does."""
-STRIDE: Final = 64
+STRIDE: Final = 128
 """And one in so many is measured in any case, at first more: so no part of a burst is unseen."""
 TIER: Final = 16
 """How many are measured before the others have to come twice as many."""
@@ -83,21 +83,25 @@ class Sketch:
 
     def add(self, value: float, weight: int = 1) -> None:
         """Take a value, 0 or more, so many times."""
-        self.counts[_bucket(value)] += weight
-        self.count += weight
-        self.sum += value * weight
-        self.min = min(self.min, value)
-        self.max = max(self.max, value)
+        self.extend((value,), (weight,))
 
-    def extend(self, values: Sequence[float]) -> None:
-        """Take values, 0 or more each; at least one."""
+    def extend(self, values: Sequence[float], weights: Sequence[int] | None = None) -> None:
+        """Take values, 0 or more each, so many times each; at least one."""
         least, most = min(values), max(values)
         if least >= LEAST and most <= MOST:  # `_bucket`, for all of them together
-            self.counts.update(map(floor, map(mul, map(log2, values), repeat(_SCALE))))
+            buckets = map(floor, map(mul, map(log2, values), repeat(_SCALE)))
         else:
-            self.counts.update(map(_bucket, values))
-        self.count += len(values)
-        self.sum += sum(values)
+            buckets = map(_bucket, values)
+        if weights is None:
+            self.counts.update(buckets)
+            self.count += len(values)
+            self.sum += sum(values)
+        else:
+            counts = self.counts
+            for bucket, weight in zip(buckets, weights, strict=True):
+                counts[bucket] = counts.get(bucket, 0) + weight
+            self.count += sum(weights)
+            self.sum += sum(map(mul, values, weights))
         self.min = min(self.min, least)
         self.max = max(self.max, most)
 
@@ -236,7 +240,7 @@ class Series(Sampler):
         self._slots: deque[tuple[int, Latencies]] = deque()
         self._present: Latencies = self._past
         self._ends = -inf  # the present slot
-        self._fresh: list[tuple[float, float, float]] = []  # what has still to be written into it
+        self._fresh: list[tuple[float, float, float, int]] = []  # what has still to be written into it
 
     def __repr__(self) -> str:
         return f"<series {self.name!r}>"
@@ -247,25 +251,23 @@ class Series(Sampler):
         """A task has ended, or so many like it. One that was never started has no `run`."""
         if now >= self._ends:
             self._move_on(now)
-        if run is not None and weight == 1:
-            self._fresh.append((total, wait, run))
-            if len(self._fresh) >= _BATCH:
-                self._write()
+        if run is None:
+            self._present.total.add(total, weight)
             return
-        latencies = self._present
-        if run is not None:
-            latencies.wait.add(wait, weight)
-            latencies.run.add(run, weight)
-        latencies.total.add(total, weight)
+        fresh = self._fresh
+        fresh.append((total, wait, run, weight))
+        if len(fresh) >= _BATCH:
+            self._write()
 
     def _write(self) -> None:
         if self._fresh:
             latencies = self._present
-            total, wait, run = zip(*self._fresh, strict=True)
+            total, wait, run, weights = zip(*self._fresh, strict=True)
             self._fresh.clear()
-            latencies.total.extend(total)
-            latencies.wait.extend(wait)
-            latencies.run.extend(run)
+            weighed = None if max(weights) == 1 else weights
+            latencies.total.extend(total, weighed)
+            latencies.wait.extend(wait, weighed)
+            latencies.run.extend(run, weighed)
 
     def _move_on(self, now: float) -> None:
         self._write()
