@@ -44,7 +44,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "aiologger": ("observe.log_sink",),
     "anyio": (
         *("_kernel", "_hosting", "_system", "flow", "frontends", "pipeline", "running", "runtime_end"),
-        *("observe.log_actor", "sleeping", "spawning"),
+        *("observe.log_actor", "scope", "sleeping", "spawning"),
     ),
     "cloudpickle": ("_hosting.by_value",),
     "joblib": ("integrations.joblib",),
@@ -61,7 +61,7 @@ HOMES: dict[str, tuple[str, ...]] = {
             "actor",
             "task",
         ),
-        *("simulate", "stats", "tree"),
+        *("observe.records", "simulate", "stats", "tree"),
     ),
     "numpy": ("_hosting.reducers",),
     "psutil": ("_hosting.load_probe",),
