@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
+from inspect import isawaitable
 from threading import get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -108,10 +109,10 @@ class RuntimeEnd(Scope):
             await self._until_ended()
 
     def at_close(self, function: Callable[[], object]) -> Callable[[], None]:
-        """Have a plain function called when the runtime has closed, and nothing of it runs any more.
+        """Have a function called when the runtime has closed, and nothing of it runs any more.
 
         It is called in the runtime's thread, the last one asked for first, and must be quick: whoever leaves
-        the runtime waits for it. An error in it is logged.
+        the runtime waits for it. It may be async. An error in it is logged.
 
         Args:
             function: What is called, without arguments.
@@ -139,11 +140,13 @@ class RuntimeEnd(Scope):
 
         return take_back
 
-    def _tell_of_close(self) -> None:
+    async def _tell_of_close(self) -> None:
         while self._at_close:
             function = self._at_close.pop()
             try:
-                function()
+                result = function()
+                if isawaitable(result):
+                    await result
             except Exception:
                 _log.exception("%s failed, which was called at the end of a runtime", shown(function))
 
@@ -184,7 +187,7 @@ class RuntimeEnd(Scope):
             await system.aclose(self._patience)
         except BaseException as error:  # else nobody would hear of it, and the body would wait for ever
             self._nursery.fail(error, "the runtime could not be closed in order", system.kernel)
-        self._tell_of_close()
+        await self._tell_of_close()
         self._ended = True
         for waiting in self._waiting:
             system.kernel.reply(waiting, None)

@@ -101,7 +101,6 @@ class Writer:
     All but `put` and `close` runs in the runtime's thread, and only one of it at a time.
 
     Attributes:
-        written: How many lines have been written.
         failure: Why the target refuses; None if it does not.
         title: What the target is called.
         handler: The handler whose lock guards it.
@@ -119,7 +118,7 @@ class Writer:
     def __init__(
         self, target: Target, formatter: logging.Formatter, level: int, limit: int, patience: float
     ) -> None:
-        self.written = 0
+        self._written = 0
         self.failure: str | None = None
         self.title = target.title
         self.handler = LogHandler(self, formatter, level)
@@ -147,6 +146,11 @@ class Writer:
                 actor.tell(LogActor.write)
 
         self._wake = lambda: rt.call_threadsafe(poke)
+
+    @property
+    def written(self) -> int:
+        """How many lines have been written to their end."""
+        return self._written + (len(self._batch) - self._in_flight if self._batch else 0)
 
     @property
     def waiting(self) -> int:
@@ -192,8 +196,7 @@ class Writer:
         if self._threads is None:
             self._threads = CapacityLimiter(1)
             if self._target.evented and _on_asyncio():
-                assert self._target.descriptor is not None
-                self._aiologger = await AiologgerSink.over(self._target.descriptor)
+                self._aiologger = await AiologgerSink.over(self._target.another())
 
     async def write(self) -> float | None:
         """Write what waits. Answers with the seconds after which to try again; None when all is written."""
@@ -219,13 +222,9 @@ class Writer:
                     break
         except Unwritable as error:
             self._refused(error)
-        finally:
-            self._patience = max(0.0, until - monotonic())
-            sink = self._aiologger
-            self._leave_loop()
-        if sink is not None:
-            with move_on_after(_MOMENT):
-                await sink.closed()
+        self._patience = max(0.0, until - monotonic())
+        await self._leave_aiologger()
+        self._leave_loop()
 
     def _next(self) -> Batch | None:
         """What is to be written now: what is left, or what came since."""
@@ -249,7 +248,7 @@ class Writer:
                 await self._write_by_aiologger(self._aiologger)
             if not self._aiologger.broken:
                 return self._settle(self._aiologger.unwritten)
-            self._leave_aiologger()
+            await self._leave_aiologger()
         self._give()
         until = monotonic() + patience
         await to_thread.run_sync(
@@ -278,7 +277,7 @@ class Writer:
         if rest:
             return False
         assert self._batch is not None
-        self.written += len(self._batch)
+        self._written += len(self._batch)
         self._batch = None
         return True
 
@@ -310,17 +309,22 @@ class Writer:
             if not self._direct:
                 self._patience = min(self._patience, _LAST_PATIENCE)
                 self._hurry = self._direct = True  # a thread that was left behind gives up
-                self._leave_aiologger()
+                sink, self._aiologger = self._aiologger, None
+                if sink is not None:  # the loop has ended as nobody should end it
+                    self._give_rest(sink.unwritten)
                 self._write_directly()
 
-    def _leave_aiologger(self) -> None:
+    async def _leave_aiologger(self) -> None:
         """Write what aiologger has not written in the other way from now on."""
-        sink, self._aiologger = self._aiologger, None
-        if sink is not None:
-            broken, left = sink.broken, sink.abort()
-            if self._batch is not None and self._given:
-                data = self._batch.data  # how much of it went through a broken pipe nobody knows
-                self._standard.give(data if broken else data[len(data) - left :])
+        if self._aiologger is not None:
+            left = await self._aiologger.abort()
+            self._aiologger = None
+            self._give_rest(left)
+
+    def _give_rest(self, left: int | None) -> None:
+        if self._batch is not None and self._given:
+            data = self._batch.data  # how much of it went through a broken pipe nobody knows
+            self._standard.give(data if left is None else data[len(data) - left :])
 
     def _write_directly(self) -> None:
         """Write all there is, under the lock of the handler, in any thread; wait a little if need be."""
@@ -341,10 +345,11 @@ class Writer:
             self._busy = False
         self._patience = max(0.0, self._patience - (monotonic() - begun))
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End it all, and tell if anything could not be written. The second time does nothing."""
         if self._closed:
             return
+        await self._leave_aiologger()
         self._leave_loop()
         with _held(self.handler):
             self._write_directly()

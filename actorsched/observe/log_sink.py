@@ -5,7 +5,7 @@ known to the byte. It is the one place that knows aiologger.
 
 * aiologger writes through a pipe transport of asyncio, so it serves pipes, terminals and sockets on asyncio
   and uvloop. Its own protocol lets the buffer of the transport grow for ever; ours makes it wait until
-  everything is written. The transport has a duplicate of the target's descriptor, and closes that.
+  everything is written. The transport has a descriptor of its own, and closes that.
 * Everywhere else, on trio and for regular files, the standard library's handlers write: `WatchedFileHandler`,
   which follows when a path is given to another file (logrotate), and `StreamHandler`. They run in a thread,
   or, when the log actor has ended, in the thread that logs.
@@ -158,18 +158,19 @@ class AiologgerSink:
         self._handler: Any = None
         self._protocol: _Patient | None = None
         self._transport: asyncio.WriteTransport | None = None
+        self._left: int | None = None
 
     @classmethod
     async def over(cls, descriptor: int) -> AiologgerSink:
         """Make one.
 
         Args:
-            descriptor: A non-blocking descriptor of a pipe, a terminal or a socket; it is duplicated.
+            descriptor: A non-blocking descriptor of a pipe, a terminal or a socket; it will be the sink's.
         """
         from aiologger.handlers.streams import AsyncStreamHandler
 
         self = cls()
-        handler: Any = AsyncStreamHandler(os.fdopen(os.dup(descriptor), "wb", buffering=0))
+        handler: Any = AsyncStreamHandler(os.fdopen(descriptor, "wb", buffering=0))
         self._handler = handler
         handler.protocol_class = _Patient
         handler.terminator = ""
@@ -212,16 +213,25 @@ class AiologgerSink:
         """Wait until everything is written that was given to it, or never can be."""
         await self._handler.flush()
 
-    async def closed(self) -> None:
-        """Wait until it has closed, after `abort`."""
-        await self._handler.writer.wait_closed()
+    async def abort(self) -> int | None:
+        """Close it, and return when it has closed; it may be called again when that was cancelled.
 
-    def abort(self) -> int:
-        """Close it at once. Answers with how many bytes, the last ones, are not written."""
-        left = self.unwritten
+        Returns:
+            How many bytes, the last ones, are not written; None if that is not known.
+        """
         assert self._transport is not None
-        self._transport.abort()
-        return left
+        assert self._protocol is not None
+        if self._left is None and not self.broken:
+            self._left = self.unwritten  # asyncio forgets it at once
+            self._protocol.measure = self._measure
+            self._transport.abort()
+        await asyncio.wait((self._protocol.lost,))
+        return self._left
+
+    def _measure(self) -> None:
+        """Just before it closes. Until then uvloop has gone on writing."""
+        if self._left and not type(self._transport).__module__.startswith("asyncio"):
+            self._left = self.unwritten
 
 
 class _Patient(asyncio.Protocol):
@@ -229,6 +239,7 @@ class _Patient(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.measure: Callable[[], object] = lambda: None
         self._paused = False
         self._waiting: list[asyncio.Future[None]] = []
 
@@ -243,6 +254,7 @@ class _Patient(asyncio.Protocol):
                 future.set_result(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.measure()
         if not self.lost.done():
             self.lost.set_result(None)
         self.resume_writing()

@@ -90,10 +90,10 @@ class Log:
         """End it before its runtime: write what waits, and leave the loggers as they were."""
         if self._actor is not None and self._actor.alive:
             await self._actor.stop()
-        self._end()
+        await self._end()
 
-    def _end(self) -> None:
-        self._writer.close()
+    async def _end(self) -> None:
+        await self._writer.close()
         self._attachment.undo()
 
 
@@ -152,7 +152,7 @@ async def start_log(
     try:
         actor = await rt.spawn(LogActor, writer, host="loop")
     except BaseException:
-        writer.close()
+        await writer.close()
         raise
     writer.wake_by(rt, actor)
     log = Log(writer, Attachment(writer.handler, names, least))

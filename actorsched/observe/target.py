@@ -109,6 +109,12 @@ class Target:
         waiting.register(self.descriptor, select.POLLOUT)
         return bool(waiting.poll(max(0.0, min(_MOMENT, patience)) * 1000)) or patience > 0
 
+    def another(self) -> int:
+        """Another descriptor of it, for somebody who will close it; if possible another description."""
+        assert self.descriptor is not None
+        own = _opened_anew(self.descriptor)
+        return os.dup(self.descriptor) if own is None else own
+
     def close(self) -> None:
         """Give up what was opened for it."""
         self._close()
@@ -144,7 +150,8 @@ def open_target(to: Any) -> Target:
     if isinstance(to, int):
         return _of_descriptor(to, f"descriptor {to}", to)
     if isinstance(to, (str, os.PathLike)):
-        return _of_path(os.fspath(cast("str | os.PathLike[str]", to)), to)
+        path = cast("os.PathLike[str]", to)
+        return _of_path(os.fspath(path), path)
     if not callable(getattr(to, "write", None)):
         raise wrong_type("to", to, _REMEDY)
     if getattr(to, "closed", False):
