@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from actorsched._kernel.clock import Clock
     from actorsched.actor import Actor, ActorRef
+    from actorsched.alarm import Alarm
     from actorsched.context import checkpoint, current
     from actorsched.events import Event
     from actorsched.exceptions import (
@@ -59,6 +60,7 @@ __all__ = [
     "Clock",
     "SchedulingPolicy",
     "Event",
+    "Alarm",
     "Explanation",
     "Stats",
     "Tree",
@@ -111,6 +113,7 @@ _HOMES = {
     "status": ("TaskStatus",),
     "_kernel.clock": ("Clock",),
     "actor": ("Actor", "ActorRef"),
+    "alarm": ("Alarm",),
     "events": ("Event",),
     "executor": ("Executor", "ExecutorBroken"),
     "explaining": ("Explanation",),

@@ -66,9 +66,10 @@ class Event(msgspec.Struct, frozen=True, eq=False):
             on tasks, their ids, `after`. "started": `attempt`, `host` ("loop", "thread" or "process") and
             `worker`, the lane that runs it. "progress": `fraction` and `message`. "retrying": `error` and
             `delay`. `resource`, `holder` and `holders` ("blocked"), `resource` ("acquired", ...), `circle`
-            and `victim` ("deadlock"), `deadline` ("deadline_missed"), `limit` and `seconds` ("alert"), and
-            whether it has ended with that: `final` ("completed", ...), and the `error`, if it has one, as
-            text. Of actors `actor` (its class) and `host`; of a stopped one `why`.
+            and `victim` ("deadlock"), `deadline` ("deadline_missed"), `limit` and `seconds` ("alert", of a
+            task), `name`, `phase`, `priority`, `pool`, `quantile`, `value`, `threshold` and `state` ("alert",
+            of an alarm), and whether it has ended with that: `final` ("completed", ...), and the `error`, if
+            it has one, as text. Of actors `actor` (its class) and `host`; of a stopped one `why`.
             Of hosts `pid`, `pool` (the tag of its tasks, "process" or "actors") and `why`, a clause; of one
             that died also the likely `cause`, `signal` and `exit_code`, as in `HostDied`.
     """

@@ -34,8 +34,10 @@ from actorsched.settings import checked
 from actorsched.sleeping import doze
 
 if TYPE_CHECKING:
+    from actorsched._core.latency import Phase
     from actorsched._core.policies import SchedulingPolicy
     from actorsched._kernel.backend import Backend
+    from actorsched.alarm import Alarm
     from actorsched.executor import RuntimeExecutor
     from actorsched.explaining import Explanation
     from actorsched.flow import Events, Flow
@@ -276,6 +278,49 @@ class Runtime(RuntimeEnd):
 
         self._system.kernel.check_thread("the statistics were to be taken")
         return stats_of(self._system)
+
+    def alert(
+        self,
+        phase: Phase,
+        above: Duration,
+        *,
+        priority: int | None = None,
+        pool: str | None = None,
+        quantile: float = 0.95,
+        below: Duration | None = None,
+        at_least: int = 10,
+        name: str | None = None,
+    ) -> Alarm:
+        """Watch how long tasks take, and tell when it is too long.
+
+        It is judged once per second, as long as tasks end, by those that have ended in the last minute. When
+        the quantile comes to be higher than `above`, there is an event "alert" with `state="firing"` and a
+        warning in the log `actorsched`. When it comes to be no higher than `below`, or no task has ended for
+        a minute, there is one with `state="resolved"`. In between nothing is said again.
+
+        Args:
+            phase: "wait", from being ready to the first start; "run", from the last start to the end; or
+                "total", from submission to the end.
+            above: What is too long.
+            priority: Watch tasks that were submitted with this priority; None for all.
+            pool: Watch tasks in this pool; None for all.
+            quantile: Which part of them may not take longer, above 0 and at most 1.
+            below: What is well again; None for 0.8 times `above`.
+            at_least: With fewer tasks in the last minute it does not begin to fire.
+            name: Its name, for people.
+
+        Returns:
+            The alarm, to be looked at and stopped.
+
+        Raises:
+            TypeError: An argument has the wrong type.
+            ValueError: An argument has a wrong value.
+            RuntimeError: The runtime is not entered, or belongs to another thread.
+        """
+        from actorsched.alarm import alarm_of
+
+        self._system.kernel.check_thread("an alarm was to be set")
+        return alarm_of(self._system, phase, above, priority, pool, quantile, below, at_least, name)
 
     def tree(self) -> Tree:
         """Look at all there is now: supervisors and their actors, pools, hosts and what they do, the load.

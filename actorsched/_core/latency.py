@@ -129,7 +129,7 @@ class Sketch:
             while seen + self.counts[key] <= rank:
                 seen += self.counts[key]
                 key = next(ahead)
-            found.append(min(max(_middle(key), self.min), self.max))
+            found.append(self.max if rank >= self.count - 1 else min(max(_middle(key), self.min), self.max))
         return found
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 from actorsched._core.mailbox import UserLane
 from actorsched._kernel.current import CURRENT
 from actorsched._system.actor_cell import ActorCell, Life
+from actorsched._system.alarms import Alarms
 from actorsched._system.announcing import Announcer
 from actorsched._system.asking import begin_to_wait, go_on, waiter_of
 from actorsched._system.carrying import BREATHER
@@ -105,6 +106,7 @@ class System:
         self.scheduler.staffs["process"] = self.staff
         self.judge: Judge = Judge()
         self.measuring: Measuring = Measuring(kernel)
+        self.alarms: Alarms = Alarms(kernel, self.measuring)
         self._auto: AutoStaff | None = None
         self.locks: Locks = locks_of(kernel, policy)
         self.scheduler.locks = self.locks
