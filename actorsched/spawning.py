@@ -14,6 +14,7 @@ from actorsched.actor import Actor, ActorRef, is_actor_class
 from actorsched.exceptions import DeadlockError
 from actorsched.messages import Cancel
 from actorsched.options import DEFAULT, DEFAULT_ACTOR, Supervise, actor_options, task_options, upstream_refs
+from actorsched.task import Task as PreparedTask
 from actorsched.task import TaskRef
 
 if TYPE_CHECKING:
@@ -143,6 +144,10 @@ class Spawner:
         Raises:
             BaseException: As for `submit`.
         """
+        if isinstance(prepared, PreparedTask) and prepared.stands_alone:  # like most
+            task = self._system.new_task(self._nursery, prepared.fn, prepared.args, prepared.options)
+            prepared.ref = alone = TaskRef(task)
+            return alone
         from actorsched.submission import submission
 
         links = submission(prepared)

@@ -413,6 +413,16 @@ class Task(Generic[T]):
     def _task(self) -> TaskActor | None:
         return None if self.ref is None else self.ref._task
 
+    @property
+    def stands_alone(self) -> bool:
+        """Whether it may be submitted, and depends on no other prepared task that is not submitted yet."""
+        if self.ref is not None:
+            return False
+        if not (self.args or self.kwargs or self.options.after):
+            return True
+        named = (*self.args, *self.kwargs.values(), *self.options.after)
+        return not any(isinstance(other, Task) and other.ref is None for other in named)
+
     def __repr__(self) -> str:
         return f"<Task {self.name!r}{'' if self.ref is None else ', submitted'}>"
 

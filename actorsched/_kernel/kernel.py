@@ -155,7 +155,9 @@ class Kernel:
 
     def tell(self, kind: EventKind, task: Any, /, **details: Any) -> None:
         """Tell those who want to know what has just happened to a task, an actor or a host."""
-        self.bus.note(Event(kind, self.clock.now(), task.name, task.number, details))
+        bus = self.bus
+        if bus.wanted is None or kind in bus.wanted:
+            bus.note(Event(kind, self.clock.now(), task.name, task.number, details))
 
     def reply(self, to: Reply, value: object, /) -> None:
         """Answer somebody who waits, if somebody still does."""

@@ -47,6 +47,8 @@ class EventBus(Behaviour, kw_only=True):
     kernel: Kernel
     listeners: list[tuple[Kinds, Listener]] = []
     readers: list[tuple[Kinds, Callable[[Event], object]]] = []
+    wanted: Kinds = frozenset()
+    """The kinds that anybody wants: events of others need not be made."""
     fresh: list[Event] = []
     """What the listeners are to be told."""
 
@@ -58,7 +60,7 @@ class EventBus(Behaviour, kw_only=True):
         for kinds, take in self.readers:
             if kinds is None or event.kind in kinds:
                 take(event)
-        if self.listeners:
+        if any(kinds is None or event.kind in kinds for kinds, _ in self.listeners):
             self.fresh.append(event)
             if not self.kernel.draining:  # and nothing else may begin to, in the middle of what happens here
                 self._tell(_TELL, self.kernel)
@@ -94,14 +96,26 @@ class EventBus(Behaviour, kw_only=True):
         self, audience: list[tuple[Kinds, Callable[[Event], object]]], entry: tuple[Kinds, Listener]
     ) -> Callable[[], None]:
         audience.append(entry)
-        self.kernel.watched = True
+        self._count()
 
         def end() -> None:
             if entry in audience:
                 audience.remove(entry)
-                self.kernel.watched = bool(self.listeners or self.readers)
+                self._count()
 
         return end
+
+    def _count(self) -> None:
+        """Somebody has come or gone."""
+        wanted: set[str] = set()
+        for kinds, _ in (*self.listeners, *self.readers):
+            if kinds is None:
+                self.wanted = None
+                break
+            wanted |= kinds
+        else:
+            self.wanted = frozenset(wanted)
+        self.kernel.watched = self.wanted is None or bool(wanted)
 
 
 class EventFeed(Queue, kw_only=True):

@@ -57,6 +57,10 @@ WATCHERS: list[Callable[[str, Job, dict[str, Any]], object]] = []
 """Called with "created", "started", "progress", "retrying" or a final status, the job, and what else there is
 to know. In whatever thread it happens."""
 
+_NOTHING: dict[str, Any] = {}
+_listening: Callable[[], None] | None = None
+"""Ends the subscription to the events of the runtime, if there is one."""
+
 _log = logging.getLogger("actorsched.task")
 
 
@@ -259,9 +263,10 @@ class Job:
             _settled[self.id] = None
             while len(_settled) > KEPT:
                 _kept.pop(_settled.popitem(last=False)[0], None)
-        for function in told or ():
-            _call(function, self)
-        tell(outcome.status.value, self, {})
+        if told:
+            for function in told:
+                _call(function, self)
+        tell(outcome.status.value, self, _NOTHING)
         ref = self.ref
         if self._stand_in is not None or (self.entered and (ref is None or not ref.done())):
             SHARED.call_if_there(self._impose)
@@ -274,7 +279,7 @@ class Job:
             return
         prepared = self._prepared or Task(self.name, _by_hand)
         self._prepared = None
-        _early.clear()
+        listening = _listen(runtime, prepared)
         try:
             if self.pool is not None:
                 self.pool.ensure(runtime)
@@ -286,10 +291,11 @@ class Job:
             return
         if prepared.fn is _by_hand:
             _stand_ins[ref] = self
-        _running[ref.id] = self
-        for event in list(_early):  # what was told of it before anybody could know of whom
-            if event.id == ref.id:
-                _told(event)
+        if listening is not None:
+            _running[ref.id] = self
+            for event in list(_early):  # what was told of it before anybody could know of whom
+                if event.id == ref.id:
+                    _told(event)
         ref.add_done_callback(self._task_over)
 
     def _depend(self, prepared: Task[Any], runtime: Runtime) -> None:
@@ -323,8 +329,10 @@ class Job:
         return stand_in
 
     def _task_over(self, ref: TaskRef[Any]) -> None:
-        _running.pop(ref.id, None)
-        _stand_ins.pop(ref, None)
+        if _running:
+            _running.pop(ref.id, None)
+        if _stand_ins:
+            _stand_ins.pop(ref, None)
         error = ref.exception()
         if error is None:
             self.settle(Outcome(TaskStatus.COMPLETED, ref.result()))
@@ -402,9 +410,21 @@ def _call(function: Callable[[Job], object], job: Job) -> None:
 # ------------------------------------------------------------------------------------- what becomes of them
 
 
-def _watch(runtime: Runtime) -> None:
-    """A runtime has begun: have the jobs' watchers told."""
-    runtime.subscribe(("started", "progress", "retrying"), _told)
+def _forget_listening(runtime: Runtime) -> None:
+    """A runtime has begun, to which nobody listens."""
+    global _listening
+    _listening = None
+
+
+def _listen(runtime: Runtime, prepared: Task[Any]) -> Callable[[], None] | None:
+    """See to it that what becomes of a task is heard of, if anybody wants to know it: that costs something."""
+    global _listening
+    _early.clear()
+    if _listening is None and (
+        len(WATCHERS) > 1 or _log.isEnabledFor(logging.INFO) or prepared.options.retry.attempts > 1
+    ):
+        _listening = runtime.subscribe(("started", "progress", "retrying"), _told)
+    return _listening
 
 
 def _told(event: Event) -> None:
@@ -471,6 +491,6 @@ def _lost() -> list[str]:
 
 
 WATCHERS.append(_write)
-SHARED.starters.append(_watch)
+SHARED.starters.append(_forget_listening)
 SHARED.enders.append(_give_up)
 SHARED.reporters.append(_lost)
