@@ -157,6 +157,16 @@ class Job:
         """Why it has no result, if it has settled without."""
         return None if self.outcome is None else self.outcome.error
 
+    def look(self) -> Outcome[Any] | None:
+        """How it has ended, if it has, as of now: its task may have, and nobody have been told yet.
+
+        What depends on it may run by then, and ask for its result.
+        """
+        ref = self.ref
+        if self.outcome is None and ref is not None and ref.done():
+            self._task_over(ref)
+        return self.outcome
+
     def report(self, fraction: float, message: str | None = None) -> bool:
         """Say how far it is. False when it has settled."""
         if self.outcome is not None:
