@@ -52,9 +52,9 @@ class PhaseStats(msgspec.Struct, frozen=True, kw_only=True):
         total: From submission to the end, with everything that was waited for and all attempts.
     """
 
-    wait: Quantiles
-    run: Quantiles
-    total: Quantiles
+    wait: Quantiles = Quantiles()
+    run: Quantiles = Quantiles()
+    total: Quantiles = Quantiles()
 
 
 class LatencyViews(msgspec.Struct, frozen=True, kw_only=True):

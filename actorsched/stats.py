@@ -137,7 +137,7 @@ class MessageStats(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stats(msgspec.Struct, frozen=True, kw_only=True):
-    """What there is in a runtime at one moment, and what there was since its beginning.
+    """What there is in a runtime at one moment, and what there was since its beginning; printed, a table.
 
     Attributes:
         uptime: How long it has existed, in seconds of its clock.
@@ -163,6 +163,11 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     latencies: LatencyStats
     recent_throughput: float
     load: LoadSample | None = None
+
+    def __str__(self) -> str:
+        from actorsched.stats_table import table
+
+        return table(self)
 
     @property
     def submitted(self) -> int:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from itertools import repeat
-from math import floor, inf, log2
+from math import ceil, floor, inf, log2
 from operator import mul
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
@@ -114,7 +114,7 @@ class Sketch:
         self.max = max(self.max, other.max)
 
     def quantile(self, part: float) -> float | None:
-        """The value that this part of all values, from 0 to 1, does not exceed; None when there are none."""
+        """The least value that this part of all values, from 0 to 1, does not exceed; None without any."""
         return self.quantiles((part,))[0]
 
     def quantiles(self, parts: tuple[float, ...]) -> list[float | None]:
@@ -125,7 +125,7 @@ class Sketch:
         seen, ahead = 0, iter(sorted(self.counts))
         key = next(ahead)
         for part in parts:
-            rank = part * (self.count - 1)
+            rank = max(ceil(part * self.count - 1e-9) - 1, 0)
             while seen + self.counts[key] <= rank:
                 seen += self.counts[key]
                 key = next(ahead)
