@@ -17,6 +17,7 @@ from actorsched._hosting.call import HostedActor, HostedCall, Turn
 from actorsched._hosting.child_loop import run_for_good
 from actorsched._hosting.failures import pack_error
 from actorsched._hosting.handover import take_path
+from actorsched._hosting.logs import take_levels
 from actorsched._hosting.packets import Splitter
 from actorsched._hosting.port import dying_of_bugs
 from actorsched._hosting.transfer import load_call, loads
@@ -33,6 +34,7 @@ from actorsched._hosting.wire import (
     Demand,
     Forget,
     Hello,
+    Levels,
     Open,
     Opened,
     OpenFailed,
@@ -83,6 +85,7 @@ class ActorHost:
             Forget: self._forget,
             Answer: self._doorway.answered,
             Release: lambda release: port.take_back(release.offsets),
+            Levels: lambda changed: take_levels(changed.levels),
             Path: lambda path: take_path(path.entries),
             Stop: self._stop,
         }

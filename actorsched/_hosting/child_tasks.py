@@ -35,6 +35,7 @@ from actorsched._hosting import inside
 from actorsched._hosting.child_context import TaskContext
 from actorsched._hosting.failures import pack_error
 from actorsched._hosting.handover import take_path
+from actorsched._hosting.logs import take_levels
 from actorsched._hosting.packets import Splitter
 from actorsched._hosting.port import dying_of_bugs
 from actorsched._hosting.transfer import dumps, load_call, loads
@@ -46,6 +47,7 @@ from actorsched._hosting.wire import (
     Done,
     Failed,
     Hello,
+    Levels,
     Measured,
     Path,
     Release,
@@ -198,6 +200,8 @@ class TaskHost:
                     self._functions.pop(number, None)
             elif type(frame) is Release:
                 self._port.take_back(frame.offsets)
+            elif type(frame) is Levels:
+                take_levels(frame.levels)
             elif type(frame) is Path:
                 take_path(frame.entries)
             elif type(frame) is Stop:

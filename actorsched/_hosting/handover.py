@@ -126,7 +126,7 @@ def handover(kind: str, backend: str) -> bytes:
         "environment": dict(os.environb),
         "processors": list(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [],
         "warnings": _warning_filters(),
-        "log_levels": _log_levels(),
+        "log_levels": log_levels(),
     }
     data = marshal.dumps(handed)
     return len(data).to_bytes(4, "little") + data
@@ -148,7 +148,7 @@ def _pattern(pattern: Any) -> str | None:
     return pattern if pattern is None or isinstance(pattern, str) else str(pattern.pattern)
 
 
-def _log_levels() -> dict[str, int]:
+def log_levels() -> dict[str, int]:
     """The levels that loggers were given, by name; of the root logger under the empty name."""
     logging = sys.modules.get("logging")
     if logging is None:

@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from actorsched._hosting import journal
 from actorsched._hosting.exits import judge, memory_kills
-from actorsched._hosting.handover import search_path
+from actorsched._hosting.handover import log_levels, search_path
+from actorsched._hosting.logs import levels_version
 from actorsched._hosting.outlet import Outlet
 from actorsched._hosting.packets import Packer, ProtocolError, Splitter
 from actorsched._hosting.segments import Borrower, Lender
@@ -39,6 +40,7 @@ from actorsched._hosting.wire import (
     Define,
     FromHost,
     Hello,
+    Levels,
     Path,
     Release,
     Revoke,
@@ -123,6 +125,7 @@ class HostLink:
         self._suspended = False
         self._reads = 0
         self._known: set[int] = set()
+        self._levels = levels_version()
         self._path = list(sys.path)  # where the host looks for modules
         self._queue: list[ToHost] = []
         self._urgent: list[ToHost] = []
@@ -211,6 +214,10 @@ class HostLink:
             if sys.path != self._path:
                 self._path = list(sys.path)
                 self._queue.insert(0, Path(search_path()))
+            version = levels_version()
+            if version != self._levels:
+                self._levels = version
+                self._queue.insert(0, Levels(log_levels()))
             frames, self._queue = self._queue, []
             self._outlet.write(self._packer.pack(frames))
         if self._urgent and self._control is not None:

@@ -3,10 +3,10 @@
 The law of this module: both halves of that crossing, and nothing else about logging.
 
 How it works: a handler on the host's root logger turns each record into a `Log` frame, which goes out at
-once, for the record before a crash is the one that matters. Levels are the parent's, as they were when the
-host started. Importing `logging` takes a host longer than many a task, so the handler is put in place when
-somebody else imports it: a finder sees that coming. The parent turns the frame back into a record and gives
-it to the logger of its name.
+once, for the record before a crash is the one that matters. Levels are the parent's; when they change, a host
+is told before its next task or call. Importing `logging` takes a host longer than many a task, so the handler
+is put in place when somebody else imports it: a finder sees that coming. The parent turns the frame back into
+a record and gives it to the logger of its name.
 """
 
 from __future__ import annotations
@@ -94,18 +94,61 @@ def record_of(frame: Log, pid: int, host: str) -> logging.LogRecord:
     return record
 
 
+_MARK = "actorsched"
+_versions = 0
+
+
+def levels_version() -> int:
+    """A number that changes with the levels of loggers.
+
+    Whenever a level changes, `logging` empties the caches in which loggers keep what is enabled. So what is
+    put into one is gone then; asking all loggers would take too long.
+    """
+    global _versions  # noqa: PLW0603 - there is one `logging`
+    logging = sys.modules.get("logging")
+    cache: dict[Any, bool] | None = None if logging is None else getattr(logging.root, "_cache", None)
+    if cache is not None and _MARK not in cache:
+        cache[_MARK] = True
+        _versions += 1
+    return _versions
+
+
 # ------------------------------------------------------------------------------------------------ in the host
+
+_levels: dict[str, int] = {}
+"""Those that the parent has told of."""
 
 
 def catch_logs(port: Port, levels: dict[str, int]) -> None:
     """Send what is logged in this process to the parent, from the moment on that logging is imported."""
+    _levels.update(levels)
     if "logging" in sys.modules:
-        _install(port, levels)
+        _install(port)
     else:
-        sys.meta_path.insert(0, _LoggingFinder(port, levels))
+        sys.meta_path.insert(0, _LoggingFinder(port))
 
 
-def _install(port: Port, levels: dict[str, int]) -> None:
+def take_levels(levels: dict[str, int]) -> None:
+    """The parent's levels have changed. Those that did not stay as code in this host has set them."""
+    changed = {name: 0 for name in _levels if name not in levels}
+    changed |= {name: level for name, level in levels.items() if _levels.get(name) != level}
+    _levels.clear()
+    _levels.update(levels)
+    if "logging" in sys.modules:
+        _set(changed)
+
+
+def _set(levels: dict[str, int]) -> None:
+    import logging
+
+    for name, level in levels.items():
+        if name == "disabled":
+            logging.disable(level)
+        else:
+            logging.getLogger(name or None).setLevel(level)
+
+
+def _install(port: Port) -> None:
     import logging
 
     class HostHandler(logging.Handler):
@@ -123,11 +166,7 @@ def _install(port: Port, levels: dict[str, int]) -> None:
                 self.handleError(record)
 
     logging.root.addHandler(HostHandler())
-    for name, level in levels.items():
-        if name == "disabled":
-            logging.disable(level)
-        else:
-            logging.getLogger(name or None).setLevel(level)
+    _set(_levels)
 
 
 def _frame(record: logging.LogRecord) -> Log:
@@ -169,9 +208,8 @@ def _extra(record: logging.LogRecord) -> bytes:
 class _LoggingFinder:
     """Waits for `logging` to be imported."""
 
-    def __init__(self, port: Port, levels: dict[str, int]) -> None:
+    def __init__(self, port: Port) -> None:
         self._port = port
-        self._levels = levels
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -188,7 +226,7 @@ class _LoggingFinder:
 
             def exec_module(module: ModuleType) -> None:
                 load(module)
-                _install(self._port, self._levels)
+                _install(self._port)
 
             spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec

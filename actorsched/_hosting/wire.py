@@ -107,6 +107,12 @@ class Path(msgspec.Struct, array_like=True, gc=False, tag=6):
     entries: list[str]
 
 
+class Levels(msgspec.Struct, array_like=True, gc=False, tag=7):
+    """The levels of loggers from now on: they have changed since the host began."""
+
+    levels: dict[str, int]
+
+
 # ---------------------------------------------------------------------------------------------- to task hosts
 
 
@@ -400,7 +406,7 @@ class Ended(msgspec.Struct, array_like=True, gc=False, tag=66):
 
 
 ToHost = (
-    Define | Undefine | Answer | Release | Stop | Path | Run | RunMeasured | Cancel | Revoke
+    Define | Undefine | Answer | Release | Stop | Path | Levels | Run | RunMeasured | Cancel | Revoke
     | Open | Call | CancelCall | Demand | Close | Forget
 )  # fmt: skip
 FromHost = (

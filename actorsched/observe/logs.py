@@ -110,9 +110,8 @@ async def start_log(
     """Have everything that is logged written by an actor of a runtime, until that has closed.
 
     Whoever logs, in the event loop, a thread or a host process, never waits for the target. Call it first
-    thing in the runtime: actors stop in the reverse of the order in which they were started, and hosts take
-    over the levels of loggers when they start. What is logged when the actor has stopped is written by
-    whoever logs it.
+    thing in the runtime: actors stop in the reverse of the order in which they were started. What is logged
+    when its actor has stopped is written by whoever logs it.
 
     A target that is slow has lines wait in memory, up to `backlog`; what comes when that is full is turned
     away, and a line in its place says how many records are missing. A target that refuses, such as a full

@@ -31,6 +31,7 @@ BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     wire.Payload: payloads,
     list[int]: st.lists(numbers, max_size=3),
     list[str]: st.lists(st.text(max_size=10), max_size=3),
+    dict[str, int]: st.dictionaries(st.text(max_size=10), numbers, max_size=3),
     wire.Error: errors,
     str | None: st.none() | texts,
     tuple[float, float, bool] | None: st.none() | st.tuples(floats, floats, st.booleans()),

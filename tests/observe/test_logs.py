@@ -18,7 +18,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from actorsched import HostDied, Runtime, RuntimeClosed, current
+from actorsched import HostDied, Hosts, Runtime, RuntimeClosed, current
 from actorsched.observe import TaskFields, start_log
 from actorsched.testing import VirtualClock
 from tests.observe import log_work
@@ -554,12 +554,25 @@ async def test_closed_streams_and_those_for_reading_are_refused(backend: str, tm
     async with Runtime() as rt:
         with pytest.raises(ValueError, match="is closed"):
             await start_log(rt, closed)
-        with (
-            pathlib.Path(os.devnull).open() as source,
-            pytest.raises(ValueError, match="is open for reading only"),
-        ):
+        source = os.open(os.devnull, os.O_RDONLY)
+        with pytest.raises(ValueError, match="is open for reading only"):
             await start_log(rt, source)
+        os.close(source)
         with pytest.raises(TypeError, match="rt=3"):
             await start_log(3)
     with pytest.raises(RuntimeClosed):
         await start_log(rt, tmp_path / "log")
+
+
+@pytest.mark.process
+async def test_hosts_that_run_already_get_the_levels_of_the_log(tmp_path: pathlib.Path) -> None:
+    async with Runtime(hosts=Hosts(min=1, max=1)) as rt:
+        box = await rt.spawn(Chatterbox, host="process")
+        await box.ask.say("too quiet")
+        await rt.run(log_work.one, "too quiet", host="process")
+        written = await start_log(rt, tmp_path / "log", format="json", loggers=ONLY)
+        await rt.run(log_work.one, "in a task", host="process")
+        await box.ask.say("in an actor")
+        await written.close()
+        await rt.run(log_work.one, "too quiet again", host="process")
+    assert [one["message"] for one in records_in(tmp_path / "log")] == ["in a task", "in an actor"]

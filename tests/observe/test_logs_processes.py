@@ -31,7 +31,7 @@ log = logging.getLogger("app")
 def program(tmp_path: pathlib.Path, body: str) -> list[str]:
     script = tmp_path / "program.py"
     script.write_text(HEAD + textwrap.dedent(body))
-    return [sys.executable, "-X", "dev", "-W", "error", str(script)]
+    return [sys.executable, "-W", "error", str(script)]
 
 
 def messages(lines: str) -> list[str]:
