@@ -223,9 +223,19 @@ class Pool:
         self._workers = workers
         SHARED.call_if_there(self._change)
 
+    @property
+    def policy(self) -> Any:
+        """Who of its tasks goes first; None for the policy of the runtime."""
+        return self._policy
+
+    @policy.setter
+    def policy(self, policy: Any) -> None:
+        self._policy = policy
+        SHARED.call_if_there(self._change)
+
     def _change(self, runtime: Runtime) -> None:
         if self._made_in is runtime:
-            runtime.pool(self.name, self._workers)
+            runtime.pool(self.name, self._workers, self._policy)
 
     def ensure(self, runtime: Runtime) -> None:
         """Make it, unless this runtime has it. In the runtime's thread."""
