@@ -114,7 +114,7 @@ class Shared:
 
         from actorsched.runtime import Runtime
 
-        stopping = anyio.Event()
+        stopping, hurrying = anyio.Event(), anyio.Event()
         how: tuple[bool, Duration | None] = True, None
 
         async with Runtime(name="shared") as runtime:
@@ -124,9 +124,14 @@ class Shared:
                 how = drain, timeout
                 stopping.set()
                 if not drain:  # also when it has begun to drain
-                    tasks.start_soon(_shut, runtime, drain, timeout)
+                    hurrying.set()
+
+            async def hurry() -> None:
+                await hurrying.wait()
+                await _shut(runtime, *how)
 
             async with anyio.create_task_group() as tasks:
+                tasks.start_soon(hurry)  # calls from other threads are made in no task, which could start any
                 for starter in self.starters:
                     starter(runtime)
                 self._stop = lambda drain, timeout: runtime.call_threadsafe(stop, drain, timeout)
@@ -134,6 +139,7 @@ class Shared:
                 started.set()
                 await stopping.wait()
                 await _shut(runtime, *how)
+                tasks.cancel_scope.cancel()
 
     def stop(self, drain: bool = True, timeout: Duration | None = None) -> None:
         """End the runtime, and return when it has ended. The next use starts another one.
