@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actorsched.durations import Duration
+    from actorsched.options import Hosts
     from actorsched.runtime import Runtime
 
 _numbers = count(1)
@@ -208,12 +209,16 @@ class Pool:
         kind: What its name begins with.
         workers: How many of its tasks may run at once; None for no limit.
         policy: A policy of its own, as for `rt.pool`; None for that of the runtime.
+        hosts: Limits for host processes of its own, as for `rt.pool`; None if it needs none.
     """
 
-    def __init__(self, kind: str, workers: int | None = None, policy: Any = None) -> None:
+    def __init__(
+        self, kind: str, workers: int | None = None, policy: Any = None, hosts: Hosts | None = None
+    ) -> None:
         self.name: str = f"{kind}-{next(_numbers)}"
         self._workers = workers
         self._policy = policy
+        self._hosts = hosts
         self._made_in: Runtime | None = None
 
     def __repr__(self) -> str:
@@ -246,7 +251,7 @@ class Pool:
     def ensure(self, runtime: Runtime) -> None:
         """Make it, unless this runtime has it. In the runtime's thread."""
         if self._made_in is not runtime:
-            runtime.pool(self.name, self._workers, self._policy)
+            runtime.pool(self.name, self._workers, self._policy, self._hosts)
             self._made_in = runtime
 
 
