@@ -6,7 +6,8 @@ import asyncio
 import types
 from asyncio.tasks import _enter_task, _leave_task
 from collections.abc import Awaitable, Callable, Collection, Generator
-from contextvars import Context
+from contextvars import Context, copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -82,7 +83,10 @@ class AsyncioBackend:
         self._tasks: set[asyncio.Task[object]] = set()  # asyncio itself keeps weak references only
         self.monotonic = loop.time
         self.call_soon: Callable[..., object] = loop.call_soon
-        self.call_soon_threadsafe: Callable[..., object] = loop.call_soon_threadsafe
+        # The context of the calling thread is none of ours: it may even say that this were trio's loop.
+        self.call_soon_threadsafe: Callable[..., object] = partial(
+            loop.call_soon_threadsafe, context=copy_context()
+        )
         self.breathe: Callable[[], Awaitable[None]] = _one_turn
         self.create_future: Callable[[], Future] = loop.create_future
 
