@@ -273,10 +273,10 @@ class Job:
             _settled[self.id] = None
             while len(_settled) > KEPT:
                 _kept.pop(_settled.popitem(last=False)[0], None)
+        tell(outcome.status.value, self, _NOTHING)  # first: whoever waits for it finds it in the log
         if told:
             for function in told:
                 _call(function, self)
-        tell(outcome.status.value, self, _NOTHING)
         ref = self.ref
         if self._stand_in is not None or (self.entered and (ref is None or not ref.done())):
             SHARED.call_if_there(self._impose)
