@@ -21,7 +21,7 @@ from benchmarks._figure import Figure, Round, Side
 from benchmarks._work import noop
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, Callable
 
     Prepare = Callable[[Runtime], None]
 
@@ -50,7 +50,7 @@ def no_ops(prepare: Prepare) -> Side:
     """A side on which a runtime is prepared in some way before each round."""
 
     @asynccontextmanager
-    async def side(size: int) -> AsyncIterator[Round]:
+    async def side(size: int) -> AsyncGenerator[Round]:
         async with Runtime() as rt:
 
             async def play() -> float:
