@@ -19,6 +19,7 @@ __all__ = [
     "check_factor",
     "check_flag",
     "check_label",
+    "check_percent",
     "check_span",
     "check_text",
     "check_whole",
@@ -57,6 +58,16 @@ def check_factor(value: object, field: str) -> float:
         raise wrong_type(field, value, remedy)
     if not 1 <= value < float("inf"):
         raise wrong_value(field, value, "is not a finite number of 1 or more", remedy)
+    return float(value)
+
+
+def check_percent(value: object, field: str) -> float:
+    """Return a share in per cent: above 0, 100 at most."""
+    remedy = "give per cent, a number above 0 and up to 100, such as 90"
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise wrong_type(field, value, remedy)
+    if not 0 < value <= 100:
+        raise wrong_value(field, value, "is no share of a machine", remedy)
     return float(value)
 
 

@@ -38,6 +38,7 @@ EventKind = Literal[
     "actor_restarted",
     "actor_stopped",
     "host_spawned",
+    "host_retiring",
     "host_reaped",
     "host_died",
 ]
@@ -55,7 +56,8 @@ class Event(msgspec.Struct, frozen=True, eq=False):
         kind: What: the status that a task has entered ("started" and "resumed" for RUNNING); "acquired",
             "handed_over" and "released" of a resource; "deadlock", found and broken; "alert" for a limit that
             was passed. "deadline_missed" is told at the deadline, of tasks that go on too. "host_spawned"
-            when a host process is ready, "host_reaped" when one has ended as it was told to, and "host_died"
+            when a host process is ready, "host_retiring" when it has been told to end, which it does when it
+            has nothing left, "host_reaped" when one has ended as it was told to, and "host_died"
             when one has ended otherwise; of one that never got ready that is all there is.
             "actor_started" when its `on_start` is over, "actor_restarted" the same in a life after the first,
             and "actor_stopped" when it has ended for good. "progress" when a task reports how far it is.
@@ -65,7 +67,8 @@ class Event(msgspec.Struct, frozen=True, eq=False):
         details: What else there is to know, by kind. "created": `priority`, `pool`, `tags` and, if it depends
             on tasks, their ids, `after`. "started": `attempt`, `host` ("loop", "thread" or "process") and
             `worker`, the lane that runs it. "progress": `fraction` and `message`. "retrying": `error` and
-            `delay`. `resource`, `holder` and `holders` ("blocked"), `resource` ("acquired", ...), `circle`
+            `delay`. `resource`, `holder`, `holders`, its own `priority` and
+            the lowest `holder_priority` ("blocked"), `resource` ("acquired", ...), `circle`
             and `victim` ("deadlock"), `deadline` ("deadline_missed"), `limit` and `seconds` ("alert", of a
             task), `name`, `phase`, `priority`, `pool`, `quantile`, `value`, `threshold` and `state` ("alert",
             of an alarm), and whether it has ended with that: `final` ("completed", ...), and the `error`, if

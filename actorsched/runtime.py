@@ -8,7 +8,7 @@ told in `runtime_end`, how the loop that it lives in is started in `running`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVarTuple, Unpack
 
 from actorsched._kernel.choose import running_backend
 from actorsched._kernel.clock import Clock, RealClock
@@ -34,6 +34,8 @@ from actorsched.settings import checked
 from actorsched.sleeping import doze
 
 if TYPE_CHECKING:
+    import os
+
     from actorsched._core.latency import Phase
     from actorsched._core.policies import SchedulingPolicy
     from actorsched._kernel.backend import Backend
@@ -42,11 +44,14 @@ if TYPE_CHECKING:
     from actorsched.explaining import Explanation
     from actorsched.flow import Events, Flow
     from actorsched.messages import DeadLetter, ExitReason
+    from actorsched.observe.timeline import Timeline
     from actorsched.options import TaskHost
     from actorsched.signatures import ExecutorTaskKeywords
     from actorsched.stats import Stats
     from actorsched.task import TaskRef
     from actorsched.tree import Tree
+
+Ts = TypeVarTuple("Ts")
 
 
 class Runtime(RuntimeEnd):
@@ -193,7 +198,11 @@ class Runtime(RuntimeEnd):
         self._system.kernel.post(self._system.scheduler, SetPolicy(chosen))
 
     def pool(
-        self, name: str, workers: int | None = None, policy: str | SchedulingPolicy[Any] | None = None
+        self,
+        name: str,
+        workers: int | None = None,
+        policy: str | SchedulingPolicy[Any] | None = None,
+        hosts: Hosts | None = None,
     ) -> None:
         """Make a pool, or change one: tasks with `tag=name` run in it, whatever their kind of host.
 
@@ -203,6 +212,8 @@ class Runtime(RuntimeEnd):
             name: Its name.
             workers: How many of its tasks may run at once; None for no limit, or for the one it has.
             policy: A policy of its own; None for that of the runtime, or for the one it has.
+            hosts: Limits of its own for its host processes, which then are for its tasks alone, besides those
+                that the runtime may have; None for sharing those, or for the limits it has.
 
         Raises:
             TypeError: An argument has the wrong type.
@@ -210,7 +221,10 @@ class Runtime(RuntimeEnd):
         """
         self._system.kernel.check_thread(f"pool {name!r} was to be changed")
         chosen = None if policy is None else policy_of(policy)
-        self._system.tag_pool(pool_name(name), None if workers is None else workers_of(workers), chosen)
+        if hosts is not None and not isinstance(hosts, Hosts):
+            raise TypeError(f"hosts={hosts!r} is no Hosts; give for example Hosts(max=4, idle_timeout='10s')")
+        size = None if workers is None else workers_of(workers)
+        self._system.tag_pool(pool_name(name), size, chosen, hosts)
 
     def resource(self, name: str, capacity: int = 1, inherit: bool = True) -> None:
         """Declare a resource that tasks may hold: with `resources={name}`, or `current().acquire(name)`.
@@ -381,7 +395,7 @@ class Runtime(RuntimeEnd):
 
         return events(self._system, self._nursery, checked_kinds(kinds), capacity)
 
-    def call_threadsafe(self, function: Callable[..., object], /, *args: Any) -> None:
+    def call_threadsafe(self, function: Callable[[*Ts], object], /, *args: *Ts) -> None:
         """Have a plain function called soon in the thread of the runtime; from any thread.
 
         Calls are made in the order in which they were asked for, between two turns of the event loop, so they
@@ -396,6 +410,26 @@ class Runtime(RuntimeEnd):
             RuntimeClosed: The event loop of the runtime has ended.
         """
         call_threadsafe(self._system.kernel, function, args)
+
+    def timeline(self, path: str | os.PathLike[str]) -> Timeline:
+        """Write a timeline of what happens from now on: a trace, to be opened in Perfetto or about:tracing.
+
+        It has a lane for each worker and host, arrows for dependencies, and shows preemptions and who holds
+        which resource. The file is complete when the runtime has been left, or at the end of `async with`.
+
+        Args:
+            path: Where it goes; what is there is replaced.
+
+        Returns:
+            The timeline, which may be ended sooner.
+
+        Raises:
+            TypeError: The path is none.
+            OSError: The file cannot be opened.
+        """
+        from actorsched.observe.timeline import start_timeline
+
+        return start_timeline(self, path)
 
     def executor(
         self,

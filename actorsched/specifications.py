@@ -15,6 +15,7 @@ from actorsched.checks import (
     check_choice,
     check_factor,
     check_flag,
+    check_percent,
     check_span,
     check_whole,
     wrong_type,
@@ -195,13 +196,19 @@ class Hosts(_Specification):
             such as "500 MB"; None for no limit. Where a fresh host takes more than that, none is replaced for
             its size, which is logged once.
         start_timeout: How long a host may take to start, as a duration above zero.
+        cpu_limit: No host is started beyond `min` and the first one while the processors of the machine are
+            busier than this: per cent, above 0 and up to 100. None for no other rule than that a host needs a
+            free processor, or long patience.
 
     Raises:
         TypeError: A field has the wrong type.
         ValueError: A field has a wrong value, or `min` is more than `max`.
     """
 
-    __slots__ = _fields = ("min", "max", "idle_timeout", "max_tasks", "max_rss", "start_timeout")
+    __slots__ = _fields = (
+        *("min", "max", "idle_timeout", "max_tasks", "max_rss", "start_timeout"),
+        "cpu_limit",
+    )
 
     min: int
     max: int
@@ -209,6 +216,7 @@ class Hosts(_Specification):
     max_tasks: int | None
     max_rss: int | None
     start_timeout: float
+    cpu_limit: float | None
 
     def __init__(
         self,
@@ -218,6 +226,7 @@ class Hosts(_Specification):
         max_tasks: int | None = None,
         max_rss: int | str | None = None,
         start_timeout: Duration = "30s",
+        cpu_limit: float | None = None,
     ) -> None:
         self._fill(
             min=check_whole(min, "Hosts.min", least=0),
@@ -226,6 +235,7 @@ class Hosts(_Specification):
             max_tasks=None if max_tasks is None else check_whole(max_tasks, "Hosts.max_tasks", least=1),
             max_rss=None if max_rss is None else check_size(max_rss, "Hosts.max_rss"),
             start_timeout=check_span(start_timeout, "Hosts.start_timeout"),
+            cpu_limit=None if cpu_limit is None else check_percent(cpu_limit, "Hosts.cpu_limit"),
         )
         if self.min > self.max:
             raise ValueError(

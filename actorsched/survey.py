@@ -194,7 +194,7 @@ def load_of(sample: LoadSample, staff: HostStaff) -> dict[str, Any]:
 def _host_pool(pool: HostPool, sample: LoadSample | None) -> Tree:
     details = {
         "hosts": len(pool.workers),
-        "limit": pool.staff.limits.max,
+        "limit": pool.limits.max,
         "queued": pool.staff.queued(pool.name),
         "why": census.why_not_more(pool),
     }

@@ -189,3 +189,24 @@ async def test_a_host_that_is_replaced_says_why() -> None:
         await rt.run(work.pid, host="process")
         await until(lambda: events)
     assert events[0].details["why"] == "it was given as many tasks as Hosts(max_tasks=) allows"
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("backend", ["asyncio"], indirect=True)
+@pytest.mark.parametrize(
+    ("limits", "why"),
+    [
+        (Hosts(max=1, max_tasks=1), "it was given as many tasks as Hosts(max_tasks=) allows"),
+        (Hosts(max=1, idle_timeout="10ms"), "idle hosts are kept for 10ms"),
+        (Hosts(max=1), "the runtime closes"),
+    ],
+)
+async def test_a_host_that_is_told_to_end_is_told_of_before_it_has_ended(limits: Hosts, why: str) -> None:
+    events: list[Event] = []
+    async with Runtime(hosts=limits) as rt:
+        rt.subscribe(["host_retiring", "host_reaped"], events.append)
+        await rt.run(work.pid, host="process")
+        await until(lambda: bool(events) or why == "the runtime closes")
+    assert [event.kind for event in events] == ["host_retiring", "host_reaped"]
+    assert [event.details["why"] for event in events] == [why] * 2
+    assert events[0].id == events[1].id == "host-1"

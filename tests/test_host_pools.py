@@ -207,6 +207,72 @@ def test_a_runtime_without_hosts_measures_nothing() -> None:
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 
 
+async def test_no_further_host_is_started_while_the_machine_is_busier_than_the_user_allows(
+    tmp_path: Path,
+) -> None:
+    with Fifo(tmp_path) as go:
+        async with Runtime(hosts=Hosts(max=2, cpu_limit=50)) as rt:
+            machine = Machine(rt, cores=4, others=2.5)
+            refs = [await rt.spawn(_wait, go.path, host="process") for _ in range(2)]
+            urgent = await rt.spawn(_wait, go.path, host="process", priority=Priority.CRITICAL)
+            await machine.look_again(rt)
+            assert len(task_hosts(rt)) == 1
+            assert "busy to 62 %, and Hosts.cpu_limit is 50 %" in str(rt.explain("process"))
+            machine.others = 0.0
+            await until(lambda: len(task_hosts(rt)) == 2)
+            for _ in range(3):
+                go.tell()
+            for ref in (*refs, urgent):
+                await ref
+
+
+# ----------------------------------------------------------------------------------------- limits of one pool
+
+
+async def test_a_pool_may_have_hosts_for_itself_besides_those_of_the_runtime(tmp_path: Path) -> None:
+    with Fifo(tmp_path) as go:
+        async with Runtime(hosts=Hosts(max=1)) as rt:
+            Machine(rt, cores=8)
+            rt.pool("own", hosts=Hosts(max=2))
+            refs = [await rt.spawn(_wait, go.path, host="process", tag="own") for _ in range(9)]
+            await until(lambda: [worker.ready for worker in pool(rt, "own").workers] == [True] * 2)
+            assert "Hosts.max allows no more than 2" in str(rt.explain("own"))
+            shared = await rt.run(work.pid, host="process")
+            assert shared not in {worker.link.pid for worker in pool(rt, "own").workers}
+            rt.pool("own", hosts=Hosts(max=3))  # changed while it runs
+            await until(lambda: len(pool(rt, "own").workers) == 3)
+            for _ in refs:
+                go.tell()
+            for ref in refs:
+                await ref
+            assert await rt.run(work.pid, host="process") == shared, (
+                "idle hosts of that pool are for its tasks"
+            )
+
+
+@ONE
+async def test_the_limits_of_a_pool_are_all_its_own() -> None:
+    async with Runtime() as rt:
+        Machine(rt)
+        shared = await rt.run(work.pid, host="process")
+        rt.pool("own", hosts=Hosts(min=1, max=2, max_tasks=1, idle_timeout="10ms"))
+        await until(lambda: [worker.ready for worker in pool(rt, "own").workers] == [True])
+        first = await rt.run(work.pid, host="process", tag="own")
+        assert await rt.run(work.pid, host="process", tag="own") != first, "max_tasks"
+        await until(lambda: not alive(first))
+        await until(lambda: len(pool(rt, "own").workers) == 1)
+        rt.pool("own", hosts=Hosts(max=1, idle_timeout="10ms"))
+        await until(lambda: not pool(rt, "own").workers)
+        assert alive(shared)
+
+
+@ONE
+async def test_the_limits_of_a_pool_are_checked() -> None:
+    async with Runtime() as rt:
+        with pytest.raises(TypeError, match=r"hosts=3 is no Hosts; give for example Hosts\(max=4"):
+            rt.pool("own", hosts=3)  # type: ignore[arg-type]
+
+
 # ------------------------------------------------------------------------------------- shrinking and warming
 
 

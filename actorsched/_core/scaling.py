@@ -10,6 +10,8 @@ How it works, in the order of the questions:
 1. *Fewer than `min`?* The missing ones are started, whatever the machine looks like.
 2. *At `max`?* No more.
 3. *No host at all, and a task waits?* The first one is started at once: an answer comes before economy.
+   After that none is started while the processors of the machine are busier than `cpu_limit` allows, if the
+   user has set one: that goes before all that follows, the patience included.
 4. *Nothing has moved for `PATIENCE`?* One more is started regardless of the load. Those that run may be
    waiting for one that waits, and a machine that is always full must not keep a task out for ever. The
    patience doubles with each such start in a row: were it fixed, long tasks alone would fill a busy machine.
@@ -58,6 +60,7 @@ __all__ = [
     "Reap",
     "Scaling",
     "Spawn",
+    "overloaded",
     "is_short_of_memory",
 ]
 
@@ -100,6 +103,11 @@ class Limits(Protocol):
     @property
     def idle_timeout(self) -> float:
         """After how many seconds without a task a host is ended; may be infinite."""
+        ...
+
+    @property
+    def cpu_limit(self) -> float | None:
+        """Above how many per cent of the machine's processors no further host is started; None for none."""
         ...
 
 
@@ -226,6 +234,8 @@ class Scaling:
     # ------------------------------------------------------------------------------------------------ growing
 
     def _grow(self, demand: Demand, limits: Limits, sample: LoadSample | None, now: float) -> Decision:
+        if sample is not None and (overload := overloaded(limits, sample)):
+            return Hold(overload)
         lacking = demand.waiting - demand.starting - len(demand.idle)
         again = self._patient_until(demand, limits)
         if now >= again:
@@ -289,6 +299,15 @@ class Scaling:
 
 
 # ------------------------------------------------------------------------------------------- reading a sample
+
+
+def overloaded(limits: Limits, sample: LoadSample) -> str:
+    """Return why the user wants no further host on so busy a machine; nothing if that is no matter."""
+    limit, free = limits.cpu_limit, sample.free_cores
+    if limit is None or free is None:
+        return ""
+    busy = 100 * (sample.cores - free) / sample.cores
+    return f"the machine is busy to {busy:.0f} %, and Hosts.cpu_limit is {limit:g} %" if busy > limit else ""
 
 
 def _seats(sample: LoadSample) -> int:

@@ -128,9 +128,9 @@ def why_not_more(pool: HostPool) -> str:
     """Why a pool has no more hosts, and no fewer: a clause."""
     staff = pool.staff
     if staff.queued(pool.name):
-        most = staff.limits.max
-        if staff.present >= most:
+        most, cores = pool.limits.max, staff.cores_of(pool)
+        if staff.present(pool) >= most:
             return f"Hosts.max allows no more than {most}"
-        if staff.busy >= staff.cores:
-            return f"tasks with cpu_cores have {most - staff.cores} of {most} processors besides their own"
+        if staff.busy_with(pool) >= cores:
+            return f"tasks with cpu_cores have {most - cores} of {most} processors besides their own"
     return pool.why

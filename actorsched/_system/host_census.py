@@ -71,40 +71,52 @@ class HostCensus:
 
     @property
     def limits(self) -> Hosts:
-        """How many hosts there may be, and for how long."""
+        """How many hosts there may be, and for how long, where a pool has no limits of its own."""
         return self._system.hosts
 
-    @property
-    def cores(self) -> int:
+    def limits_of(self, host: HostSupervisor) -> Hosts:
+        """The limits that hold for a host."""
+        pool: HostPool | None = getattr(host, "pool", None)  # those of actors have none
+        return self.limits if pool is None else pool.limits
+
+    def cores_of(self, pool: HostPool) -> int:
         """How many hosts may run at once: `max`, less the further processors of those that have several."""
         system = self._system
-        extra = system.reserved.extra_cores("process") if system.reserved.some else 0
-        return system.hosts.max - extra
+        if pool.own is not None or not system.reserved.some:
+            return pool.limits.max
+        return system.hosts.max - system.reserved.extra_cores("process")
+
+    def sharing(self, pool: HostPool) -> list[HostWorker]:
+        """The supervisors of the hosts that share the limits of a pool; those with its own are its own."""
+        if pool.own is not None:
+            return pool.workers
+        return [worker for other in self.pools.values() if other.own is None for worker in other.workers]
 
     # ------------------------------------------------------------------------------------- how many there are
 
-    @property
-    def present(self) -> int:
-        """How many task hosts there are, but for those that are suspended, or about to end."""
-        return sum(not (worker.suspended or worker.is_over) for worker in self.workers)
+    def present(self, pool: HostPool) -> int:
+        """How many share the limits of a pool, but for those that are suspended, or about to end."""
+        return sum(not (worker.suspended or worker.is_over) for worker in self.sharing(pool))
 
-    @property
-    def staying(self) -> int:
-        """How many task hosts there are for whoever comes next: not about to end, and not kept waiting."""
-        return sum(worker.stays for worker in self.workers)
+    def staying(self, pool: HostPool) -> int:
+        """How many of them are there for whoever comes next: not about to end, and not kept waiting."""
+        return sum(worker.stays for worker in self.sharing(pool))
 
     def staying_elsewhere(self, pool: HostPool) -> int:
-        """The same, but for those of one pool."""
-        return sum(worker.stays for worker in self.workers if worker.pool is not pool)
+        """The same, but for those of the pool itself."""
+        return sum(worker.stays for worker in self.sharing(pool) if worker.pool is not pool)
 
-    @property
-    def suspended(self) -> int:
-        """How many task hosts are suspended."""
-        return sum(worker.suspended for worker in self.workers)
+    def suspended(self, pool: HostPool) -> int:
+        """How many of them are suspended."""
+        return sum(worker.suspended for worker in self.sharing(pool))
+
+    def busy_with(self, pool: HostPool) -> int:
+        """How many of them run something."""
+        return sum(worker.busy for worker in self.sharing(pool))
 
     @property
     def busy(self) -> int:
-        """How many task hosts run something."""
+        """How many task hosts run something, in all pools."""
         return sum(worker.busy for worker in self.workers)
 
     def busy_elsewhere(self, pool: HostPool) -> int:

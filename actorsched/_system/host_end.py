@@ -44,6 +44,7 @@ class HostEnd(HostStops, kw_only=True):
         if self.retiring:
             return
         self.retiring, self.why_over = True, why
+        self.pool.told_to_end(self)  # type: ignore[arg-type]  # a HostWorker
         if len(self.runs) > 1:
             self._take_back()
         self._end_if_over()

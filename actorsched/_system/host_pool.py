@@ -1,7 +1,8 @@
 """The supervisor of the hosts of one pool: finds a host for a task, starts more, and ends those not needed.
 
 There is one for the tasks without a tag, and one for each tag. The hosts of all of them together are limited
-by `Hosts(max=)`, so an idle host of one pool moves to another that has more to do.
+by `Hosts(max=)`, so an idle host of one pool moves to another that has more to do. A pool that was given
+limits of its own (`rt.pool(..., hosts=)`) has its hosts for itself.
 
 A host that waits for its task's children, or is suspended, does not count: what it waits for may need a host.
 When another one is started in its place, there may be more hosts than `max` for a while.
@@ -17,7 +18,7 @@ import msgspec
 
 from actorsched._core.behaviour import Behaviour, Outbox, handles
 from actorsched._core.load import LoadSample
-from actorsched._core.scaling import Demand, Hold, Reap, Scaling, Spawn
+from actorsched._core.scaling import Demand, Hold, Reap, Scaling, Spawn, overloaded
 from actorsched.exceptions import HostDied
 from actorsched.messages import Finished, Idle, Interrupt, Preempt, PriorityChanged, Resume
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from actorsched._system.host_staff import HostStaff
     from actorsched._system.host_worker import HostWorker
     from actorsched._system.task import TaskActor
+    from actorsched.options import Hosts
 
 _MANY = 1 << 30
 _PATIENCE = 0.02
@@ -52,6 +54,7 @@ class Share(NamedTuple):
     min: int
     max: int
     idle_timeout: float
+    cpu_limit: float | None
 
 
 class HostPool(Behaviour, kw_only=True):
@@ -59,12 +62,14 @@ class HostPool(Behaviour, kw_only=True):
 
     Attributes:
         name: The tag of its tasks, or "process".
+        own: Limits of its own; None if it shares those of the runtime.
         workers: The supervisors of its hosts, in the order of their start.
         why: Why there are no more hosts, and no fewer, when that was last decided.
     """
 
     name: str
     staff: HostStaff
+    own: Hosts | None = None
     workers: list[HostWorker] = []
     why: str = "no task has needed a host"
     scaling: Scaling = msgspec.field(default_factory=Scaling)
@@ -86,6 +91,11 @@ class HostPool(Behaviour, kw_only=True):
     def kernel(self) -> Kernel:
         """The kernel of the runtime."""
         return self.staff.kernel
+
+    @property
+    def limits(self) -> Hosts:
+        """How many hosts there may be, and for how long: its own, or the runtime's."""
+        return self.own or self.staff.limits
 
     @property
     def _now(self) -> float:
@@ -119,16 +129,16 @@ class HostPool(Behaviour, kw_only=True):
         if alone:
             best = None
         staff = self.staff
-        if len(staff.pools) > 1:
-            busy = staff.busy
-        if busy >= staff.cores:
+        if len(staff.pools) > 1 and self.own is None:
+            busy = staff.busy_with(self)
+        if busy >= staff.cores_of(self):
             self.favourite = None if best is None or best.window < _TINY else best
             return best
         idle = idle or staff.idle_elsewhere(self)
         if idle is not None:
             self.waiting_since = None
             return idle
-        if staff.present >= staff.limits.max and not self._impatient():
+        if staff.present(self) >= self.limits.max and not self._impatient():
             return best
         try:
             return self._one_more(task) or best
@@ -139,17 +149,18 @@ class HostPool(Behaviour, kw_only=True):
         """Start one more host for a task that waits, if the machine has room for it.
 
         One in the place of a host that is suspended, or waits for its children, needs no further room. And a
-        task that goes before one that runs gets a host however busy the machine is: while there may be
-        another, nobody has to be preempted.
+        task that goes before one that runs gets a host however busy the machine is, up to `Hosts.cpu_limit`:
+        while there may be another, nobody has to be preempted.
         """
         kept_waiting = sum(worker.kept_waiting for worker in self.workers)
         if kept_waiting > sum(worker.stands_in for worker in self.workers):
             worker = self.start_worker("it stands in for one that is kept waiting")
             worker.stands_in = True
             return worker
+        sample = self.staff.monitor.sample
         if any(
             task.pool.precedes(task, run.owner) for worker in self.workers for run in worker.runs.values()
-        ):
+        ) and not (sample is not None and overloaded(self.limits, sample)):
             return self.start_worker("a task goes before one that runs")
         if self.waiting_since is None:
             self.waiting_since = self._now
@@ -248,13 +259,14 @@ class HostPool(Behaviour, kw_only=True):
         )
 
     def _share(self) -> Share:
-        limits = self.staff.limits
+        limits = self.limits
         elsewhere = self.staff.staying_elsewhere(self)
-        return Share(max(0, limits.min - elsewhere), max(0, limits.max - elsewhere), limits.idle_timeout)
+        fewest, most = max(0, limits.min - elsewhere), max(0, limits.max - elsewhere)
+        return Share(fewest, most, limits.idle_timeout, limits.cpu_limit)
 
     def _end_spare_ones(self) -> None:
         """End idle hosts that are there only because others had to wait."""
-        spare = self.staff.staying - self.staff.limits.max
+        spare = self.staff.staying(self) - self.limits.max
         if spare > 0:
             for worker in self._free_ones()[:spare]:
                 if worker.idle_since + _SPARE > self._now:
@@ -272,8 +284,8 @@ class HostPool(Behaviour, kw_only=True):
         if self.waiting_since is not None:
             self.finished = now
         if self.look_due is None:
-            limits = self.staff.limits
-            self._look_at(now + (_SPARE if self.staff.staying > limits.max else limits.idle_timeout))
+            limits = self.limits
+            self._look_at(now + (_SPARE if self.staff.staying(self) > limits.max else limits.idle_timeout))
 
     def _look_at(self, when: float) -> None:
         """See to it that somebody looks by then."""
@@ -290,12 +302,16 @@ class HostPool(Behaviour, kw_only=True):
 
     def may_suspend(self) -> bool:
         """As many hosts may be suspended as may run."""
-        return self.staff.suspended < self.staff.limits.max
+        return self.staff.suspended(self) < self.limits.max
 
     def one_less_suspended(self) -> None:
         """There may be room for one more."""
-        for worker in self.staff.workers:
+        for worker in self.staff.sharing(self):
             worker.make_room()
+
+    def told_to_end(self, worker: HostWorker) -> None:
+        """A host takes no more tasks."""
+        self.staff.tally.told_to_end(worker, self.name)
 
     def worker_gone(self, worker: HostWorker, end: HostExit) -> bool:
         """A host has ended. Answers whether what it had not begun is to be tried in another."""

@@ -225,6 +225,7 @@ class ActorHostPort:
             return
         self._give_up()
         self.why_over = f"it {why}"
+        self._staff.tally.told_to_end(self, "actors")
         logging.getLogger("actorsched.host").info("%r is replaced: it %s", self.link, why)
         if not self._cells:
             return self._say_farewell()

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from actorsched._system.system import System
     from actorsched._system.task import TaskActor
     from actorsched._system.waiting import Waiter
+    from actorsched.options import Hosts
 
 _STARTS = 3
 """So many hosts in a row may be killed as they start before tasks fail for that."""
@@ -88,16 +89,25 @@ class HostStaff(HostStarts):
 
     def prepare(self) -> None:
         """Start the hosts that are always to be there. One that cannot be started is tried again later."""
-        if self.limits.min:
-            self.pools["process"].look()
+        for pool in self.pools.values():
+            if pool.limits.min and (pool.own is not None or pool.name == "process"):
+                pool.look()
+
+    def limit(self, name: str, hosts: Hosts) -> None:
+        """Give a pool limits of its own, or change them: from then on its hosts are for its tasks alone."""
+        pool = self.pools.get(name) or self._new_pool(name)
+        pool.own, pool.favourite = hosts, None
+        self.scheduler.look_again(self.kernel)
+        pool.look()
+
+    def _new_pool(self, name: str) -> HostPool:
+        pool = self.pools[name] = HostPool(name=name, staff=self)
+        return pool
 
     def pool_of(self, task: TaskActor) -> HostPool:
         """The supervisor of the hosts of a task."""
         name = task.options.tag or "process"
-        pool = self.pools.get(name)
-        if pool is None:
-            pool = self.pools[name] = HostPool(name=name, staff=self)
-        return pool
+        return self.pools.get(name) or self._new_pool(name)
 
     def drop_pool(self, name: str) -> None:
         """No task of this pool will come any more: whoever has no tag can use its hosts."""
@@ -138,7 +148,7 @@ class HostStaff(HostStarts):
             lack = self.lack(task)
             worker.called_back = lack is None or task.pool.lacks(task, lack)
         else:
-            worker.called_back = self.busy < self.cores
+            worker.called_back = self.busy_with(worker.pool) < self.cores_of(worker.pool)
         return bool(worker.called_back)
 
     def idle(self, worker: Behaviour) -> None:
@@ -149,8 +159,10 @@ class HostStaff(HostStarts):
 
     def idle_elsewhere(self, pool: HostPool) -> HostWorker | None:
         """Move a host to this pool that has nothing to do in another."""
-        if len(self.pools) > 1:
+        if len(self.pools) > 1 and pool.own is None:
             for other in self.pools.values():
+                if other.own is not None:
+                    continue
                 free = next((worker for worker in other.workers if worker.is_free), None)
                 if free is not None:
                     other.workers.remove(free)
@@ -217,6 +229,12 @@ class HostStaff(HostStarts):
             self._actor_hosts.close()
         for worker in self.workers:
             worker.go_on()  # a system that has failed leaves some suspended
+        for worker in self.workers:
+            if not worker.retiring:
+                worker.pool.told_to_end(worker)
+        for port in self.ports:
+            if not port.retiring:
+                self.tally.told_to_end(port, "actors")
         for link in self.links:
             link.stop()
         deadline = self.kernel.call_for_host(min(patience, 5.0), self.kill)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from actorsched._system.load_monitor import LoadMonitor
     from actorsched._system.scheduler import Scheduler
     from actorsched._system.system import System
+    from actorsched.options import Hosts
 
 _NEEDED = ("actorsched.actor", "actorsched.remote")
 """What actor hosts import for nearly every actor."""
@@ -72,9 +73,9 @@ class HostStarts(HostCensus):
         Raises:
             Exception: The system would not start one.
         """
-        start_by = self.kernel.backend.monotonic() + self.limits.start_timeout
+        start_by = self.kernel.backend.monotonic() + pool.limits.start_timeout
         # First of all, because the host needs time to start; what is imported here is imported meanwhile.
-        link = self.launch("tasks", _unheard, _unheard, _unheard)
+        link = self.launch("tasks", _unheard, _unheard, _unheard, pool.limits)
         from actorsched._system.host_worker import HostWorker
 
         worker = HostWorker(
@@ -84,7 +85,7 @@ class HostStarts(HostCensus):
             desk=self.new_desk(),
             pool=pool,
             start_by=start_by,
-            left=self.limits.max_tasks or 0,
+            left=pool.limits.max_tasks or 0,
         )
         worker.link = worker.desk.link = link
         link.hand_over_to(worker.frame, worker.exited, worker.frames_over)
@@ -98,7 +99,9 @@ class HostStarts(HostCensus):
             self._system.learn_refs(self._system)
         return Desk(self._system)
 
-    def launch(self, kind: Any, on_frame: Any, on_exit: Any, on_read: Any) -> HostLink:
+    def launch(
+        self, kind: Any, on_frame: Any, on_exit: Any, on_read: Any, limits: Hosts | None = None
+    ) -> HostLink:
         """Start a host process.
 
         Raises:
@@ -120,7 +123,7 @@ class HostStarts(HostCensus):
             on_frame=on_frame,
             on_exit=on_exit,
             on_read=on_read,
-            start_timeout=self.limits.start_timeout,
+            start_timeout=(limits or self.limits).start_timeout,
             name=f"host {self._number}",
         )
 

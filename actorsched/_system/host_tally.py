@@ -1,7 +1,8 @@
 """How many hosts there have been, and the events that tell of each that comes or goes.
 
 The law of this module: every host that has got ready is counted and told of once, and so is the end of every
-host. Nothing is decided here, and nothing kept of a host that is gone but that it was.
+host; before that, that it was told to end, if it was. Nothing is decided here, and nothing kept of a host
+that is gone but that it was.
 """
 
 from __future__ import annotations
@@ -39,6 +40,12 @@ class HostTally:
         if self._kernel.watched and host.link is not None:
             whom = Named.of(host.link)
             self._kernel.tell("host_spawned", whom, pid=host.link.pid, pool=pool, why=why)
+
+    def told_to_end(self, host: HostSupervisor, pool: str) -> None:
+        """A host is given no more, and ends when it has nothing left."""
+        if self._kernel.watched and host.link is not None:
+            whom = Named.of(host.link)
+            self._kernel.tell("host_retiring", whom, pid=host.link.pid, pool=pool, why=host.why_over)
 
     def ended(self, host: HostSupervisor, pool: str, end: HostExit) -> None:
         """A host has ended, because it was told to or otherwise."""

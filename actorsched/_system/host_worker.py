@@ -63,6 +63,7 @@ class HostWorker(HostEnd, kw_only=True):
         self.left -= 1
         if not self.left:
             self.retiring, self.why_over = True, "it was given as many tasks as Hosts(max_tasks=) allows"
+            self.pool.told_to_end(self)
         if link.ready:
             self._send(number, run, packed)
         else:

@@ -186,11 +186,11 @@ class LoadMonitor(Behaviour, kw_only=True):
             rss = None if worker.ration is None or worker.link is None else sample.rss(worker.link.pid)
             if rss is not None:
                 worker.over_memory(rss)
-        limit = self.staff.limits.max_rss
-        if limit is None or self._is_pointless(limit, sample.fresh_rss):
-            return
         for pid, load in sample.hosts.items():
-            if load.rss is not None and load.rss > limit:
+            limit = self.staff.limits_of(hosts[pid]).max_rss
+            if limit is None or load.rss is None or load.rss <= limit:
+                continue
+            if not self._is_pointless(limit, sample.fresh_rss):
                 hosts[pid].recycle(f"uses {shown_size(load.rss)} of memory, more than Hosts(max_rss=) allows")
 
     def _is_pointless(self, limit: int, fresh: int | None) -> bool:

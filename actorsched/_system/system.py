@@ -134,8 +134,16 @@ class System:
             "process": Pool("process", None, fresh(), processors=self.hosts.max),
         }
 
-    def tag_pool(self, name: str, workers: int | None, policy: SchedulingPolicy[TaskActor] | None) -> None:
-        """Make a pool for the tasks of one tag, or change the limit or the policy of a pool that exists."""
+    def tag_pool(
+        self,
+        name: str,
+        workers: int | None,
+        policy: SchedulingPolicy[TaskActor] | None,
+        hosts: Hosts | None = None,
+    ) -> None:
+        """Make a pool for the tasks of one tag, or change the limits or the policy of a pool that exists."""
+        if hosts is not None:
+            self.staff.limit(name, hosts)
         pool = self.pools.get(name)
         if pool is None:
             pool = self.pools[name] = Pool(

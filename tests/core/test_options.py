@@ -170,6 +170,8 @@ WRONG_SPECIFICATIONS: list[tuple[Callable[..., object], dict[str, object], type[
     (Hosts, {"max_rss": "lots"}, ValueError, "Hosts.max_rss='lots' is no amount of memory"),
     (Hosts, {"min": "2"}, TypeError, "Hosts.min='2' is of type str"),
     (Hosts, {"start_timeout": 0}, ValueError, "Hosts.start_timeout=0 is no time at all"),
+    (Hosts, {"cpu_limit": 101}, ValueError, "Hosts.cpu_limit=101 is no share of a machine"),
+    (Hosts, {"cpu_limit": "90"}, TypeError, "Hosts.cpu_limit='90' is of type str; give per cent"),
     (Backoff, {"delay": 2, "max": 1}, ValueError, "Backoff.delay=2s is longer than Backoff.max=1s"),
     (Backoff, {"factor": 0}, ValueError, "Backoff.factor=0"),
     (Supervise, {"strategy": "all"}, ValueError, "Supervise.strategy='all' is not a choice"),

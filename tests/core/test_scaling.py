@@ -30,6 +30,7 @@ class Limits(NamedTuple):
     min: int = 0
     max: int = 4
     idle_timeout: float = 30.0
+    cpu_limit: float | None = None
 
 
 def look(
@@ -129,6 +130,17 @@ def why(decision: Decision) -> str:
         # Memory must be there.
         (wanting(busy=1), look(free=GB // 2), {}, 0, "memory is short: 512 of 16384 MiB"),
         (wanting(busy=1), look(free=GB), {}, 1, ""),
+        # The user wants no more on a machine that is busier than this.
+        (
+            wanting(busy=1),
+            look(2.0, hosts=1.0),
+            {"cpu_limit": 70},
+            0,
+            "busy to 75 %, and Hosts.cpu_limit is 70 %",
+        ),
+        (wanting(busy=1), look(2.0, hosts=1.0), {"cpu_limit": 75}, 1, "1 of 4"),
+        (wanting(), look(4.0), {"cpu_limit": 1}, 1, "there is no host"),
+        (wanting(busy=1), look(4.0), {"cpu_limit": 1, "min": 2}, 1, "at least 2 hosts"),
         # Nobody knows the load yet, or any more.
         (wanting(busy=1), None, {}, 0, "not known yet"),
         (wanting(busy=1), look(None), {}, 0, "not known yet"),
@@ -185,6 +197,13 @@ def test_when_nothing_moves_one_more_is_started_however_busy_the_machine_is() ->
     assert count(decide(wanting(since=since, busy=1), look(4.0))) == 1
     assert count(decide(wanting(since=since, busy=1), None)) == 1
     assert count(decide(wanting(since=since, busy=1), look(free=0))) == 1
+
+
+def test_no_patience_is_lost_while_the_machine_is_busier_than_the_user_allows() -> None:
+    since = NOW - 100 * PATIENCE
+    assert "cpu_limit" in why(decide(wanting(since=since, busy=1), look(4.0), cpu_limit=90.0))
+    assert count(decide(wanting(since=since, busy=1), None, cpu_limit=90.0)) == 1
+    assert count(decide(wanting(since=since, busy=1), look(3.5), cpu_limit=90.0)) == 1
 
 
 @pytest.mark.parametrize(
