@@ -390,3 +390,15 @@ async def test_who_runs_is_not_preempted_for_a_task_that_finds_no_host(tmp_path:
             gate.set()
             await busy.cancel()
             await first
+
+
+async def test_a_pool_has_as_many_threads_as_tasks_ran_at_once_however_many_that_were() -> None:
+    """Those who are idle are used again: none is dropped, whose thread nobody would end."""
+    together = threading.Barrier(100)
+    threads: list[int] = []
+    async with Runtime(pools={"io": 100}) as rt:
+        for _ in range(3):
+            for ref in [await rt.spawn(together.wait, tag="io") for _ in range(100)]:
+                await ref
+            threads.append(threading.active_count())
+    assert len(set(threads)) == 1

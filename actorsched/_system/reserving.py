@@ -216,6 +216,10 @@ class Threads(ReusedWorkers):
             return None
         return pool.lacking[1]
 
+    def idle(self, worker: Behaviour) -> None:
+        """Keep it, however many there are: one that was dropped would have a thread that nobody ends."""
+        self._idle.append(worker)
+
     def may_go_on(self, task: TaskActor) -> bool:
         """It has its thread; its processors may have been given to others."""
         lack = self._reserved.lack(task)
