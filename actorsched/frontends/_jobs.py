@@ -192,8 +192,15 @@ class Job:
                 "would never end; await it there, or wait in another thread"
             )
         over = threading.Event()
-        self.add_done_callback(lambda _: over.set())
-        return over.wait(timeout)
+
+        def tell_it(_: Job) -> None:
+            over.set()
+
+        self.add_done_callback(tell_it)
+        try:
+            return over.wait(timeout)
+        finally:
+            self._remove_done_callback(tell_it)
 
     async def settled(self) -> None:
         """Wait until it has settled, in any event loop."""
@@ -212,8 +219,15 @@ class Job:
             await anyio.to_thread.run_sync(self.wait, abandon_on_cancel=True)
             return
         over = asyncio.Event()
-        self.add_done_callback(lambda _: _call_in(loop, over.set))
-        await over.wait()
+
+        def tell_it(_: Job) -> None:
+            _call_in(loop, over.set)
+
+        self.add_done_callback(tell_it)
+        try:
+            await over.wait()
+        finally:
+            self._remove_done_callback(tell_it)
 
     def add_done_callback(self, function: Callable[[Job], object]) -> None:
         """Have a function called when it has settled, in whatever thread that is; at once if it has."""
@@ -222,6 +236,13 @@ class Job:
                 self._told.append(function)
                 return
         function(self)
+
+    def _remove_done_callback(self, function: Callable[[Job], object]) -> None:
+        """Whoever waited does so no more: one that waits again and again leaves nothing behind."""
+        if self.outcome is None:
+            with LOCK:
+                if self._told is not None:
+                    self._told.remove(function)
 
     # ---------------------------------------------------------------------------------- what is done to it
 
