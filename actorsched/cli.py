@@ -202,6 +202,9 @@ def _add_demo(commands: Any) -> None:
         type=_interval,
         help="how often to say how far it is (default: 1s, and 100ms on a terminal)",
     )
+    parser.add_argument(
+        "--timeline", metavar="JSON", help="write a trace of it, for Perfetto or about:tracing"
+    )
     _add_common(parser)
     parser.set_defaults(carry_out=_demo)
 
@@ -276,7 +279,15 @@ def _demo(chosen: argparse.Namespace) -> int:
     from actorsched.demo.display import OutputLost
     from actorsched.demo.job import Order, demo
 
-    order = Order(chosen.path, chosen.out, chosen.format, chosen.hosts, chosen.interval, chosen.backend)
+    order = Order(
+        chosen.path,
+        chosen.out,
+        chosen.format,
+        chosen.hosts,
+        chosen.interval,
+        chosen.backend,
+        chosen.timeline,
+    )
     try:
         return demo(order)
     except OutputLost as lost:

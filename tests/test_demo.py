@@ -6,6 +6,7 @@ import functools
 import gzip
 import hashlib
 import itertools
+import json
 import lzma
 import os
 import pathlib
@@ -495,6 +496,21 @@ def test_a_tree_is_done_on_every_backend_in_every_format(
 
 
 @pytest.mark.process
+@pytest.mark.process
+def test_a_timeline_of_it_shows_each_file_in_the_host_that_did_it(tmp_path: pathlib.Path) -> None:
+    make_files(tmp_path / "tree", 12)
+    answer = demo(tmp_path / "tree", "--out", tmp_path / "out", "--timeline", tmp_path / "trace.json")
+    assert answer.code == 0
+    entries = json.loads((tmp_path / "trace.json").read_bytes())["traceEvents"]
+    bars = Counter(entry["name"] for entry in entries if entry["ph"] == "X" and entry["pid"] == 1)
+    assert (bars["squeeze"], bars["check"]) == (12, 12)
+
+    answer = demo(tmp_path / "tree", "--out", tmp_path / "out", "--timeline", tmp_path / "no" / "trace.json")
+    assert answer.code == 2
+    assert "the timeline cannot be written to" in answer.complaints
+    assert "No such file or directory" in answer.complaints
+
+
 def test_a_temporary_folder_is_made_and_named(tmp_path: pathlib.Path) -> None:
     make_files(tmp_path / "in", 3)
     answer = demo(tmp_path / "in", environment={"TMPDIR": str(tmp_path)})

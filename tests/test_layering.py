@@ -31,8 +31,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_kernel",),
     ("_hosting",),
     ("_system",),
-    ("*",),  # what users hold: every module that is not named here
-    ("cli", "demo", "frontends", "observe", "simulate", "testing"),
+    ("*",),  # what users hold: every module that is not named here; and `observe`, to which it has doors
+    ("cli", "demo", "frontends", "simulate", "testing"),
     ("__init__", "__main__"),
 )
 
@@ -44,7 +44,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "aiologger": ("observe.log_sink",),
     "anyio": (
         *("_kernel", "_hosting", "_system", "flow", "frontends", "pipeline", "running", "runtime_end"),
-        *("observe.log_actor", "scope", "sleeping", "spawning"),
+        *("observe.log_actor", "observe.timeline", "scope", "sleeping", "spawning"),
     ),
     "cloudpickle": ("_hosting.by_value",),
     "joblib": ("integrations.joblib",),

@@ -8,6 +8,7 @@ that owns its clock implements them with a number.
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -27,13 +28,21 @@ class Clock(Protocol):
 
 
 class RealClock:
-    """The event loop's own clock."""
+    """The monotonic clock of the machine, which all of its processes share.
 
-    __slots__ = ("call_at", "now")
+    Not the event loop's: that of uvloop is looked at once per turn, and counts milliseconds.
+    """
+
+    __slots__ = ("_backend", "now")
 
     def __init__(self, backend: Backend) -> None:
-        self.now = backend.monotonic
-        self.call_at = backend.call_at
+        self._backend = backend
+        self.now = monotonic
 
     def __repr__(self) -> str:
         return f"<RealClock at {self.now():.3f}>"
+
+    def call_at(self, when: float, function: Callable[[], object], /) -> Handle:
+        """Call `function` as soon as `now()` has reached `when`, or a moment before."""
+        backend = self._backend
+        return backend.call_at(backend.monotonic() + max(0.0, when - monotonic()), function)

@@ -57,6 +57,8 @@ class Order(NamedTuple):
     """How often to show how far it is, in seconds; None for what suits."""
     backend: Literal["asyncio", "trio"] = "asyncio"
     """The event loop."""
+    timeline: str | None = None
+    """Where a timeline of all that happens goes; None for nowhere."""
 
 
 def demo(order: Order) -> int:
@@ -157,6 +159,7 @@ class Job:
         self._source = source
         self._is_package = order.path is None
         self._hosts = Hosts(max=order.hosts)
+        self._timeline = order.timeline
 
     def __repr__(self) -> str:
         return f"<Job: {self.tally!r}>"
@@ -170,20 +173,40 @@ class Job:
         self.display.line(f"reading {words.name(self._source)}")
         self.display.line(f"writing to {words.name(str(self.results.folder))}")
         try:
-            async with Runtime(hosts=self._hosts, name="demo") as rt, rt.scope() as scope:
-                try:
-                    aside = [await scope.spawn(task, rt) for task in (self._keep_showing, self._bury)]
-                    await self._find(scope)
-                    await self._do(rt)
-                    for task in aside:
-                        await task.cancel("all is done")
-                finally:
-                    self.quiet.begin()
+            async with Runtime(hosts=self._hosts, name="demo") as rt:
+                self._begin_timeline(rt)
+                await self._work_within(rt)
         except BaseExceptionGroup as several:
             lost, rest = several.split(OutputLost)
             if lost is None or rest is not None:
                 raise
             raise OutputLost from next(iter(_leaves(lost))).__cause__
+
+    async def _work_within(self, rt: Runtime) -> None:
+        async with rt.scope() as scope:
+            try:
+                aside = [await scope.spawn(task, rt) for task in (self._keep_showing, self._bury)]
+                await self._find(scope)
+                await self._do(rt)
+                for task in aside:
+                    await task.cancel("all is done")
+            finally:
+                self.quiet.begin()
+
+    def _begin_timeline(self, rt: Runtime) -> None:
+        """Write down what happens, if that is wanted.
+
+        Raises:
+            BadUsage: It cannot be written there.
+        """
+        if self._timeline is None:
+            return
+        try:
+            rt.timeline(self._timeline)
+        except OSError as error:
+            why = error.strerror or error
+            raise BadUsage(f"the timeline cannot be written to {words.name(self._timeline)}: {why}") from None
+        self.display.line(f"timeline: {words.name(self._timeline)}, to be opened at https://ui.perfetto.dev")
 
     async def _find(self, scope: Scope) -> None:
         """Find the files, in a thread."""
