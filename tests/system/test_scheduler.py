@@ -72,9 +72,13 @@ class Job(Behaviour, eq=False):
     ready: bool = False
     status: TaskStatus = TaskStatus.READY
     begun: bool = False
+    special: None = None
 
     def __repr__(self) -> str:
         return self.name
+
+    def tell_of_its_creation(self, out: Outbox) -> None:
+        out.tell("created", self)
 
     def admitted(self, out: Outbox) -> None:
         self.ready = True
