@@ -1,4 +1,4 @@
-"""The guides of the front ends list every capability of what they stand in for, each with a test that exists."""
+"""The guides of the front ends list every capability of what they stand in for, with a test that exists."""
 
 from __future__ import annotations
 
