@@ -79,17 +79,29 @@ class LatencyStats(LatencyViews, frozen=True, kw_only=True):
 
     Attributes:
         recent: The same of the last minute, which is 50 to 60 seconds.
+        by_pool_and_priority: The tasks of each priority in each pool; only those that there are.
     """
 
     recent: LatencyViews
+    by_pool_and_priority: Mapping[tuple[str, int], PhaseStats]
 
 
 def latencies_of(book: LatencyBook, now: float) -> LatencyStats:
     """All of a book."""
     views = _views(book, lambda series: series.overall())
     recent = _views(book, lambda series: series.recent(now))
+    each = {
+        (pool, priority): _phases(series.overall())
+        for pool in views.by_pool
+        for priority in views.by_priority
+        for series in book.chosen(pool, priority)
+    }
     return LatencyStats(
-        overall=views.overall, by_priority=views.by_priority, by_pool=views.by_pool, recent=recent
+        overall=views.overall,
+        by_priority=views.by_priority,
+        by_pool=views.by_pool,
+        recent=recent,
+        by_pool_and_priority={key: phases for key, phases in each.items() if phases.total.count},
     )
 
 

@@ -232,8 +232,16 @@ class Locks(Behaviour, kw_only=True):
         task = request.owner
         if out.watched:
             for name, holders in self.table.blockers(request):
-                names = [holder.name for holder in holders]
-                out.tell("blocked", task, resource=name, holder=names[0], holders=names)
+                names, lowest = [holder.name for holder in holders], min(one.own_rank for one in holders)
+                out.tell(
+                    "blocked",
+                    task,
+                    resource=name,
+                    holder=names[0],
+                    holders=names,
+                    priority=task.own_rank,
+                    holder_priority=lowest,
+                )
         self._lend(request, out)
         return wait
 

@@ -14,6 +14,7 @@ own, and the log.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections import OrderedDict, deque
 from itertools import count
@@ -256,17 +257,23 @@ class Job:
         Raises:
             RuntimeClosed: The interpreter is about to end.
         """
+        if not self._enters():
+            return False
+        try:
+            SHARED.call(self._submit)
+        except BaseException:
+            self.entered = False
+            raise
+        return True
+
+    def _enters(self) -> bool:
+        """Note that it is handed to the runtime. False when it was before, or has settled."""
         with LOCK:
             if self.entered or self.outcome is not None:
                 return False
             self.entered = True
             self.entered_at = monotonic()
             _kept[self.id] = self
-        try:
-            SHARED.call(self._submit)
-        except BaseException:
-            self.entered = False
-            raise
         return True
 
     def complete(self, value: Any) -> bool:
@@ -521,7 +528,20 @@ def _lost() -> list[str]:
     ]
 
 
+def _forked() -> None:
+    """This is a fork: what was entered runs in the parent, and nobody here will hear of it."""
+    for job in [job for job in _kept.values() if job.entered and job.outcome is None]:
+        why = "it runs in the process that this one was forked from"
+        error = TaskCancelled(f"task {job.name!r} was cancelled: {why}", reason=why, task=job.name)
+        job.outcome, job._told = Outcome(TaskStatus.CANCELLED, error=error), None
+        _settled[job.id] = None
+    LOCK.release()
+
+
 WATCHERS.append(_write)
 SHARED.starters.append(_forget_listening)
 SHARED.enders.append(_give_up)
 SHARED.reporters.append(_lost)
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=LOCK.acquire, after_in_parent=LOCK.release, after_in_child=_forked)

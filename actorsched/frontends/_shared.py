@@ -76,14 +76,18 @@ class Shared:
             runtime = self._runtime or self._start()
             runtime.call_threadsafe(function, runtime, *args)
 
-    def call_if_there(self, function: Callable[..., object], *args: Any) -> None:
-        """The same, unless there is no runtime: then there is nothing to be done in it either."""
+    def call_if_there(self, function: Callable[..., object], *args: Any) -> bool:
+        """The same, unless there is no runtime: then there is nothing to be done in it either.
+
+        Answers whether there is one.
+        """
         runtime = self._runtime
         if runtime is not None:
             try:
                 runtime.call_threadsafe(function, runtime, *args)
             except RuntimeClosed:
-                pass
+                return False
+        return runtime is not None
 
     # --------------------------------------------------------------------------------------- start and end
 

@@ -1,0 +1,453 @@
+"""The tasks of the real-time scheduler.
+
+The law of this module: a task is known by its id from the moment it is made, in all front ends; what there is
+to see of it is read off its job. It decides nothing: `prepare` says in the runtime's words what was demanded.
+
+How it works: what the runtime runs is `Task._run` around the function, which notes when the function began
+and what it used, and hands it a `PreemptionEvent` if it has a parameter for one. A function that has none is
+submitted as not preemptible: it could not be told to make room, and somebody else shall be asked instead.
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from time import monotonic, thread_time
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
+
+from actorsched.context import Context, current
+from actorsched.exceptions import DeadlineMissed
+from actorsched.frontends._jobs import Job
+from actorsched.frontends._shared import SHARED
+from actorsched.frontends.realtime.constraints import TaskConstraints
+from actorsched.frontends.realtime.monitoring import TaskMetrics, Usage
+from actorsched.frontends.realtime.vocabulary import (
+    STATUSES,
+    TaskPriority,
+    TaskStatus,
+    above_zero,
+    invalid,
+    priority_of,
+    whole,
+)
+from actorsched.messages import Outcome
+from actorsched.options import Retry
+from actorsched.status import TaskStatus as Native
+from actorsched.task import Task as Prepared
+
+if TYPE_CHECKING:
+    from actorsched.frontends._shared import Pool
+    from actorsched.runtime import Runtime
+    from actorsched.task import TaskRef
+
+_PARAMETER = "preemption_event"
+_LOOK = 0.005
+"""Seconds between two looks of somebody who waits to be preempted."""
+
+
+class Task:
+    """One piece of work.
+
+    Args:
+        name: Its name, for people; tasks may have the same.
+        func: The function: a plain one runs in a thread, an async one in the shared event loop. If it has a
+            parameter `preemption_event`, it is given a `PreemptionEvent`.
+        args: Its positional arguments.
+        kwargs: Its keyword arguments.
+        priority: How urgent it is.
+        constraints: What else it demands; None for nothing.
+        max_retries: How often it is tried again when it fails.
+
+    Raises:
+        InvalidArgumentError: A value cannot be, or `func` cannot be called.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_begun",
+        "_job",
+        "_native_resources",
+        "_submitted",
+        "_used",
+        "args",
+        "constraints",
+        "func",
+        "kwargs",
+        "max_retries",
+        "name",
+        "priority",
+        "usage",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        func: Callable[..., Any],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        priority: TaskPriority = TaskPriority.NORMAL,
+        constraints: TaskConstraints | None = None,
+        max_retries: int = 0,
+    ) -> None:
+        if not isinstance(name, str) or not name.strip():
+            raise invalid("name", name, "give a str that says something")
+        if not callable(func):
+            raise invalid("func", func, f"give task {name!r} a function, plain or async")
+        if not isinstance(args, (tuple, list)):
+            raise invalid("args", args, "give a tuple of the positional arguments, such as (image,)")
+        if kwargs is not None and not isinstance(kwargs, Mapping):
+            raise invalid("kwargs", kwargs, "give a mapping of the keyword arguments by their names")
+        if constraints is not None and not isinstance(constraints, TaskConstraints):
+            raise invalid("constraints", constraints, "give a TaskConstraints, or None")
+        self.name = name
+        self.func = func
+        self.args: tuple[Any, ...] = tuple(args)
+        self.kwargs: dict[str, Any] = {} if kwargs is None else dict(kwargs)
+        self.priority: TaskPriority = priority_of(priority)
+        self.constraints: TaskConstraints = TaskConstraints() if constraints is None else constraints
+        self.max_retries: int = whole(max_retries, "max_retries", 0)
+        self.usage: Usage | None = None
+        """Where what it uses is added up: its scheduler's."""
+        self._job = RealtimeJob(name)
+        self._job.view = self
+        self._submitted: tuple[float, datetime] | None = None
+        self._begun: float | None = None
+        self._used: float = 0.0
+        self._native_resources: frozenset[str] = frozenset()
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name!r} ({self.id}) {self.priority.name} {self.status.value}>"
+
+    @property
+    def id(self) -> str:
+        """Its id, valid in all front ends."""
+        return self._job.id
+
+    @property
+    def status(self) -> TaskStatus:
+        """Where it is in its life."""
+        self._job.look()
+        return STATUSES[self._job.status]
+
+    @property
+    def result(self) -> Any:
+        """What its function returned; None if it has not."""
+        outcome = self._job.look()
+        return None if outcome is None else outcome.value
+
+    @property
+    def error(self) -> BaseException | None:
+        """Why it has no result: what its function raised, or why it was stopped; None if there is nothing."""
+        outcome = self._job.look()
+        return None if outcome is None else outcome.error
+
+    @property
+    def metrics(self) -> TaskMetrics:
+        """How long it has waited, run and taken, as far as it has come."""
+        begun, over, ref = self._begun, self._job.settled_at, self._job.ref
+        submitted = None if self._submitted is None else self._submitted[0]
+        return TaskMetrics(
+            scheduling_ms=_between(submitted, begun),
+            execution_ms=_between(begun, over),
+            total_ms=_between(submitted, over),
+            cpu_seconds=self._used,
+            attempts=0 if ref is None else ref.attempt,
+            tardiness_ms=None if ref is None or ref.tardiness is None else ref.tardiness * 1000,
+        )
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it has settled, however; block this thread meanwhile.
+
+        Args:
+            timeout: How many seconds at most; None for any time.
+
+        Returns:
+            Whether it has settled.
+
+        Raises:
+            InvalidArgumentError: The timeout is no number.
+            DeadlockError: This is the thread of the shared event loop, which would have to run it.
+        """
+        if timeout is not None and timeout != 0:
+            above_zero(timeout, "timeout", "how many seconds to wait at most")
+        return self._job.wait(timeout)
+
+    # ------------------------------------------------------------------------------------ for the scheduler
+
+    @property
+    def job(self) -> RealtimeJob:
+        """What all front ends know of it."""
+        return self._job
+
+    def accepted(self, usage: Usage) -> None:
+        """It is submitted now, and what it uses is added up there."""
+        self.usage = usage
+        self._submitted = monotonic(), datetime.now(UTC)
+
+    def overdue(self) -> float | None:
+        """How many seconds longer it took than `max_latency_ms` allows; None if no longer."""
+        limit, total = self.constraints.max_latency_ms, self.metrics.total_ms
+        return None if limit is None or total is None or total <= limit else (total - limit) / 1000
+
+    def prepare(self, pool: Pool, preemption: bool, resources: Mapping[str, str]) -> list[str]:
+        """Say in the runtime's words what was demanded.
+
+        Args:
+            pool: The pool that it runs in.
+            preemption: Whether anybody is preempted there.
+            resources: What the resources are called in the runtime that it has to take when it begins.
+
+        Returns:
+            A sentence for each demand that was too high, and was cut down.
+        """
+        constraints, is_async = self.constraints, _is_async(self.func)
+        assert self._submitted is not None
+        options: dict[str, Any] = {"priority": int(self.priority), "tag": pool.name}
+        options["preemptible"] = (
+            preemption and constraints.is_preemptible and (is_async or self._takes_event())
+        )
+        if not is_async:
+            options |= {"host": "thread", "abandon_on_cancel": True}
+        if (due := constraints.due(self._submitted[1])) is not None:
+            options |= {"deadline": due, "hard": constraints.is_hard_realtime}
+        if self.max_retries:
+            options["retry"] = Retry(attempts=self.max_retries + 1, jitter=False)
+        if resources:
+            options["resources"] = sorted(resources.values())
+        excesses: list[str] = []
+        if not is_async:  # in the event loop nobody has a processor for himself
+            reserved, excesses = constraints.reservation()
+            options |= reserved
+        run = self._run_async if is_async else self._run
+        self._native_resources = frozenset(resources)
+        self._job.prepare(_prepared(self.name, run, options, due), pool, due)
+        return excesses
+
+    @property
+    def takes_itself(self) -> frozenset[str]:
+        """The names of the resources that it takes when it begins."""
+        return self._native_resources
+
+    # ---------------------------------------------------------------------------------------- while it runs
+
+    def _takes_event(self) -> bool:
+        place = _place_of_event(self.func)
+        return place is not None and place >= len(self.args) and _PARAMETER not in self.kwargs
+
+    def _arguments(self) -> dict[str, Any]:
+        if not self._takes_event():
+            return self.kwargs
+        return {**self.kwargs, _PARAMETER: PreemptionEvent(current())}
+
+    def _run(self) -> Any:
+        usage, begun, used = self.usage, monotonic(), thread_time()
+        assert usage is not None
+        if self._begun is None:
+            self._begun = begun
+        usage.began(begun)
+        try:
+            return self.func(*self.args, **self._arguments())
+        finally:
+            used = thread_time() - used
+            self._used += used
+            usage.ended(begun, used)
+
+    async def _run_async(self) -> Any:
+        usage, begun = self.usage, monotonic()
+        assert usage is not None
+        if self._begun is None:
+            self._begun = begun
+        usage.began(begun)
+        try:
+            return await self.func(*self.args, **self._arguments())
+        finally:
+            usage.ended(begun, 0.0)
+
+
+class RealtimeJob(Job):
+    """The job of a task, which becomes known before it is known what it demands."""
+
+    __slots__ = ("afterwards", "before", "due", "is_submitted", "settled_at")
+
+    def __init__(self, name: str) -> None:
+        super().__init__(None, name, front="realtime")
+        self.due: datetime | None = None
+        self.is_submitted: bool = False
+        """Whether a scheduler has taken its task."""
+        self.before: Callable[[Runtime, Task], object] | None = None
+        """Called in the runtime's thread, before its task is submitted there."""
+        self.afterwards: Callable[[Task], object] | None = None
+        """Called there when it was."""
+        self.settled_at: float | None = None
+
+    def prepare(self, prepared: Prepared[Any], pool: Pool, due: datetime | None) -> None:
+        """What becomes of it when it is entered."""
+        self._prepared, self.pool, self.due = prepared, pool, due
+        self.is_submitted = True
+
+    def wait_at(self, gate: TaskRef[Any]) -> None:
+        """It is not ready before this has settled."""
+        if self._prepared is not None:
+            options = self._prepared.options
+            self._prepared.options = options.replace(after=(*options.after, gate))
+
+    def enter(self) -> bool:
+        """Hand it to the runtime, once a scheduler has taken its task."""
+        return self.is_submitted and super().enter()
+
+    def depend(self, jobs: tuple[Job, ...]) -> None:
+        """It begins after these."""
+        self.after = jobs
+
+    def settle(self, outcome: Outcome[Any]) -> bool:
+        """It ends so, unless it had settled; and when."""
+        if self.outcome is None and self.settled_at is None:
+            self.settled_at = monotonic()
+        return super().settle(outcome)
+
+    def fail(self, error: BaseException) -> bool:
+        """It could not be submitted: when its deadline is past by now, it is because of that."""
+        if isinstance(error, ValueError) and self.due is not None and datetime.now(UTC) >= self.due:
+            late = (datetime.now(UTC) - self.due).total_seconds()
+            missed = DeadlineMissed(
+                f"task {self.name!r} was not begun: its deadline was past before it could be",
+                task=self.name,
+                tardiness=late,
+            )
+            return self.settle(Outcome(Native.DEADLINE_MISSED, error=missed))
+        return super().fail(error)
+
+    def _submit(self, runtime: Runtime) -> None:
+        if self.outcome is None and self.before is not None:
+            self.before(runtime, self.view)
+        super()._submit(runtime)
+        if self.afterwards is not None:
+            self.afterwards(self.view)
+
+
+def enter_together(jobs: list[RealtimeJob]) -> None:
+    """Hand several to the runtime at one instant: the first to begin is the best of all.
+
+    Raises:
+        RuntimeClosed: The interpreter is about to end.
+    """
+    entering = [job for job in jobs if job._enters()]
+    try:
+        SHARED.call(_submit_together, entering)
+    except BaseException:
+        for job in entering:
+            job.entered = False
+        raise
+
+
+def _submit_together(runtime: Runtime, jobs: list[RealtimeJob]) -> None:
+    if len(jobs) < 2:
+        for job in jobs:
+            job._submit(runtime)
+        return
+    gate = runtime.submit_nowait(Prepared("start", _gate))
+    for job in jobs:
+        job.wait_at(gate)
+        job._submit(runtime)
+    gate.settle()
+
+
+class PreemptionEvent:
+    """Tells a function that it is to make room: it may save what it has, and return. From any thread.
+
+    It can be asked like a `threading.Event`, and is set by the scheduler only: when a more urgent task wants
+    the place of this one, or when it is cancelled.
+    """
+
+    __slots__ = ("_context",)
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def __repr__(self) -> str:
+        return f"<preemption event of {self._context.name!r}: {'set' if self.is_set() else 'not set'}>"
+
+    def is_set(self) -> bool:
+        """Whether the function is to make room, or to stop."""
+        return self._context.preempt_requested or self._context.cancel_requested
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block until it is set.
+
+        Args:
+            timeout: How many seconds at most; None for any time.
+
+        Returns:
+            Whether it is set.
+        """
+        give_up = None if timeout is None else monotonic() + timeout
+        pause = threading.Event()
+        while not self.is_set():
+            left = _LOOK if give_up is None else min(_LOOK, give_up - monotonic())
+            if left <= 0:
+                return False
+            pause.wait(left)
+        return True
+
+
+def _prepared(
+    name: str, function: Callable[[], Any], options: dict[str, Any], due: datetime | None
+) -> Prepared[Any]:
+    """What is submitted. A deadline that has just passed is no error of whoever submits."""
+    if due is None or due > datetime.now(UTC):
+        try:
+            return Prepared(name, function, **options)
+        except ValueError:
+            if due is None or due > datetime.now(UTC):
+                raise
+    without: dict[str, Any] = {**options, "deadline": None, "hard": False}
+    prepared: Prepared[Any] = Prepared(name, function, **without)
+    prepared.options = prepared.options.replace(deadline=due, hard=options["hard"])
+    return prepared
+
+
+def _between(begin: float | None, end: float | None) -> float | None:
+    return None if begin is None or end is None else max(0.0, end - begin) * 1000
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    if type(function) is FunctionType:
+        return bool(function.__code__.co_flags & inspect.CO_COROUTINE)
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 # an object whose call is async
+    )
+
+
+def _place_of_event(function: Callable[..., Any]) -> int | None:
+    """Among how many positional arguments the event would be; None if the function has no such parameter."""
+    if type(function) is FunctionType and not hasattr(function, "__wrapped__"):
+        code = function.__code__
+        names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        if _PARAMETER not in names[code.co_posonlyargcount :]:
+            return None
+        place = names.index(_PARAMETER)
+        return place if place < code.co_argcount else _NO_PLACE
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):  # it tells nothing about itself
+        return None
+    parameter = parameters.get(_PARAMETER)
+    if parameter is None or parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
+        return None
+    if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+        return _NO_PLACE
+    return list(parameters).index(_PARAMETER)
+
+
+_NO_PLACE = 1_000_000
+"""Of a parameter that no positional argument fills."""
+
+
+async def _gate() -> None:
+    """Does nothing until it is settled."""
+    import anyio
+
+    await anyio.sleep_forever()
