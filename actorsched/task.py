@@ -295,6 +295,18 @@ class TaskRef(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
         Raises:
             TypeError: It is no int.
         """
+        self.set_priority_nowait(priority)
+
+    def set_priority_nowait(self, priority: int) -> None:
+        """The same, without anything to await.
+
+        Args:
+            priority: As for `set_priority`.
+
+        Raises:
+            TypeError: It is no int.
+            RuntimeError: This is another thread than that of its runtime.
+        """
         if not isinstance(priority, int) or isinstance(priority, bool):
             raise TypeError(
                 f"priority={priority!r} is of type {type(priority).__name__}; give a Priority or an int"
