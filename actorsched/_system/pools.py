@@ -121,6 +121,8 @@ class Pool:
         """Who gets the slots that are left."""
         self.wishing: dict[TaskActor, None] = {}
         """Who wants to hear that it was chosen."""
+        self.newcomers: set[TaskActor] = set()
+        """Who has come on since somebody else wanted to hear that."""
         self.paused: dict[TaskActor, None] = {}
         """Who was preempted; among them some that were chosen again."""
         self.beside = 0
@@ -161,6 +163,10 @@ class Pool:
         """Whether a new task may change who runs; None if one of a user's own has to be asked for all."""
         self.outranks: Callable[[TaskActor, TaskActor], bool] | None = getattr(policy, "outranks", None)
         """Whether a new task goes before one that has a worker and has not begun; None if none ever does."""
+        self.precedence: Callable[[TaskActor, bool, float], tuple[float, ...]] | None = getattr(
+            policy, "precedence", None
+        )
+        """The order of equals that run; None for that in which they got their slots."""
         if not known:
             preempts = getattr(type(policy), "victim", None) is not _BASE.victim
             self.outranks = self._is_more_urgent if preempts else None

@@ -165,11 +165,10 @@ class Scheduler(Behaviour):
         self._decide(pool, now, out)
         if pool.leaving:
             self._ask_to_leave(pool, out)
-        if pool.wishing:
-            if self.some_came_on:  # they may wish for something as well, and be more urgent
-                self._choose_soon(pool, out)
-            else:
-                self._grant_wishes(pool, out)
+        if pool.wishing and self.some_came_on:  # they may wish for something as well, and be more urgent
+            self._choose_soon(pool, out)
+        elif pool.wishing or pool.newcomers:
+            self._grant_wishes(pool, out)
         self._set_alarm(pool, now, out)
 
     def _ask_to_leave(self, pool: Pool, out: Outbox) -> None:
@@ -260,8 +259,7 @@ class Scheduler(Behaviour):
         if task.place is _LEAVING:
             if pool.leaving.pop(task):
                 self._resume(task, out)
-            pool.on[task] = None
-            task.place = _ON
+            self._comes_on(pool, task)
         elif pool.leaving and not pool.has_slot:  # while nobody leaves, room is a slot
             pool.next.append(task)
             task.place = _NEXT
@@ -289,9 +287,14 @@ class Scheduler(Behaviour):
         if begun:
             self._resume(task, out)
         self.some_came_on = True
+        self._comes_on(pool, task)
+        return True
+
+    def _comes_on(self, pool: Pool, task: TaskActor) -> None:
         pool.on[task] = None
         task.place = _ON
-        return True
+        if pool.wishing:
+            pool.newcomers.add(task)
 
     def _resume(self, task: TaskActor, out: Outbox) -> None:
         """Let a task go on. It is told here, so that those who come on are told of in the order of choice."""
@@ -343,13 +346,26 @@ class Scheduler(Behaviour):
 
     def _grant_wishes(self, pool: Pool, out: Outbox) -> None:
         chosen = [task for task in pool.wishing if task.place not in (_LEAVING, _QUEUED, _NEXT)]
-        if len(chosen) > 1:  # of equals, whoever got the slot first
-            places = {task: place for place, task in enumerate(pool.on)}
-            chosen.sort(key=lambda task: places.get(task, -1))
-            chosen.sort(key=pool.policy.urgency)
+        if len(chosen) > 1:
+            self._put_in_order(pool, chosen, out.now)
+        pool.newcomers.clear()
         for task in chosen:
             del pool.wishing[task]
             out.send((task, _CHOSEN))
+
+    def _put_in_order(self, pool: Pool, chosen: list[TaskActor], now: float) -> None:
+        """The most urgent first, and of equals whoever comes first in the order of the choice.
+
+        That is not who got the slot first: one that waited for longer may have had to wait for it, because
+        it was less urgent then.
+        """
+        precedence, newcomers = pool.precedence, pool.newcomers
+        if precedence is None:
+            places = {task: place for place, task in enumerate(pool.on)}
+            chosen.sort(key=lambda task: places.get(task, -1))
+        else:
+            chosen.sort(key=lambda task: precedence(task, task in newcomers, now))
+        chosen.sort(key=pool.policy.urgency)
 
     # ------------------------------------------------------------------------------- out of their slots
 

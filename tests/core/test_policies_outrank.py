@@ -1,4 +1,7 @@
-"""Who goes before a task that has a worker and has not begun: whoever would take its place if it had."""
+"""Who goes before whom: one that is new before one that has a worker, and of two that run, among equals.
+
+A new task goes before one that has a worker and has not begun if it would take its place if it had.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actorsched._core.policies.fair import Fair
 from tests.core.test_policies_stir import POLICIES, Job
 
 urgencies = st.tuples(st.integers(0, 6), st.sampled_from([5.0, 20.0, inf]))
@@ -39,3 +43,26 @@ def test_it_outranks_those_whom_it_would_preempt(
 
 def test_under_the_fair_policy_nobody_is_asked() -> None:
     assert not hasattr(POLICIES["fair"](), "outranks")
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_of_equals_that_run_the_new_one_is_last_and_then_whoever_joined_first(name: str) -> None:
+    policy: Any = POLICIES[name]()
+    runners = [Job(number, 3, inf, preemptible=True) for number in ("first", "second")]
+    for job in runners:
+        policy.push(job, 0)
+    for job in (policy.pop(0), policy.pop(0)):
+        policy.started(job, 0)
+    first, second = (policy.precedence(job, False, 1) for job in runners)
+    assert first < second < policy.precedence(runners[0], True, 1)
+    assert policy.precedence(Job("stranger", 3, inf, preemptible=True), False, 1) < first
+
+
+def test_under_the_fair_policy_the_higher_level_is_before_the_new_ones() -> None:
+    policy: Any = Fair(levels=2, quanta=1, boost=None)
+    low, high = (Job(name, 3, inf, preemptible=True) for name in ("low", "high"))
+    policy.push(low, 0)
+    policy.started(policy.pop(0), 0)
+    policy.push(high, 2)
+    policy.started(policy.pop(2), 2)
+    assert policy.precedence(high, True, 2) < policy.precedence(low, False, 2)

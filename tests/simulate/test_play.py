@@ -151,3 +151,32 @@ async def test_who_acquires_first_at_an_instant_is_who_is_more_urgent_not_who_ru
         }
     )
     assert (await played(taskset)).finish == {"high": 6, "low": 7}
+
+
+INHERITS = ["acquire", "R"], ["run", 2], ["acquire", "S"], ["run", 1], ["release", "S"], ["release", "R"]
+EQUAL = ["run", 3], ["acquire", "S"], ["run", 1], ["release", "S"]
+
+
+@pytest.mark.parametrize("others", [1, 2], ids=["preempted for an instant", "never preempted"])
+async def test_of_equals_whoever_joined_first_acquires_first_not_who_got_its_place_first(others: int) -> None:
+    """Worked out by hand: low joined before equal, and came on after it, at 1, being less urgent then.
+
+    From 2 on it is as urgent as rival, who waits for R: with one other only, rival takes its place for that.
+    At 3 low and equal both want S. Low has it until 4, and then equal and rival run.
+    """
+    tasks = [
+        {"name": "low", "program": [*INHERITS]},
+        *({"name": f"other {n}", "priority": 1, "program": [["run", 1 + n]]} for n in range(others)),
+        {"name": "equal", "priority": 1, "program": [*EQUAL]},
+        {
+            "name": "rival",
+            "priority": 1,
+            "arrival": 2,
+            "program": [["acquire", "R"], ["run", 1], ["release", "R"]],
+        },
+    ]
+    taskset = read_schedule(
+        {"policy": "PRIORITY+PI", "processors": 1 + others, "resources": ["R", "S"], "tasks": tasks}
+    )
+    finish = (await played(taskset)).finish
+    assert (finish["low"], finish["equal"], finish["rival"]) == (4, 5, 5)

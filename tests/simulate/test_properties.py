@@ -96,7 +96,7 @@ def with_programs(nested: bool = True, most: int = 6) -> st.SearchStrategy[list[
 @given(
     tasks=with_programs(),
     policy=st.sampled_from(["PRIORITY", "PRIORITY+PI", "EDF"]),
-    processors=st.integers(1, 2),
+    processors=st.integers(1, 3),
     data=st.data(),
 )
 def test_slices_are_those_of_an_independent_simulator(
@@ -110,6 +110,28 @@ def test_slices_are_those_of_an_independent_simulator(
     result = play(taskset)
     assert result.slices == slices_of(machine.ticks)
     assert result.finish == machine.finish
+
+
+def program(text: str) -> list[list[Any]]:
+    """A program in short: "+R 1 -R" acquires R, runs for a tick, and releases R."""
+    names = {"+": "acquire", "-": "release"}
+    return [[names[word[0]], word[1:]] if word[0] in names else ["run", int(word)] for word in text.split()]
+
+
+def test_of_equals_who_inherit_whoever_joined_first_acquires_first() -> None:
+    """At 8 both t3 and t5 want T: what hypothesis found, once in thousands of examples."""
+    tasks: list[dict[str, Any]] = [
+        {"priority": 0, "program": program("1")},
+        {"priority": 0, "program": program("1")},
+        {"priority": 0, "program": program("1")},
+        {"priority": 0, "program": program("+R 1 -R +S 3 +T 1 -S -T")},
+        {"priority": 3, "program": program("+S 1 -S 1 +R 1 +S 1 -R -S"), "arrival": 7},
+        {"priority": 3, "program": program("1 +R 1 +S 1 1 -R -S +R 3 +T 1 -R -T")},
+    ]
+    taskset = taskset_of("PRIORITY+PI", named(tasks), processors=2, resources=["R", "S", "T"])
+    result = play(taskset)
+    assert result.slices == slices_of(Machine(taskset).run().ticks)
+    assert result.finish == {"t0": 1, "t1": 2, "t2": 3, "t3": 9, "t4": 13, "t5": 10}
 
 
 @several(120)

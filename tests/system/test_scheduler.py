@@ -73,6 +73,7 @@ class Job(Behaviour, eq=False):
     status: TaskStatus = TaskStatus.READY
     begun: bool = False
     special: None = None
+    request: None = None
 
     def __repr__(self) -> str:
         return self.name
@@ -712,6 +713,19 @@ def test_a_wish_is_granted_when_the_instant_is_over_to_those_who_still_run_by_ur
         world.out.send((world.scheduler, Wish(job)))
     assert world.submit(d) == "preempt b, assign d, chosen c, chosen a"
     assert world.finish(a) == "resume b, chosen b"
+
+
+def test_of_equals_whose_wishes_are_granted_the_first_is_who_joined_first_if_the_policy_knows() -> None:
+    class Silent(FixedPriority[Any]):
+        precedence: Any = None
+
+    for policy, words in (FixedPriority(), "chosen a, chosen b"), (Silent(), "chosen b, chosen a"):
+        world = World(2, policy)
+        a, b, c = jobs("a1 b3 c3")
+        world.submit(a, b, c)
+        world.finish(c)
+        world.change(a, 3)
+        assert world.tell(Wish(b), Wish(a)) == words
 
 
 def test_who_waits_for_something_else_meanwhile_is_told_that_it_may() -> None:

@@ -181,6 +181,11 @@ class Edf(Policy[Item]):
         """Whether a task goes before one that has a worker and has not begun, as it would preempt it."""
         return _key(task, 0)[:2] < _key(other, 0)[:2]
 
+    def precedence(self, task: Item, newly: bool, now: float, /) -> tuple[float, ...]:
+        """Order equals that run: who has come on just now last, then as they joined."""
+        key = self._keys.get(task)
+        return newly, -inf if key is None else key[2]
+
     # -------------------------------------------------------------------------------------- admission
 
     def admit(self, task: Item, now: float, processors: int, /) -> str | None:

@@ -294,14 +294,16 @@ class Fair(Policy[Item]):
         level = self._records[task].level
         return len(self._queue[level]) == 1 and not any(self._queue[:level])
 
+    def precedence(self, task: Item, newly: bool, now: float, /) -> tuple[float, ...]:
+        """Order equals that run: by level, who has come on just now last, then as they joined."""
+        record = self._present(task, now)
+        return (-inf, newly, -inf) if record is None else (record.level, newly, *record.place)
+
     def describe(self, task: Item, now: float, /) -> str:
         """Say at which level a task is, and what is left of its allotment."""
-        self._advance(now)
-        known = self._records.get(task)
-        if known is None:
+        record = self._present(task, now)
+        if record is None:
             return f"level 1 of {self.levels}"
-        record = msgspec.structs.replace(known)
-        self._settle(record, now)
         left = record.left if record.end is None else record.end - now
         whole = describe(self.quanta[record.level])
         return f"level {record.level + 1} of {self.levels}, {describe(left)} of {whole} left"
@@ -327,6 +329,16 @@ class Fair(Policy[Item]):
         assert all(self._records[task].end is not None for task in self._over), "whose turn is over runs"
 
     # ------------------------------------------------------------------------------------- one task
+
+    def _present(self, task: Item, now: float) -> _Record[Item] | None:
+        """Return what the record of a task would be if all was made up for; None if it is not known."""
+        self._advance(now)
+        known = self._records.get(task)
+        if known is None:
+            return None
+        record = msgspec.structs.replace(known)
+        self._settle(record, now)
+        return record
 
     def _entering(self, task: Item, now: float) -> _Record[Item]:
         """Note that a task is in the queue, and return its record; or refuse it."""

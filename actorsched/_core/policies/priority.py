@@ -357,6 +357,11 @@ class FixedPriority(Levels[Item], Policy[Item]):
         cell = self._running.get(other)
         return task.rank > (other.rank if cell is None else self._value(cell))
 
+    def precedence(self, task: Item, newly: bool, now: float, /) -> tuple[float, ...]:
+        """Order equals that run: by aged value, who has come on just now last, then as they joined."""
+        cell = self._running.get(task)
+        return (-inf, newly, -inf) if cell is None else (-self._value(cell), newly, cell.sequence)
+
     def describe(self, task: Item, now: float, /) -> str:
         """Say the rank of a task, and what it has aged to."""
         cell = self._cells.get(task)
