@@ -24,6 +24,7 @@ from actorsched import (
     checkpoint,
     current,
 )
+from actorsched.testing import VirtualClock, compute
 from tests.manual_clock import ManualClock, settle, until
 
 MOST = 400
@@ -990,3 +991,95 @@ async def test_a_priority_is_what_decides_between_a_wait_and_a_start() -> None:
         await settle()
         release.set()
     assert order == ["at start", "inside"]
+
+
+# ------------------------------------------------------------------------- who asks first, of one instant
+
+
+async def compute_with(name: str, order: list[str]) -> None:
+    async with current().acquire("db"):
+        await compute_holding(name, order)
+
+
+async def compute_holding(name: str, order: list[str]) -> None:
+    order.append(name)
+    await compute(1)
+
+
+@pytest.mark.parametrize(("runs", "comes", "first"), [(5, 1, "runs"), (3, 3, "runs"), (1, 5, "comes")])
+@pytest.mark.parametrize("crowded", [False, True])
+async def test_the_more_urgent_asks_first_be_it_within_its_code_or_to_begin(
+    runs: int, comes: int, first: str, crowded: bool
+) -> None:
+    order: list[str] = []
+
+    async def later() -> None:
+        await compute(5)
+        await compute_with("runs", order)
+
+    async with Runtime(concurrency=2, clock=VirtualClock()) as rt:
+        rt.resource("db")
+        if crowded:  # whoever comes takes the place of this one
+            await rt.spawn(compute, 9, priority=0)
+        await rt.spawn(later, priority=runs)
+        await rt.sleep(5)
+        await rt.spawn(compute_holding, "comes", order, priority=comes, resources={"db"})
+    assert order == [first, "comes" if first == "runs" else "runs"]
+
+
+@pytest.mark.parametrize(("inside", "begin", "first"), [(5, 1, "inside"), (3, 3, "inside"), (1, 5, "begin")])
+async def test_the_same_of_those_who_come_together(inside: int, begin: int, first: str) -> None:
+    order: list[str] = []
+    async with Runtime(concurrency=2, clock=VirtualClock()) as rt:
+        rt.resource("db")
+        await rt.spawn(compute_with, "inside", order, priority=inside)
+        await rt.spawn(compute_holding, "begin", order, priority=begin, resources={"db"})
+    assert order == [first, "begin" if first == "inside" else "inside"]
+
+
+async def test_who_needs_something_to_begin_comes_between_those_who_ask_within_their_code() -> None:
+    order: list[str] = []
+
+    async def later(name: str, ticks: int) -> None:
+        await compute(ticks)
+        await compute_with(name, order)
+
+    async with Runtime(concurrency=3, clock=VirtualClock()) as rt:
+        rt.resource("db")
+        await rt.spawn(later, "high", 2, priority=5)
+        await rt.spawn(later, "low", 2, priority=1)
+        await rt.sleep(2)
+        await rt.spawn(compute_holding, "between", order, priority=3, resources={"db"})
+    assert order == ["high", "between", "low"]
+
+
+async def test_whoever_keeps_one_from_its_beginning_inherits_before_anybody_else_is_chosen() -> None:
+    """The holder is as urgent as the other then, and joined before it."""
+    ends: dict[str, float] = {}
+
+    async with Runtime(concurrency=1, clock=VirtualClock()) as rt:
+        rt.resource("db")
+        rt.subscribe("completed", lambda event: ends.setdefault(event.name, event.time))
+        await rt.spawn(compute, 3, name="holder", priority=0, resources={"db"})
+        await rt.sleep(1)
+        await rt.spawn(compute, 3, name="waits", priority=2, resources={"db"})
+        await rt.spawn(compute, 3, name="other", priority=2)
+    assert ends == {"holder": 3, "other": 6, "waits": 9}
+
+
+@pytest.mark.parametrize("policy", ["priority", "realtime"])
+async def test_of_equals_who_runs_already_asks_before_one_that_comes_on(policy: str) -> None:
+    order: list[str] = []
+
+    async def later() -> None:
+        await compute(5)
+        await compute_with("runs", order)
+
+    async with Runtime(concurrency=2, clock=VirtualClock(), policy=policy) as rt:
+        rt.resource("db")
+        first = await rt.spawn(compute_with, "comes", order, priority=1)
+        await rt.spawn(later, priority=3)
+        await rt.spawn(compute, 5, priority=3)
+        await rt.sleep(1)
+        await first.set_priority(3)
+    assert order == ["runs", "comes"]

@@ -22,8 +22,10 @@ A task that has processors or memory for itself is refused by its staff as long 
 (`_core.reservations`). Like everybody for whom there is no worker it goes back to the head of the queue, and
 those behind it wait too, unless what it lacks lets them pass. Whoever comes before it is tried all the same.
 
-A task that needs resources asks for them when it is chosen; if it has to wait for them it leaves the queue,
-and comes back when it holds them.
+A task that needs resources asks for them when it is chosen. If it has to wait for them it leaves the queue,
+and comes back when it holds them; the choice goes on when those who hold them have inherited from it. Others
+who run, or were chosen before it, may want the same at this instant: unless it is more urgent than they are
+it lets them ask first, and is chosen when they have.
 """
 
 from __future__ import annotations
@@ -77,6 +79,12 @@ class Scheduler(Behaviour):
     """Who holds which resource."""
     some_came_on: bool = False
     """Whether somebody else has, or will have, a slot because of the present choice."""
+    some_may_ask: bool = False
+    """The same, of those who may be about to ask for resources."""
+    asks_later: tuple[float, ...] | None = None
+    """How urgent somebody is who lets others ask for resources first, and is to be chosen again then."""
+    some_wait: bool = False
+    """Whether somebody who was chosen has to wait for resources: others may inherit from it."""
     crowded: bool = False
     """Whether there may be a pool that found no worker."""
 
@@ -156,7 +164,8 @@ class Scheduler(Behaviour):
     @handles(Choose)
     def _choose(self, message: Choose, out: Outbox) -> None:
         pool = message.pool
-        pool.choosing = self.some_came_on = False
+        pool.choosing = self.some_came_on = self.some_may_ask = self.some_wait = False
+        self.asks_later = None
         now = out.now
         if pool.next:
             self._pass_on_slots(pool, out)
@@ -165,10 +174,12 @@ class Scheduler(Behaviour):
         self._decide(pool, now, out)
         if pool.leaving:
             self._ask_to_leave(pool, out)
-        if pool.wishing and self.some_came_on:  # they may wish for something as well, and be more urgent
-            self._choose_soon(pool, out)
+        if self.some_wait or (pool.wishing and self.some_came_on):
+            self._choose_soon(pool, out)  # who is more urgent now, or wishes for something too, is known then
         elif pool.wishing or pool.newcomers:
             self._grant_wishes(pool, out)
+        if self.asks_later is not None:
+            self._choose_soon(pool, out)
         self._set_alarm(pool, now, out)
 
     def _ask_to_leave(self, pool: Pool, out: Outbox) -> None:
@@ -190,11 +201,13 @@ class Scheduler(Behaviour):
         if pool.lacking is not None:
             pool.refusals = 0
             self._reconsider(pool, now)
-        while len(policy):
+        while len(policy) and not self.some_wait:
             if pool.stuck and self._is_stuck(policy.peek(now), pool):
                 aside.append(policy.pop(now))  # type: ignore[arg-type]  # there is one
                 continue
             if pool.has_room:
+                if (self.some_may_ask or pool.wishing) and self._has_to_ask_later(pool, policy.peek(now)):
+                    break
                 best = policy.pop(now)
                 assert best is not None
                 self._place(pool, best, now, out)
@@ -271,8 +284,10 @@ class Scheduler(Behaviour):
     def _let_on(self, pool: Pool, task: TaskActor, out: Outbox) -> bool:
         """Give a task a slot that is free. Answers whether it has it; if not, it knows what to wait for."""
         staff, begun = self.staffs[task.host], task.worker is not None
-        if not begun and task.options.resources and not self._holds_all(task, out):
+        needs = not begun and task.options.resources
+        if needs and not self._holds_all(task, out):
             task.place = None
+            self.some_wait = True
             return False
         if not (staff.may_go_on(task) if begun else staff.assign(task, out)):
             self.crowded = True
@@ -287,7 +302,23 @@ class Scheduler(Behaviour):
         if begun:
             self._resume(task, out)
         self.some_came_on = True
+        if not needs:
+            self.some_may_ask = True
         self._comes_on(pool, task)
+        return True
+
+    def _has_to_ask_later(self, pool: Pool, task: TaskActor | None) -> bool:
+        """Whether a task needs resources, and others ask at this instant who are no less urgent."""
+        if task is None or task.worker is not None or not task.options.resources or task.request is not None:
+            return False
+        urgency = pool.policy.urgency
+        own = urgency(task)
+        # What those want who have just come on is known in a moment.
+        if not self.some_may_ask and not any(
+            urgency(other) <= own for other in pool.wishing if other.place in (_ON, _LENT)
+        ):
+            return False
+        self.asks_later = own if self.asks_later is None else min(own, self.asks_later)
         return True
 
     def _comes_on(self, pool: Pool, task: TaskActor) -> None:
@@ -304,7 +335,9 @@ class Scheduler(Behaviour):
 
     def _pass_on_slots(self, pool: Pool, out: Outbox) -> None:
         """Those who were next get the slots that have been left."""
-        while pool.next and pool.has_slot:
+        while pool.next and pool.has_slot and not self.some_wait:
+            if (self.some_may_ask or pool.wishing) and self._has_to_ask_later(pool, pool.next[0]):
+                return
             task = pool.next.popleft()
             if task.worker is None:
                 pool.policy.stopped(task, out.now)  # in case it does not get it after all
@@ -346,6 +379,8 @@ class Scheduler(Behaviour):
 
     def _grant_wishes(self, pool: Pool, out: Outbox) -> None:
         chosen = [task for task in pool.wishing if task.place not in (_LEAVING, _QUEUED, _NEXT)]
+        if self.asks_later is not None:
+            chosen = [task for task in chosen if pool.policy.urgency(task) <= self.asks_later]
         if len(chosen) > 1:
             self._put_in_order(pool, chosen, out.now)
         pool.newcomers.clear()
