@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections import OrderedDict, deque
+from collections import deque
 from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 KEPT = 10_000
 """How many settled jobs stay known."""
+_AT_ONCE = 100
+"""How many of many jobs are submitted in one turn of the event loop: a few milliseconds' work."""
 
 Watcher = "Callable[[str, Job, dict[str, Any]], object]"
 
@@ -47,7 +49,8 @@ LOCK = threading.RLock()
 _numbers = count(1)
 _made: WeakValueDictionary[str, Job] = WeakValueDictionary()
 _kept: dict[str, Job] = {}
-_settled: OrderedDict[str, None] = OrderedDict()
+_settled: deque[str] = deque()
+"""The ids of those that have settled, some of which may be forgotten by now."""
 _early: deque[Event] = deque(maxlen=8)
 """What was told of tasks that are no job's, or not known to be."""
 _running: dict[str, Job] = {}
@@ -298,9 +301,9 @@ class Job:
             self.outcome = outcome
             told, self._told = self._told, None
             _kept[self.id] = self
-            _settled[self.id] = None
-            while len(_settled) > KEPT:
-                _kept.pop(_settled.popitem(last=False)[0], None)
+            _settled.append(self.id)
+            if len(_settled) > KEPT:
+                _kept.pop(_settled.popleft(), None)
         tell(outcome.status.value, self, _NOTHING)  # first: whoever waits for it finds it in the log
         if told:
             for function in told:
@@ -392,6 +395,27 @@ class Job:
                 ref.cancel_nowait(str(outcome.error))
 
 
+def enter_all(jobs: Iterable[Job]) -> None:
+    """Hand many to the runtime, in this order; those that were handed to it before, or have settled, are left.
+
+    Raises:
+        RuntimeClosed: The interpreter is about to end.
+    """
+    entering = [job for job in jobs if job._enters()]
+    for start in range(0, len(entering), _AT_ONCE):
+        try:
+            SHARED.call(_submit_all, entering[start : start + _AT_ONCE])
+        except BaseException:
+            for job in entering[start:]:
+                job.entered = False
+            raise
+
+
+def _submit_all(runtime: Runtime, jobs: list[Job]) -> None:
+    for job in jobs:
+        job._submit(runtime)
+
+
 async def _by_hand() -> None:
     """Does nothing until it is settled."""
     import anyio
@@ -412,7 +436,6 @@ def forget(job: Job) -> None:
     with LOCK:
         _kept.pop(job.id, None)
         _made.pop(job.id, None)
-        _settled.pop(job.id, None)
 
 
 def known() -> Iterator[Job]:

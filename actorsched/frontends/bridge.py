@@ -317,7 +317,7 @@ class TaskBridge:
         return self._status_of(_job(task_id))
 
     def _status_of(self, job: Job) -> TaskStatus:
-        if job.outcome is None:
+        if job.look() is None:
             status = STATUSES[job.status]
             by_hand = job.pool is None and job.front == _FRONT
             if status is TaskStatus.PENDING and by_hand and job.entered:
@@ -334,7 +334,7 @@ class TaskBridge:
                 `TaskDependencyError`, with what happened as the `__cause__`.
         """
         job = _job(task_id)
-        outcome = job.outcome
+        outcome = job.look()
         if outcome is None:
             return None
         if outcome.error is not None:
