@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
 import msgspec
 
+from actorsched._system.announcing import Call as Announcement
 from actorsched._system.task import REFS
 from actorsched.exceptions import TaskCancelled
 from actorsched.messages import Cancel, Outcome, SetPriority, Settle, Watch
+from actorsched.options import task_options
 from actorsched.status import TaskStatus
 
 if TYPE_CHECKING:
@@ -277,14 +280,13 @@ class TaskRef(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
             TypeError: It cannot be called.
             RuntimeError: This is another thread than that of the runtime.
         """
-        from actorsched._system.announcing import Call as Announcement
-
         if not callable(function):
             raise TypeError(f"function={function!r} cannot be called; give a function that takes a TaskRef")
         task = self._task
-        task.kernel.check_thread(f"the end of task {task.name!r} was to be listened to")
-        announcer = task.kernel.facade._system.announcer
-        task.kernel.post(task, Watch(Announcement(announcer, function, self)))
+        kernel = task.kernel
+        if get_ident() != kernel.thread:
+            kernel.check_thread(f"the end of task {task.name!r} was to be listened to")
+        kernel.post(task, Watch(Announcement(kernel.facade._system.announcer, function, self)))
 
     async def set_priority(self, priority: int) -> None:
         """Change its base priority, and with it its place in the queue.
@@ -391,10 +393,26 @@ class Task(Generic[T]):
         arg_deps: Sequence[str] = (),
         **options: Any,
     ) -> None:
-        from actorsched.options import task_options
-
         if not callable(fn):
             raise TypeError(f"fn={fn!r} of task {name!r} cannot be called; give an async or a plain function")
+        if type(args) is not tuple and not isinstance(args, (tuple, list)):
+            raise TypeError(
+                f"args={args!r} of task {name!r} is no tuple; give its positional arguments as one"
+            )
+        options["name"] = name
+        if kwargs is not None:
+            options["kwargs"] = kwargs
+        self.options: TaskOptions = task_options(options)
+        self.name = name
+        self.fn = fn
+        self.args: tuple[Any, ...] = tuple(args)
+        self.kwargs: Mapping[str, object] = self.options.kwargs
+        self.arg_deps: tuple[str, ...] = () if arg_deps == () else self._checked(arg_deps)
+        self.ref: TaskRef[Any] | None = None
+
+    def _checked(self, arg_deps: Sequence[str]) -> tuple[str, ...]:
+        """The parameter that takes the result of the task before, in a tuple."""
+        name = self.name
         if not isinstance(arg_deps, (list, tuple)) or not all(isinstance(item, str) for item in arg_deps):
             raise TypeError(f"arg_deps={arg_deps!r} of task {name!r} must be a list of parameter names")
         if len(arg_deps) > 1:
@@ -402,24 +420,11 @@ class Task(Generic[T]):
                 f"arg_deps={arg_deps!r} of task {name!r} names more than one parameter; "
                 "a chain has one result"
             )
-        if not isinstance(args, (tuple, list)):
-            raise TypeError(
-                f"args={args!r} of task {name!r} is no tuple; give its positional arguments as one"
+        if arg_deps and arg_deps[0] in self.kwargs:
+            raise ValueError(
+                f"arg_deps={arg_deps!r} of task {name!r} names {arg_deps[0]!r}, which kwargs gives already"
             )
-        self.options: TaskOptions = task_options(
-            {**options, "name": name, "kwargs": {} if kwargs is None else kwargs}
-        )
-        self.name = name
-        self.fn = fn
-        self.args: tuple[Any, ...] = tuple(args)
-        self.kwargs: Mapping[str, object] = self.options.kwargs
-        self.arg_deps: tuple[str, ...] = tuple(arg_deps)
-        self.ref: TaskRef[Any] | None = None
-        for parameter in self.arg_deps:
-            if parameter in self.kwargs:
-                raise ValueError(
-                    f"arg_deps={arg_deps!r} of task {name!r} names {parameter!r}, which kwargs gives already"
-                )
+        return tuple(arg_deps)
 
     @property
     def _task(self) -> TaskActor | None:

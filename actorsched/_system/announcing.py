@@ -9,7 +9,6 @@ answer.
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actorsched._kernel.kernel import Kernel
-
-_log = logging.getLogger("actorsched")
 
 
 class Announce(msgspec.Struct, frozen=True):
@@ -54,7 +51,7 @@ class Announcer(Behaviour, kw_only=True):
             try:
                 call.function(call.ref)
             except Exception:  # of a user: the runtime goes on
-                _log.exception("what was to be called at the end of %r failed", call.ref)
+                _log_failure("what was to be called at the end of %r failed", call.ref)
 
 
 class Call:
@@ -101,4 +98,11 @@ def _called(function: Callable[..., object], args: tuple[Any, ...]) -> None:
     try:
         function(*args)
     except Exception:  # of a user: the runtime goes on
-        _log.exception("%r, called in the thread of the runtime, failed", function)
+        _log_failure("%r, called in the thread of the runtime, failed", function)
+
+
+def _log_failure(text: str, what: object) -> None:
+    """Write down the error that is being handled."""
+    import logging  # whoever starts quickly has no use for it yet
+
+    logging.getLogger("actorsched").exception(text, what)
