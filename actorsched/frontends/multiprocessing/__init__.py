@@ -1,7 +1,8 @@
 """Tasks in worker processes: `Task`, `TaskChain`, `CoreMultiprocessing` and what belongs to them.
 
 The law of this package: it translates. Who runs when, where, and in how many processes is decided by the
-runtime; here are the words of a task system that people know, and one job of the shared runtime for each task.
+runtime; here are the words of a task system that people know, and one job of the shared runtime for each
+task.
 
 How it works: a task (`tasks`) is pushed to the one `TaskScheduler`, whose `ProcessCompositor` (`scheduling`)
 has two pools of host processes, one for plain functions and one for async ones. What is told of these

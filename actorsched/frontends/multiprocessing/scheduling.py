@@ -7,7 +7,7 @@ runtime's policy, how many processes there are that of its hosts; a compositor s
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from actorsched.checks import check_percent, check_span, check_whole
 from actorsched.durations import Duration, describe, seconds
@@ -71,7 +71,7 @@ class ProcessCompositor:
 
     @property
     def workers(self) -> tuple[Worker, ...]:
-        """Its processes: those for plain functions, then those for async ones, each in order of their start."""
+        """Its processes: those for plain functions, then those for async ones, in order of their start."""
         return tuple(worker for roster in self._rosters for worker in roster.workers.values())
 
     @staticmethod
@@ -109,12 +109,12 @@ class TaskScheduler:
     _it: TaskScheduler | None = None
     _compositor: ProcessCompositor | None = None
 
-    def __new__(cls) -> TaskScheduler:
+    def __new__(cls) -> Self:
         """The one there is."""
         with _one:
             if cls._it is None:
                 cls._it = super().__new__(cls)
-            return cls._it
+            return cast("Self", cls._it)
 
     def __repr__(self) -> str:
         return f"<TaskScheduler with {self._compositor!r}>"

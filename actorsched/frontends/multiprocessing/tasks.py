@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, cast
 from weakref import ref as weak
 
@@ -276,7 +277,7 @@ class TaskChain:
         return outcome.unwrap()
 
 
-# ------------------------------------------------------------------------------------------------- being pushed
+# ----------------------------------------------------------------------------------------------- being pushed
 
 
 def claim_task(task: object) -> Task:
@@ -291,9 +292,7 @@ def claim_task(task: object) -> Task:
         raise InvalidArgument(f"task={shown(task)} is of type {type(task).__name__}; {remedy}")
     with _claims:
         if task._chain is not None:
-            raise AlreadyPushed(
-                f"task {task.name!r} has its place in a chain; push that, or make another task"
-            )
+            raise AlreadyPushed(f"task {task.name!r} has its place in a chain; push that, or make another")
         if task._pushed:
             raise AlreadyPushed(f"task {task.name!r} was pushed before; make another one to run it again")
         task._check_call()
@@ -330,7 +329,7 @@ def _not_pushed(what: str) -> NotPushed:
     return NotPushed(f"the result of {what} was asked for, and nobody has pushed it; push it first")
 
 
-# ------------------------------------------------------------------------------------------- what a task is given
+# --------------------------------------------------------------------------------------- what a task is given
 
 
 def _prepared(
@@ -362,9 +361,12 @@ def _prepared(
 def _checked_names(
     names: object, function: Callable[..., Any], prepared: Prepared[Any], task: str
 ) -> tuple[str, ...]:
-    if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
+    given: object = names
+    if not isinstance(names, (list, tuple)) or not all(
+        isinstance(name, str) for name in cast("Sequence[object]", names)
+    ):
         raise InvalidArgument(
-            f"arg_deps={shown(names)} of task {task!r} is no list of names of parameters; "
+            f"arg_deps={shown(given)} of task {task!r} is no list of names of parameters; "
             'give one such as arg_deps=["result"]'
         )
     checked = tuple(cast("Sequence[str]", names))
@@ -383,18 +385,17 @@ def _checked_dependencies(task: str, dependencies: object) -> tuple[tuple[Any, .
     """What a task depends on, as it was given, and their jobs."""
     if dependencies == ():
         return (), ()
+    shown_as = shown(dependencies)
     if isinstance(dependencies, (str, bytes, Mapping)) or not isinstance(dependencies, Iterable):
         raise InvalidArgument(
-            f"dependencies={shown(dependencies)} of task {task!r} is no list of tasks; "
+            f"dependencies={shown_as} of task {task!r} is no list of tasks; "
             "give one such as dependencies=(other,)"
         )
-    given = tuple(cast("Iterable[object]", dependencies))
+    given: tuple[object, ...] = tuple(cast("Iterable[object]", dependencies))
     jobs = tuple(_job_of(dependency, task) for dependency in given)
     for place, job in enumerate(jobs):
         if job in jobs[:place]:
-            raise InvalidArgument(
-                f"task {task!r} has {given[place]!r} twice in its dependencies; give it once"
-            )
+            raise InvalidArgument(f"task {task!r} has {given[place]!r} twice in dependencies; give it once")
     return given, jobs
 
 
@@ -416,7 +417,7 @@ def _job_of(dependency: object, task: str) -> Job:
     return job
 
 
-# -------------------------------------------------------------------------------------- what a chain is made of
+# ------------------------------------------------------------------------------------ what a chain is made of
 
 
 def _check_members(tasks: tuple[object, ...]) -> None:
@@ -444,26 +445,22 @@ def _check_members(tasks: tuple[object, ...]) -> None:
 def _check_free(tasks: tuple[Task, ...]) -> None:
     for task in tasks:
         if task._chain is not None:
-            raise ChainError(
-                f"task {task.name!r} has its place in another chain; make another task for this one"
-            )
+            raise ChainError(f"task {task.name!r} has its place in another chain; make another for this")
         if task._pushed:
-            raise AlreadyPushed(
-                f"task {task.name!r} was pushed before; make another one to put it in a chain"
-            )
+            raise AlreadyPushed(f"task {task.name!r} was pushed before; make another one for a chain")
 
 
 def _check_circle(tasks: tuple[Task, ...]) -> None:
     """Refuse a chain of which a task depends, perhaps by way of others, on one that comes after it."""
-    behind = {task._job: following._job for task, following in zip(tasks, tasks[1:], strict=False)}
+    behind = {task._job: following._job for task, following in pairwise(tasks)}
     ahead = {following: job for job, following in behind.items()}
     for task in tasks:
         path = _path_to_itself(task._job, ahead)
         if path:
             names = " -> ".join(path)
             raise CircularDependency(
-                f"a TaskChain of {', '.join(repr(member.name) for member in tasks)} would be a circle in which "
-                f"nobody can begin: {names}; leave one of these dependencies out, or order the chain otherwise",
+                f"{', '.join(repr(member.name) for member in tasks)} would be a chain with a circle in which "
+                f"nobody can begin: {names}; leave a dependency out, or order the chain otherwise",
                 path=path,
             )
 
@@ -485,13 +482,13 @@ def _path_to_itself(start: Job, ahead: Mapping[Job, Job]) -> list[str]:
 
 
 def _link(tasks: tuple[Task, ...]) -> None:
-    for task, following in zip(tasks, tasks[1:], strict=False):
+    for task, following in pairwise(tasks):
         task._behind, following._before = following, task
         following._job.after = (task._job, *following._job.after)
 
 
 def _unlink(tasks: tuple[Task, ...]) -> None:
-    for task, following in zip(tasks, tasks[1:], strict=False):
+    for task, following in pairwise(tasks):
         task._behind = following._before = None
         following._job.after = following._job.after[1:]
 
