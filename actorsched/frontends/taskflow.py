@@ -27,7 +27,7 @@ from actorsched.exceptions import (
     DependencyFailed,
     shown,
 )
-from actorsched.frontends._jobs import Job, find
+from actorsched.frontends._jobs import Job, enter_all, find
 from actorsched.frontends._shared import SHARED, Pool
 from actorsched.status import TaskStatus
 from actorsched.task import Task as Prepared
@@ -117,9 +117,9 @@ class Task:
         self._number = next(_numbers)
         name = kind.__name__
         if is_async:
-            self._prepared = Prepared(name, self.execute)
+            self._prepared = Prepared(name, _execute_async, (self,))
         else:
-            self._prepared = Prepared(name, self.execute, host="thread", abandon_on_cancel=True)
+            self._prepared = Prepared(name, _execute, (self,), host="thread", abandon_on_cancel=True)
         self._job = Job(self._prepared, name, after, front="taskflow")
         self._job.view = self
 
@@ -199,6 +199,17 @@ class Task:
             BadArgument: The reason is no text.
         """
         return _job_of(self).cancel(_checked_reason(reason))
+
+
+# Functions, not the bound methods: what the runtime finds out about a function it remembers.
+
+
+def _execute(task: Task) -> Any:
+    return task.execute()
+
+
+async def _execute_async(task: Task) -> Any:
+    return await task.execute()
 
 
 def _job_of(task: Task) -> Job:
@@ -476,14 +487,14 @@ class Executor:
             job, prepared = task._job, task._prepared
             assert prepared is not None
             task._prepared = None
-            if job.entered:  # another front end was asked to execute it
+            if job.entered or job.done:  # another front end was asked to execute it, or to settle it
                 continue
             job.name = name = _name_of(task)
             job.after = self._scheduler._after[job]
             job.pool = pool = pools[tags[task]]
             prepared.name = name
             prepared.options = prepared.options.replace(name=name, tag=pool.name, tags=(tags[task],))
-            job.enter()
+        enter_all(task._job for task in self._scheduler.tasks)
 
     def _report(self) -> None:
         """Raise what has failed."""
