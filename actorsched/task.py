@@ -241,7 +241,7 @@ class TaskRef(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
             task.kernel.check_thread(f"task {task.name!r} was cancelled")
             task.kernel.post(task, Cancel(reason))
 
-    def settle(self, value: T_co | None = None, error: Exception | None = None) -> bool:  # type: ignore[misc]  # it is settled as what it is a ref of
+    def settle(self, value: T_co | None = None, error: Exception | None = None) -> bool:
         """Settle the task by hand, with a result or an error; code of it that runs is stopped as by `cancel`.
 
         The first settlement stands: whatever the function returns or raises after that is dropped. Whoever

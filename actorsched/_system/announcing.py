@@ -105,4 +105,4 @@ def _log_failure(text: str, what: object) -> None:
     """Write down the error that is being handled."""
     import logging  # whoever starts quickly has no use for it yet
 
-    logging.getLogger("actorsched").exception(text, what)
+    logging.getLogger("actorsched").error(text, what, exc_info=True)

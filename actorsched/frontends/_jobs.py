@@ -557,7 +557,7 @@ def _forked() -> None:
         why = "it runs in the process that this one was forked from"
         error = TaskCancelled(f"task {job.name!r} was cancelled: {why}", reason=why, task=job.name)
         job.outcome, job._told = Outcome(TaskStatus.CANCELLED, error=error), None
-        _settled[job.id] = None
+        _settled.append(job.id)
     LOCK.release()
 
 
