@@ -66,7 +66,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "numpy": ("_hosting.reducers",),
     "psutil": ("_hosting.load_probe",),
     "rich": ("cli", "demo"),
-    "trio": ("_kernel", "_hosting.child_loop"),
+    "trio": ("_kernel", "_hosting.child_loop", "frontends.manager.places"),
     "uvloop": ("_kernel", "_hosting.child_loop"),
 }
 
