@@ -74,7 +74,7 @@ class LatencyViews(msgspec.Struct, frozen=True, kw_only=True):
 class LatencyStats(LatencyViews, frozen=True, kw_only=True):
     """How long tasks took, since the beginning and in the last minute.
 
-    Of tasks of one pool and one priority, the first 1,000 are measured, and then some 500 per second: if
+    Of tasks of one pool and one priority, the first 1,000 are measured, and then some 250 per second: if
     they come faster, one stands for several. So the counts are those of all tasks, but for the latest few.
 
     Attributes:

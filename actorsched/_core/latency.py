@@ -43,13 +43,13 @@ SERIES: Final = 256
 """How many pairs of pool and priority are kept apart; the rest is one more series."""
 BURST: Final = 1000
 """How many tasks of a series are measured one after the other, however fast they come."""
-RATE: Final = 500.0
+RATE: Final = 250.0
 """How many of them are measured per second in the long run."""
 LOOK: Final = 16
 """When a series has come too fast, one in so many tasks looks whether it still does; later half as many."""
-STRIDE: Final = 128
+STRIDE: Final = 256
 """And one in so many is measured in any case, at first more: so no part of a burst is unseen."""
-TIER: Final = 16
+TIER: Final = 8
 """How many are measured before the others have to come twice as many."""
 
 Phase: TypeAlias = Literal["wait", "run", "total"]
@@ -213,14 +213,14 @@ class Sampler:
             if gained >= LOOK:
                 self._stride, self._sparse = LOOK, 0
         elif self._passed < self._stride:
-            self.due = self._step = max(LOOK, self._stride // 4)
+            self.due = self._step = min(self._stride, 2 * LOOK)
             return 0
         else:
             self._sparse += 1
             if self._sparse % TIER == 0:
                 self._stride = min(self._stride * 2, STRIDE)
         weight, self._passed = self._passed, 0
-        self.due = self._step = 1 if self._left else max(LOOK, self._stride // 4)
+        self.due = self._step = 1 if self._left else min(self._stride, 2 * LOOK)
         return weight
 
 

@@ -301,7 +301,7 @@ class System:
         )
         if pool.admits or (options is not DEFAULT and options.particular):
             self._admit(task, pool)
-        try:
+        try:  # to get it in this way costs least, and every task passes here
             series = pool.series[options.priority]
         except KeyError:
             series = self.measuring.series(pool, options.priority)
