@@ -303,7 +303,7 @@ class Job:
             _kept[self.id] = self
             _settled.append(self.id)
             if len(_settled) > KEPT:
-                _kept.pop(_settled.popleft(), None)
+                _let_go(_kept.pop(_settled.popleft(), None))
         tell(outcome.status.value, self, _NOTHING)  # first: whoever waits for it finds it in the log
         if told:
             for function in told:
@@ -362,6 +362,8 @@ class Job:
             return None
         if self.ref is not None and runtime is SHARED._runtime and self.outcome is None:
             return self.ref
+        if self._stand_in is not None and not self._stand_in.done():
+            return self._stand_in
         stand_in = self._stand_in = runtime.submit_nowait(Task(self.name, _by_hand))
         _stand_ins[stand_in] = self
         stand_in.add_done_callback(lambda ref: _stand_ins.pop(ref, None))
@@ -436,6 +438,17 @@ def forget(job: Job) -> None:
     with LOCK:
         _kept.pop(job.id, None)
         _made.pop(job.id, None)
+    if job.outcome is not None:
+        _let_go(job)
+
+
+def _let_go(job: Job | None) -> None:
+    """It is not known any more: it does not keep what it depended on, and so on to the first of a chain.
+
+    What failed by another one keeps that, as its error does.
+    """
+    if job is not None and not isinstance(job.error, DependencyFailed):
+        job.after = ()
 
 
 def known() -> Iterator[Job]:

@@ -15,7 +15,7 @@ from functools import partial
 from inspect import isasyncgenfunction, iscoroutinefunction, isroutine
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from actorsched.checks import check_span, check_whole
+from actorsched.checks import check_label, check_span, check_whole
 from actorsched.durations import seconds
 from actorsched.exceptions import shown
 from actorsched.frontends import _jobs
@@ -181,6 +181,8 @@ class TaskBridge:
             TaskArgumentError: An argument is not what it should be.
             TaskNotFoundError: A dependency is not known.
         """
+        if name is None or _checked(lambda: check_label(name, "name")) is None:
+            raise TaskArgumentError("name=None is no name; give a str that says what the task does")
         after = self._dependencies(dependencies)
         options: dict[str, Any] = {
             "priority": _priority(priority),

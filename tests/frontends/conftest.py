@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(autouse=True)
-def no_runtime_is_left(nothing_outlives_the_test: None) -> Iterator[None]:
+def no_runtime_is_left(warm_backends: None, nothing_outlives_the_test: None) -> Iterator[None]:
     """Stops the shared runtime after each test, before anybody looks what has outlived it."""
     yield
     SHARED.stop(drain=False, timeout=5)
