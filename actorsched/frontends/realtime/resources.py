@@ -5,8 +5,9 @@ first used; who gets it, who inherits from whom, and whether somebody waits for 
 
 How it works: what a task requires it takes itself, when it begins. What is acquired for it by a call is taken
 by its *holder*, an async task in the runtime. From when the task is submitted there too, the holder awaits
-it: so whoever waits for what it holds lends its priority to the task. When the task has settled, or all is
-released, the holder lets go and ends. There is one holder for a task, so that a circle is seen whatever was
+it: so whoever waits for what it holds lends its priority to the task. When the function of the task is over,
+and before its worker is free, or when the task was settled otherwise, or all is released, the holder lets go
+and ends. There is one holder for a task, so that a circle is seen whatever was
 acquired by which call; a release, or somebody who gives up, interrupts it in what it waits for.
 """
 
@@ -24,7 +25,7 @@ from actorsched.frontends.realtime.vocabulary import ResourceDeadlockError
 from actorsched.task import Task as Prepared
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Callable, Iterable
     from contextlib import AbstractAsyncContextManager as AsyncContextManager
 
     import anyio
@@ -95,11 +96,13 @@ class Resources:
         """Whether the runtime means one of these."""
         return native.startswith(f"{self._prefix}:")
 
-    def submitted(self, task: Task) -> None:
-        """A task is in the runtime now: who holds something for it may await it."""
+    def submitted(self, task: Task) -> Callable[[], Awaitable[object]] | None:
+        """A task is in the runtime now: who holds something for it may await it.
+
+        Answers with what ends when that does; None when nobody holds anything. In the runtime's thread.
+        """
         holder = self._holders.get(task)
-        if holder is not None:
-            holder.nudge()
+        return None if holder is None else holder.meet()
 
     def declare(self, runtime: Runtime, names: Iterable[str]) -> None:
         """Declare what is used from now on. In the runtime's thread."""
@@ -171,6 +174,18 @@ class Resources:
             holder.nudge()
         return bool(gone)
 
+    def leave(self, task: Task) -> threading.Event | None:
+        """The function of a task is over: let go of all that was acquired for it.
+
+        Answers with what is set when that has happened; None if there is nothing. Whoever waits for it then
+        frees a worker, and the runtime chooses knowing who can go on.
+        """
+        holder = self._holders.get(task)
+        if holder is None or not holder.held:
+            return None
+        holder.close()
+        return holder.left
+
     def release_idle(self, *, all_of_them: bool = False) -> None:
         """Let go of what is held for tasks that were never submitted: nobody would."""
         with self._lock:
@@ -199,6 +214,9 @@ class Holder:
         self._orders: deque[Order] = deque([order])
         self._taken: dict[str, AsyncContextManager[None]] = {}
         self._scope: anyio.CancelScope | None = None
+        self._met: anyio.Event | None = None
+        self.left = threading.Event()
+        """Set when it holds nothing any more, and never will."""
         self._open = True
         self._ended = False
 
@@ -239,6 +257,16 @@ class Holder:
             return
         ref.add_done_callback(self._over)
 
+    def meet(self) -> Callable[[], Awaitable[object]]:
+        """The task is there. Answers with what waits until this one awaits it, or has ended."""
+        import anyio
+
+        self._met = anyio.Event()
+        self.nudge()
+        if self._ended:
+            self._met.set()
+        return self._met.wait
+
     def _look_up(self, runtime: Runtime) -> None:
         if self._scope is not None:
             self._scope.cancel()
@@ -248,9 +276,12 @@ class Holder:
         self._end(error if error is not None else RuntimeClosed("the shared runtime was stopped"))
 
     def _end(self, error: BaseException) -> None:
+        self.left.set()
         with self._desk._lock:
             self._ended = True
             self.held.clear()
+            if self._met is not None:
+                self._met.set()
             orders = list(self._orders)
         for order in orders:
             order.answer(False, None if order.withdrawn else error)
@@ -269,6 +300,7 @@ class Holder:
         finally:
             for name in list(self._taken):
                 await self._leave(name)
+            self.left.set()
 
     def _next(self) -> Order | None:
         """The next order that somebody waits for."""
@@ -341,6 +373,8 @@ class Holder:
             self._scope = scope
             try:
                 if ref is not None and not ref.done():
+                    if self._met is not None:
+                        self._met.set()  # whoever waits for that goes on after this has begun to await
                     await ref.outcome()
                 else:
                     await anyio.sleep_forever()

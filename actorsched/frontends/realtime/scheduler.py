@@ -41,7 +41,7 @@ from actorsched.frontends.realtime.vocabulary import (
 from actorsched.status import TaskStatus as Native
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
     from types import TracebackType
 
     from actorsched.events import Event
@@ -222,7 +222,7 @@ class RealtimeScheduler:
                 return False
             task.constraints.check()
             job.depend(_dependencies(task))
-            task.accepted(self._usage)
+            task.accepted(self._usage, self._resources)
             resources = self._resources.take_over(task)
             for excess in task.prepare(self._pool, self.preemption, resources):
                 _log.warning("%r: %s, so it is cut down to that, and runs alone among its like", task, excess)
@@ -316,8 +316,8 @@ class RealtimeScheduler:
                 self._listening_to = runtime
                 runtime.subscribe("blocked", self._blocked)
 
-    def _entered(self, task: Task) -> None:
-        self._resources.submitted(task)
+    def _entered(self, task: Task) -> Callable[[], Awaitable[object]] | None:
+        return self._resources.submitted(task)
 
     def _blocked(self, event: Event) -> None:
         about = event.details

@@ -12,11 +12,14 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from time import monotonic, thread_time
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
+
+from anyio.lowlevel import checkpoint
 
 from actorsched.context import Context, current
 from actorsched.exceptions import DeadlineMissed
@@ -40,10 +43,13 @@ from actorsched.task import Task as Prepared
 
 if TYPE_CHECKING:
     from actorsched.frontends._shared import Pool
+    from actorsched.frontends.realtime.resources import Resources
     from actorsched.runtime import Runtime
     from actorsched.task import TaskRef
 
 _PARAMETER = "preemption_event"
+_PATIENCE = 1.0
+"""Seconds that it may take until what is held for a task is given back."""
 _LOOK = 0.005
 """Seconds between two looks of somebody who waits to be preempted."""
 
@@ -68,6 +74,7 @@ class Task:
     __slots__ = (
         "__weakref__",
         "_begun",
+        "_desk",
         "_job",
         "_native_resources",
         "_submitted",
@@ -113,6 +120,7 @@ class Task:
         """Where what it uses is added up: its scheduler's."""
         self._job = RealtimeJob(name)
         self._job.view = self
+        self._desk: Resources | None = None
         self._submitted: tuple[float, datetime] | None = None
         self._begun: float | None = None
         self._used: float = 0.0
@@ -182,9 +190,9 @@ class Task:
         """What all front ends know of it."""
         return self._job
 
-    def accepted(self, usage: Usage) -> None:
-        """It is submitted now, and what it uses is added up there."""
-        self.usage = usage
+    def accepted(self, usage: Usage, desk: Resources) -> None:
+        """It is submitted now; what it uses is added up there, and what is held for it, there."""
+        self.usage, self._desk = usage, desk
         self._submitted = monotonic(), datetime.now(UTC)
 
     def overdue(self) -> float | None:
@@ -249,11 +257,24 @@ class Task:
             self._begun = begun
         usage.began(begun)
         try:
-            return self.func(*self.args, **self._arguments())
+            value = self.func(*self.args, **self._arguments())
+        except BaseException:
+            self._leave(failed=True)
+            raise
+        else:
+            self._leave(failed=False)
+            return value
         finally:
             used = thread_time() - used
             self._used += used
             usage.ended(begun, used)
+
+    def _leave(self, *, failed: bool) -> None:
+        """The function is over, and it will not be called again: nothing is held for it any longer."""
+        if self._desk is not None and not (failed and current().attempt <= self.max_retries):
+            left = self._desk.leave(self)
+            if left is not None:
+                left.wait(_PATIENCE)
 
     async def _run_async(self) -> Any:
         usage, begun = self.usage, monotonic()
@@ -262,7 +283,11 @@ class Task:
             self._begun = begun
         usage.began(begun)
         try:
-            return await self.func(*self.args, **self._arguments())
+            value = await self.func(*self.args, **self._arguments())
+            left = None if self._desk is None else self._desk.leave(self)
+            while left is not None and not left.is_set():  # a few turns of the loop
+                await checkpoint()
+            return value
         finally:
             usage.ended(begun, 0.0)
 
@@ -270,7 +295,7 @@ class Task:
 class RealtimeJob(Job):
     """The job of a task, which becomes known before it is known what it demands."""
 
-    __slots__ = ("afterwards", "before", "due", "is_submitted", "settled_at")
+    __slots__ = ("afterwards", "before", "due", "is_submitted", "settled_at", "tied")
 
     def __init__(self, name: str) -> None:
         super().__init__(None, name, front="realtime")
@@ -279,8 +304,10 @@ class RealtimeJob(Job):
         """Whether a scheduler has taken its task."""
         self.before: Callable[[Runtime, Task], object] | None = None
         """Called in the runtime's thread, before its task is submitted there."""
-        self.afterwards: Callable[[Task], object] | None = None
+        self.afterwards: Callable[[Task], Callable[[], Awaitable[object]] | None] | None = None
         """Called there when it was."""
+        self.tied: Callable[[], Awaitable[object]] | None = None
+        """What it has returned: ends when those await the task that hold something for it."""
         self.settled_at: float | None = None
 
     def prepare(self, prepared: Prepared[Any], pool: Pool, due: datetime | None) -> None:
@@ -325,7 +352,7 @@ class RealtimeJob(Job):
             self.before(runtime, self.view)
         super()._submit(runtime)
         if self.afterwards is not None:
-            self.afterwards(self.view)
+            self.tied = self.afterwards(self.view)
 
 
 def enter_together(jobs: list[RealtimeJob]) -> None:
@@ -352,6 +379,23 @@ def _submit_together(runtime: Runtime, jobs: list[RealtimeJob]) -> None:
     for job in jobs:
         job.wait_at(gate)
         job._submit(runtime)
+    ties = [job.tied for job in jobs if job.tied is not None]
+    if ties:  # before anybody is chosen, it has to be known who inherits from whom
+        runtime.submit_nowait(Prepared("start", partial(_open, gate, ties)))
+    else:
+        gate.settle()
+
+
+async def _gate() -> None:
+    """Does nothing until it is settled."""
+    import anyio
+
+    await anyio.sleep_forever()
+
+
+async def _open(gate: TaskRef[Any], ties: list[Callable[[], Awaitable[object]]]) -> None:
+    for tied in ties:
+        await tied()
     gate.settle()
 
 
@@ -444,10 +488,3 @@ def _place_of_event(function: Callable[..., Any]) -> int | None:
 
 _NO_PLACE = 1_000_000
 """Of a parameter that no positional argument fills."""
-
-
-async def _gate() -> None:
-    """Does nothing until it is settled."""
-    import anyio
-
-    await anyio.sleep_forever()
