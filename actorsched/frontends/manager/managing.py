@@ -34,6 +34,7 @@ from actorsched.frontends.manager.tasks import (
     execute,
     job_of,
     new_pool,
+    task_of,
 )
 
 if TYPE_CHECKING:
@@ -332,13 +333,6 @@ class TaskManager:
         with self._lock:
             self._open.pop(job.id, None)
             self._ended[status] += 1
-
-
-def task_of(job: Job) -> Task:
-    """The task of a job; for one of another front end, what can be known of it."""
-    if isinstance(job.view, Task):
-        return job.view
-    raise NotImplementedError
 
 
 def _limit(number: object) -> int:

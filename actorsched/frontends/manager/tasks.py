@@ -37,11 +37,11 @@ from actorsched.frontends._vocabulary import (
 )
 from actorsched.frontends.manager import events
 from actorsched.frontends.manager.executors import Executor, executor_of
-from actorsched.frontends.manager.functions import is_generator
+from actorsched.frontends.manager.functions import is_generator, refusal
 from actorsched.frontends.manager.places import Place, here
 from actorsched.frontends.manager.planning import plan
 from actorsched.frontends.manager.visits import VISIT, Visitor
-from actorsched.options import Retry
+from actorsched.options import Retry, task_options
 from actorsched.task import Task as Prepared
 
 if TYPE_CHECKING:
@@ -125,6 +125,12 @@ class Task:
         )
         if not isinstance(name, str):
             raise TaskArgumentError(f"name={shown(name)} is no text; give a str")
+        fault = refusal(func, prepared.args, prepared.kwargs)
+        if fault is not None:
+            raise TaskArgumentError(
+                f"func={shown(func)} of task {name!r} does not take these arguments: {fault}; positional "
+                "ones follow the function, or go into args=(...), named ones into kwargs={...}"
+            )
         self.name = name
         self.func: Callable[..., Any] = func
         self.args: tuple[Any, ...] = prepared.args
@@ -168,7 +174,8 @@ class Task:
     @property
     def priority(self) -> TaskPriority:
         """How urgent it is."""
-        return TaskPriority(self._options.priority)
+        lowest, highest = TaskPriority.LOW, TaskPriority.CRITICAL
+        return TaskPriority(max(lowest, min(highest, self._options.priority)))  # others have more of them
 
     @property
     def description(self) -> str | None:
@@ -241,6 +248,27 @@ class Task:
         visit.add_end_callback(lambda: place.call(over.set))
         with anyio.move_on_after(_PATIENCE):
             await over.wait()
+
+
+def task_of(job: Job) -> Task:
+    """The task of a job; for one of another front end, one that shows what can be known of it."""
+    if isinstance(job.view, Task):
+        return job.view
+    task = object.__new__(Task)
+    task._job, task.id, task.name = job, job.id, job.name
+    prepared, ref = job._prepared, job.ref
+    task.func = cast("Any", None if prepared is None else prepared.fn)
+    task.args, task.kwargs = (), {}
+    task.dependencies = tuple(one.id for one in job.after)
+    task._prepared, task._visitor, task._claimed = None, None, True
+    if prepared is not None:
+        task._options = prepared.options
+    elif ref is not None:
+        about = {"description": ref.description, "tags": ref.tags, "metadata": ref.metadata}
+        task._options = task_options({**about, "priority": ref.priority})
+    else:
+        task._options = task_options({})
+    return task
 
 
 def _let_go(job: Job) -> None:

@@ -150,6 +150,8 @@ class Visit:
     def _give_up(self) -> None:
         """The loop has ended: the task fails, and is not tried again there."""
         if not self.over:
+            if SHARED.ending:
+                _lost.append(f"{self.job.name!r} ({self.job.id}): its event loop has ended")
             self.job.fail(
                 TaskExecutionError(
                     f"task {self.job.name!r} ({self.job.id}) did not finish: the event loop in which it was "
@@ -287,15 +289,13 @@ class Visit:
 
 def _give_up_idle(interrupted: bool) -> None:
     """The interpreter ends: loops that do not run will not do so again."""
-    SHARED.call_if_there(_give_up_those, interrupted)
+    SHARED.call_if_there(_give_up_those)
 
 
-def _give_up_those(runtime: Runtime, interrupted: bool) -> None:
+def _give_up_those(runtime: Runtime) -> None:
     for visit in list(_open):
         if visit.place is not None and visit.place.idle and not visit.over:
             visit._give_up()
-            if not interrupted:  # else it is named anyway
-                _lost.append(f"{visit.job.name!r} ({visit.job.id}): its event loop has ended")
 
 
 def _those_lost() -> list[str]:
