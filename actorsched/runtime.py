@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from actorsched.explaining import Explanation
     from actorsched.flow import Events, Flow
     from actorsched.messages import DeadLetter, ExitReason
+    from actorsched.observe.progress import Progress
     from actorsched.observe.timeline import Timeline
     from actorsched.options import TaskHost
     from actorsched.signatures import ExecutorTaskKeywords
@@ -213,7 +214,8 @@ class Runtime(RuntimeEnd):
             workers: How many of its tasks may run at once; None for no limit, or for the one it has.
             policy: A policy of its own; None for that of the runtime, or for the one it has.
             hosts: Limits of its own for its host processes, which then are for its tasks alone, besides those
-                that the runtime may have; None for sharing those, or for the limits it has.
+                that the runtime may have; None for sharing those, or for the limits it has. Such a pool is
+                meant for tasks in processes: others in it wait as well when all of them are busy.
 
         Raises:
             TypeError: An argument has the wrong type.
@@ -430,6 +432,27 @@ class Runtime(RuntimeEnd):
         from actorsched.observe.timeline import start_timeline
 
         return start_timeline(self, path)
+
+    def progress(self, *, lines: int = 8) -> Progress:
+        """Show how far the tasks are, live: a bar for all and one for each pool, with rates and what remains.
+
+        To be used as `with rt.progress():` or `async with`, or by its `start`. It goes to stderr, in a notebook
+        below the cell; where that is no terminal, and while another one is shown, it says nothing.
+
+        Args:
+            lines: How many pools, and how many running tasks with what they report, are shown at most.
+
+        Returns:
+            The display, not started.
+
+        Raises:
+            ImportError: rich is not installed; the extra `cli` brings it.
+            TypeError: `lines` is no int.
+            ValueError: It is less than 0.
+        """
+        from actorsched.observe.progress import start_progress
+
+        return start_progress(self, lines)
 
     def executor(
         self,

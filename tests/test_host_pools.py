@@ -23,6 +23,7 @@ from msgspec.structs import replace
 from actorsched import Hosts, Priority, Retry, Runtime
 from actorsched._core.load import HostLoad, LoadSample
 from actorsched.exceptions import HostDied
+from actorsched.policies import FixedPriority
 from tests import host_work as work
 from tests.host_help import Fifo, alive, task_hosts, until
 
@@ -264,6 +265,13 @@ async def test_the_limits_of_a_pool_are_all_its_own() -> None:
         rt.pool("own", hosts=Hosts(max=1, idle_timeout="10ms"))
         await until(lambda: not pool(rt, "own").workers)
         assert alive(shared)
+
+
+async def test_many_tasks_wait_for_the_hosts_of_an_aging_pool_and_all_have_their_turn() -> None:
+    async with Runtime() as rt:
+        rt.pool("own", policy=FixedPriority(aging="5s"), hosts=Hosts(max=2))
+        seen = [n async for n in rt.map(work.double, range(2000), host="process", tag="own", limit=2000)]
+        assert seen == [2 * n for n in range(2000)]
 
 
 @ONE

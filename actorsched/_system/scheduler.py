@@ -291,7 +291,7 @@ class Scheduler(Behaviour):
             return False
         if not (staff.may_go_on(task) if begun else staff.assign(task, out)):
             self.crowded = True
-            if pool.mixed:
+            if pool.mixed and not pool.in_step:
                 pool.stuck.add(task.host)
             else:
                 pool.full = True

@@ -82,7 +82,7 @@ class System:
         kernel.outside = self._works_outside
         self.bus: EventBus = EventBus(kernel=kernel)
         kernel.bus = self.bus
-        self.announcer: Announcer = Announcer(at_rest=kernel.at_rest)
+        self.announcer: Announcer = Announcer(at_rest=kernel.at_rest, flush=self.bus.flush_here)
         self.policy: SchedulingPolicy[TaskActor] = policy
         """What the pools have that have no policy of their own; each has its copy."""
         self.hosts = hosts
@@ -154,7 +154,9 @@ class System:
                 mixed=True,
             )
             pool.own_policy = policy is not None
+            pool.in_step = hosts is not None
             return
+        pool.in_step = pool.in_step or hosts is not None
         if workers is not None:
             self.kernel.post(self.scheduler, SetLimit(pool, workers))
         if policy is not None:
@@ -574,6 +576,7 @@ class System:
             thread = worker.retire()
             if thread is not None:
                 thread.join()
+        self.bus.flush()
         await self.kernel.aclose()
 
 

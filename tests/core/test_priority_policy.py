@@ -954,3 +954,13 @@ class PolicyAgainstModel(RuleBasedStateMachine):
 
 TestPolicyAgainstModel = PolicyAgainstModel.TestCase
 TestPolicyAgainstModel.settings = settings(max_examples=150, stateful_step_count=40)
+
+
+def test_whoever_was_put_back_a_moment_ago_is_found_by_who_decides_for_the_moment_before() -> None:
+    policy: FixedPriority[Job] = FixedPriority(aging=5)
+    task = item("a")
+    policy.push(task, 10.0)
+    assert policy.pop(10.0) is task
+    policy.put_back(task, 10.1)
+    assert policy.peek(10.0) is task
+    assert policy.pop(10.0) is task

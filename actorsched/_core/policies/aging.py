@@ -16,6 +16,7 @@ they were preempted or inherited a priority, may be ahead in number and behind i
 from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
+from math import inf
 from typing import TYPE_CHECKING, Final, Generic
 
 import msgspec
@@ -95,10 +96,12 @@ class Elders(Generic[Item]):
         return len(self._oldest)
 
     def add(self, cell: Cell[Item]) -> None:
-        """Take in a cell; its steps are counted when somebody asks."""
-        entry = (cell.origin, cell.sequence, cell)
-        heappush(self._oldest, entry)
-        heappush(self._rises, entry)
+        """Take in a cell; its steps are counted when somebody asks.
+
+        Whenever that is: by an earlier time too, which whoever decides took before somebody was put back.
+        """
+        heappush(self._oldest, (cell.origin, cell.sequence, cell))
+        heappush(self._rises, (-inf, cell.sequence, cell))
 
     def origin(self) -> float | None:
         """Return since when the oldest has waited; None if there is nobody."""
