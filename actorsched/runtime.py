@@ -436,8 +436,8 @@ class Runtime(RuntimeEnd):
     def progress(self, *, lines: int = 8) -> Progress:
         """Show how far the tasks are, live: a bar for all and one for each pool, with rates and what remains.
 
-        To be used as `with rt.progress():` or `async with`, or by its `start`. It goes to stderr, in a notebook
-        below the cell; where that is no terminal, and while another one is shown, it says nothing.
+        To be used as `with rt.progress():` or `async with`, or by its `start`. It goes to stderr, in a
+        notebook below the cell; where that is no terminal, and while another is shown, it says nothing.
 
         Args:
             lines: How many pools, and how many running tasks with what they report, are shown at most.

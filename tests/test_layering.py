@@ -64,8 +64,9 @@ HOMES: dict[str, tuple[str, ...]] = {
         *("observe.records", "simulate", "stats", "tree"),
     ),
     "numpy": ("_hosting.reducers",),
+    "prometheus_client": ("frontends.realtime.metrics", "observe.prometheus"),
     "psutil": ("_hosting.load_probe",),
-    "rich": ("cli", "demo"),
+    "rich": ("cli", "demo", "observe.picture", "observe.progress"),
     "trio": ("_kernel", "_hosting.child_loop", "frontends.manager.places"),
     "uvloop": ("_kernel", "_hosting.child_loop"),
 }
