@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from math import inf
-from time import monotonic
+from time import monotonic, time
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary, ref
 
@@ -143,7 +143,7 @@ class DeadlineQueue(TaskQueue):
     """
 
     def __init__(self) -> None:
-        super().__init__(Edf(), monotonic)
+        super().__init__(Edf(), time)  # deadlines are times of day, and equal ones stay equal
 
     def overdue(self) -> list[Task]:
         """The tasks in the queue whose deadline is past, the earliest first."""
@@ -155,9 +155,8 @@ class DeadlineQueue(TaskQueue):
     def _entry(self, task: Task) -> Entry:
         from datetime import UTC, datetime
 
-        now = datetime.now(UTC)
-        due = task.constraints.due(now)
-        return Entry(task, inf if due is None else self._clock() + (due - now).total_seconds())
+        due = task.constraints.due(datetime.now(UTC))
+        return Entry(task, inf if due is None else due.timestamp())
 
 
 class MultiLevelQueue(TaskQueue):
