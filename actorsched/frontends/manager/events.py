@@ -301,7 +301,7 @@ def _data(event_type: EventType, job: Job, about: dict[str, Any]) -> dict[str, A
 
 async def delivered(place: Place) -> None:
     """Wait until all handlers know what has happened so far; a handler does not wait for itself."""
-    if _inside.get():
+    if not _listeners or _inside.get():
         return
     import anyio
 

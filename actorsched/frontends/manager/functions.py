@@ -7,17 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from inspect import isasyncgenfunction, iscoroutinefunction, isfunction, isroutine, signature
+from inspect import (
+    CO_ASYNC_GENERATOR,
+    CO_COROUTINE,
+    isasyncgenfunction,
+    iscoroutinefunction,
+    isroutine,
+    signature,
+)
+from types import FunctionType
 from typing import Any, cast
 
 
 def is_async(function: Any) -> bool:
     """Whether calling it gives a coroutine; looks through partials, methods and callable objects."""
+    if type(function) is FunctionType and not function.__dict__:  # the usual case
+        return bool(function.__code__.co_flags & CO_COROUTINE)
     return iscoroutinefunction(_called(function))
 
 
 def is_generator(function: Any) -> bool:
     """Whether it is an async generator function, which has no single result."""
+    if type(function) is FunctionType and not function.__dict__:
+        return bool(function.__code__.co_flags & CO_ASYNC_GENERATOR)
     return isasyncgenfunction(_called(function))
 
 
@@ -28,10 +40,10 @@ def has_host(function: Any) -> bool:
 
 def refusal(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str | None:
     """Why it cannot be called with these arguments; None if it can, or nobody knows."""
-    code = getattr(function, "__code__", None)
-    if code is not None and not kwargs and not code.co_kwonlyargcount and isfunction(function):
+    if type(function) is FunctionType and not kwargs:  # the usual case needs no signature
+        code = function.__code__
         least = code.co_argcount - len(function.__defaults__ or ())
-        if least <= len(args) <= code.co_argcount:  # the usual case, without a signature
+        if least <= len(args) <= code.co_argcount and not code.co_kwonlyargcount:
             return None
     try:
         of = signature(function)

@@ -14,7 +14,6 @@ import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Any
-from weakref import WeakValueDictionary
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -24,8 +23,15 @@ if TYPE_CHECKING:
     Function = Callable[[], object]
     Main = Callable[[], Coroutine[Any, Any, None]]
 
-_places: WeakValueDictionary[int, Place] = WeakValueDictionary()
-"""By the id of what they stand for, which lives as long as they do."""
+
+class _Here(threading.local):
+    """The place in which this thread was last found: mostly, it is there still."""
+
+    of: object = None
+    place: Place | None = None
+
+
+_here = _Here()
 
 
 class Place(ABC):
@@ -158,10 +164,9 @@ def here() -> Place:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         return _in_trio()
-    place = _places.get(id(loop))
-    if place is None:
-        place = _places[id(loop)] = AsyncioPlace(loop)
-    return place
+    if _here.of is not loop or _here.place is None:
+        _here.of, _here.place = loop, AsyncioPlace(loop)
+    return _here.place
 
 
 def _in_trio() -> Place:
@@ -173,10 +178,9 @@ def _in_trio() -> Place:
         except RuntimeError:  # it does not run in this thread
             pass
         else:
-            place = _places.get(id(token))
-            if place is None:
-                place = _places[id(token)] = TrioPlace(token)
-            return place
+            if _here.of is not token or _here.place is None:
+                _here.of, _here.place = token, TrioPlace(token)
+            return _here.place
     raise RuntimeError(
         "no event loop of asyncio or trio runs in this thread; call this in an async function, "
         "or give it to asyncio.run"

@@ -54,6 +54,7 @@ T = TypeVar("T")
 FRONT = "manager"
 MANY = 100
 """How many tasks may run at once, unless somebody says otherwise."""
+_ONCE = Retry(attempts=1, delay=1.0, backoff=1.0, jitter=False)
 _PATIENCE = 1.0
 """For how many seconds whoever cancels waits for an async function to have left."""
 
@@ -104,7 +105,8 @@ class Task:
         pool: Pool | None = None,
     ) -> None:
         _check_function(func, name)
-        after = _dependencies(dependencies, task_id)
+        timeout = None if timeout is None else checked(lambda: check_span(timeout, "timeout"))
+        after = _dependencies(dependencies, task_id) if dependencies != () else ()
         self._chosen = executor_type is not None
         self.executor: Executor = executor_of(executor_type, func)
         self._pool = pool or POOL
@@ -115,12 +117,9 @@ class Task:
                 (*positional, *_arguments(args)),
                 kwargs,
                 priority=_priority(priority),
-                timeout=None if timeout is None else check_span(timeout, "timeout"),
                 retry=_retry(max_retries, retry_delay),
-                description=description,
-                tags=tags,
-                metadata={} if metadata is None else metadata,
                 tag=self._pool.name,
+                **_given(timeout=timeout, description=description, tags=tags or None, metadata=metadata),
             )
         )
         if not isinstance(name, str):
@@ -196,9 +195,12 @@ class Task:
 
     def enter(self, place: Place, executor: Executor | None = None, *, turn: bool = True) -> bool:
         """Hand it to the runtime, after what it depends on. False when that was done, or it has settled."""
-        for task in _unexecuted(self):
-            if task is not self:
-                task._enter(place, task.executor, turn=turn)
+        if self._claimed:
+            return False
+        if self._job.after:
+            for task in _unexecuted(self):
+                if task is not self:
+                    task._enter(place, task.executor, turn=turn)
         return self._enter(place, executor or self.executor, turn=turn)
 
     def _enter(self, place: Place, executor: Executor, *, turn: bool) -> bool:
@@ -295,9 +297,13 @@ async def execute(job: Job, *, wait: bool, executor: Executor | None = None) -> 
     """Execute a task of any front end. See `TaskManager.execute_task`."""
     place = here()
     task = job.view
+    if job.outcome is not None:
+        if wait:
+            await events.delivered(place)
+        return False
     visit = VISIT.get()
     if isinstance(task, Task):
-        within = wait and visit is not None and visit.alone and visit.place is place and not visit.over
+        within = wait and visit is not None and visit.alone and _same(visit.place, place) and not visit.over
         entered = task.enter(place, executor, turn=not within)
     else:
         entered = job.enter()
@@ -306,6 +312,11 @@ async def execute(job: Job, *, wait: bool, executor: Executor | None = None) -> 
     await wait_for(job, place)
     await events.delivered(place)
     return entered and job.outcome is not None and job.outcome.error is None
+
+
+def _same(one: Place | None, other: Place) -> bool:
+    """Whether that is the same thread."""
+    return one is not None and one.thread == other.thread
 
 
 async def wait_for(job: Job, place: Place) -> None:
@@ -458,6 +469,11 @@ def _dependencies(ids: object, own: str | None) -> tuple[Job, ...]:
     return tuple(found)
 
 
+def _given(**options: Any) -> Any:
+    """The options that say something; those that do not need no check."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
 def _priority(value: object) -> TaskPriority:
     if isinstance(value, int) and not isinstance(value, bool):
         try:
@@ -470,5 +486,7 @@ def _priority(value: object) -> TaskPriority:
 
 def _retry(max_retries: object, delay: Any) -> Retry:
     attempts = check_whole(max_retries, "max_retries", least=0) + 1
+    if attempts == 1 and delay == 1.0:
+        return _ONCE
     wait = seconds(delay, field="retry_delay")
     return Retry(attempts=attempts, delay=wait, backoff=1.0, jitter=False)
