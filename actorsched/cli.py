@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import CodeType
 
+    from actorsched.runtime import Runtime
+
 DONE, FAILED, BAD_USAGE = 0, 1, 2
 NOBODY_READS, INTERRUPTED = 141, 130
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -54,7 +56,7 @@ returns is ignored; `raise SystemExit(3)` in it sets the exit code.
 
 SIGINT and SIGTERM cancel the function, and the Runtime closes in order. A second Ctrl-C ends by force what
 does not stop, and a third one the process. Log records go to stderr, unless the module has set up logging
-by itself.
+by itself. On a terminal it is shown there how far the tasks are.
 """
 
 _SIMULATE = """\
@@ -217,6 +219,12 @@ def _add_run(commands: Any) -> None:
     parser.add_argument(
         "--log-level", metavar="LEVEL", type=str.upper, choices=_LEVELS, default="INFO", help="default: INFO"
     )
+    parser.add_argument(
+        "--no-progress",
+        action="store_false",
+        dest="progress",
+        help="do not show on the terminal how far the tasks are",
+    )
     _add_common(parser)
     parser.set_defaults(carry_out=_run)
 
@@ -310,6 +318,8 @@ def _run(chosen: argparse.Namespace) -> int:
     async def within() -> SystemExit | None:
         try:
             async with Runtime(hosts=Hosts(max=chosen.hosts)) as rt:
+                if chosen.progress:
+                    _show_progress(rt)
                 await target(rt)
         except SystemExit as ended:  # leaves the event loop as a value, so that no group is wrapped around it
             return ended
@@ -323,6 +333,15 @@ def _run(chosen: argparse.Namespace) -> int:
         _print_failure(error, getattr(target.function, "__code__", None))
         return FAILED
     return DONE if ended is None else _code_of(ended)
+
+
+def _show_progress(rt: Runtime) -> None:
+    """Show on a terminal how far the tasks are, until the runtime has been left."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        try:
+            rt.progress().start()
+        except ImportError:
+            pass  # rich is an extra, and nobody asked for it
 
 
 def _simulate(chosen: argparse.Namespace) -> int:
