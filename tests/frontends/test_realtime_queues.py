@@ -83,11 +83,14 @@ def test_a_priority_queue_is_sorted_by_priority_and_stable(steps: list[tuple[str
 
 
 @given(STEPS)
-def test_a_deadline_queue_is_sorted_by_deadline_then_by_priority(steps: list[tuple[str, int, int]]) -> None:
-    end = datetime.max.replace(tzinfo=UTC)
-    compare(
-        DeadlineQueue(), steps, lambda new, number: (new.constraints.deadline or end, -new.priority, number)
-    )
+def test_a_deadline_queue_is_sorted_by_deadline_and_the_rest_by_priority(
+    steps: list[tuple[str, int, int]],
+) -> None:
+    def key(new: Task, number: int) -> tuple[datetime, int, int]:
+        due = new.constraints.deadline
+        return (datetime.max.replace(tzinfo=UTC), -new.priority, number) if due is None else (due, 0, number)
+
+    compare(DeadlineQueue(), steps, key)
 
 
 @given(STEPS)
