@@ -278,9 +278,11 @@ def start(name, function=None, *args, **options):
     bridge.start_task(task)
     return task
 
-def while_running(name, others="main"):
-    '''Does something while the main thread is over, and says so.'''
-    threading.main_thread().join()
+over = threading.Event()
+threading._register_atexit(over.set)  # the main thread has nothing more to do
+
+def to_the_end(name):
+    assert over.wait(20)
     say(name, "ran to its end")
 
 def for_ever():
@@ -310,8 +312,8 @@ def after(result):
     say("process ran to its end")
 
 scheduler = realtime.RealtimeScheduler(); scheduler.start()
-task = start("bridge", while_running, "bridge")
-scheduler.submit(realtime.Task("realtime", lambda: while_running("realtime")))
+task = start("bridge", to_the_end, "bridge")
+scheduler.submit(realtime.Task("realtime", lambda: to_the_end("realtime")))
 mp.CoreMultiprocessing.push_task(mp.Task("process", after, dependencies=[task]))
 {end}
 """
@@ -376,11 +378,11 @@ def test_ctrl_c_while_the_program_finishes_its_work_cancels_that() -> None:
         code=script(
             """
 start("endless", for_ever)
-def over():
-    threading.main_thread().join()
+def watch():
+    over.wait(20)
     say("the main thread is over")
     for_ever()
-start("watches", over)
+start("watches", watch)
 """
         )
     ) as command:
@@ -449,7 +451,7 @@ def test_resources_are_cleaned_up_though_the_program_ends() -> None:
     answered = run(
         code=script(
             """
-task = bridge.register_task("work", while_running, ("work",))
+task = bridge.register_task("work", to_the_end, ("work",))
 bridge.register_resource(task, "resource", lambda name: say("closed", name))
 bridge.start_task(task)
 """
