@@ -7,7 +7,7 @@ handlers that cannot change it. A runtime to which nobody listens makes no event
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -48,8 +48,11 @@ _OF_ACTORS = frozenset(("actor_started", "actor_restarted", "actor_stopped"))
 KINDS: tuple[EventKind, ...] = EventKind.__args__  # type: ignore[attr-defined]
 """All kinds of events."""
 
+Record: TypeAlias = "tuple[EventKind, float, str, int | str, dict[str, Any]]"
+"""What an event is made of when somebody looks at it. The details may be those of many."""
 
-class Event(msgspec.Struct, frozen=True, eq=False):
+
+class Event(msgspec.Struct, frozen=True, eq=False, gc=False):
     """Something has happened.
 
     Attributes:

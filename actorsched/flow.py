@@ -216,11 +216,11 @@ def events(system: System, nursery: Nursery, kinds: frozenset[str] | None, capac
         title="events",
         bus=system.bus,
         nursery=nursery,
-        capacity=capacity,
+        kinds=kinds,
         events=deque(maxlen=capacity),
         late=True,
     )
-    feed.set_up(kinds)
+    feed.set_up()
     return Events(feed)
 
 

@@ -411,9 +411,10 @@ class Cancel(msgspec.Struct, frozen=True, eq=False):
 
 
 class Settle(msgspec.Struct, frozen=True, eq=False):
-    """Anyone to task: stop, and end so."""
+    """Anyone to task: stop; how you end has been said."""
 
-    outcome: Outcome[Any]
+
+SETTLE = Settle()
 
 
 class Interrupt(msgspec.Struct, frozen=True, eq=False):

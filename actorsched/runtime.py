@@ -409,7 +409,7 @@ class Runtime(RuntimeEnd):
 
         Raises:
             TypeError: It cannot be called.
-            RuntimeClosed: The event loop of the runtime has ended.
+            RuntimeClosed: The runtime has closed. What was asked for before that is still called.
         """
         call_threadsafe(self._system.kernel, function, args)
 

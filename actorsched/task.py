@@ -10,7 +10,7 @@ import msgspec
 from actorsched._system.announcing import Call as Announcement
 from actorsched._system.task import REFS
 from actorsched.exceptions import TaskCancelled
-from actorsched.messages import Cancel, Outcome, SetPriority, Settle, Watch
+from actorsched.messages import SETTLE, Cancel, Outcome, SetPriority, Watch
 from actorsched.options import task_options
 from actorsched.status import TaskStatus
 
@@ -262,9 +262,9 @@ class TaskRef(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
         outcome = _by_hand(value, error)
         task = self._task
         task.kernel.check_thread(f"task {task.name!r} was settled")
-        if task.outcome is not None or isinstance(task.stopping, TaskCancelled):
+        if not task.may_be_settled_as(outcome):
             return False
-        task.kernel.post(task, Settle(outcome))
+        task.kernel.post(task, SETTLE)
         return True
 
     def add_done_callback(self, function: Callable[[TaskRef[T_co]], object]) -> None:

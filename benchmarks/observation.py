@@ -7,6 +7,10 @@ Floor: a runtime that measures nothing, and that nobody watches. Ours, by the na
   there was nothing to do for some time. Nobody has such a pause ten times a second.
 
 Both sides are otherwise alike, and count down how many tasks may go by unmeasured.
+
+`observation_events` has another floor: a runtime as it is, that nobody watches. Ours is watched by a listener
+to one kind of events, and by a reader of all kinds, which keeps up: a round is over when it has read all that
+was told.
 """
 
 from __future__ import annotations
@@ -15,6 +19,8 @@ from contextlib import asynccontextmanager
 from time import process_time
 from typing import TYPE_CHECKING
 
+import anyio
+
 from actorsched import Priority, Runtime
 from actorsched._core.latency import Series
 from benchmarks._figure import Figure, Round, Side
@@ -22,6 +28,8 @@ from benchmarks._work import noop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
+
+    from actorsched import Event
 
     Prepare = Callable[[Runtime], None]
 
@@ -40,6 +48,50 @@ def _blind(rt: Runtime) -> None:
 def _rested(rt: Runtime) -> None:
     """It has measured nothing for a while."""
     rt._system.pools["loop"].series[Priority.NORMAL] = Series("a rested one")
+
+
+@asynccontextmanager
+async def watched(size: int) -> AsyncGenerator[Round]:
+    """No-op tasks of a runtime with a reader of all events, and a listener to one kind."""
+    async with anyio.create_task_group() as group, Runtime() as rt:
+        ended: list[Event] = []
+        rt.subscribe("completed", ended.append)
+        reader = _Reader(rt)
+        group.start_soon(reader.read)
+
+        async def play() -> float:
+            ended.clear()
+            start = process_time()
+            caught_up = reader.expect(3 * size)  # each is created, started and completed
+            refs = [await rt.spawn(noop) for _ in range(size)]
+            for ref in refs:
+                await ref
+            await caught_up.wait()
+            cost = (process_time() - start) / size
+            assert len(ended) == size
+            assert not reader.events.lost
+            return cost
+
+        yield play
+
+
+class _Reader:
+    """Reads what it is told, and says when it has read as much as was expected."""
+
+    def __init__(self, rt: Runtime) -> None:
+        self.events = rt.events(capacity=100_000)
+        self._left = 0
+        self._done = anyio.Event()
+
+    def expect(self, count: int) -> anyio.Event:
+        self._left, self._done = count, anyio.Event()
+        return self._done
+
+    async def read(self) -> None:
+        async for _ in self.events:
+            self._left -= 1
+            if not self._left:
+                self._done.set()
 
 
 def _series(rt: Runtime) -> Series:
@@ -86,4 +138,17 @@ def _figure(name: str, what: str, prepare: Prepare, must: float | None) -> Figur
 FIGURES = (
     _figure("observation", "that nobody watches", _as_it_is, 1.05),
     _figure("observation_burst", "after a pause, that nobody watches", _rested, None),
+    Figure(
+        name="observation_events",
+        what="no-op tasks whose events are read and listened to, against a runtime that nobody watches",
+        judged="time",
+        unit="µs",
+        must=1.25,
+        aim=1.25,
+        floor=no_ops(_as_it_is),
+        ours=watched,
+        trio_floor=no_ops(_as_it_is),
+        size=10_000,
+        quick_size=2_000,
+    ),
 )

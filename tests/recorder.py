@@ -48,6 +48,9 @@ class Recorder:
     def tell(self, kind: str, task: Any, /, **details: Any) -> None:
         self.told.append((kind, task.name, details))
 
+    def note(self, kind: str, name: str, number: int, details: dict[str, Any], /) -> None:
+        self.told.append((kind, name, details))
+
     def at_rest(self, envelope: Envelope, /) -> None:
         self.resting.append(envelope)
 

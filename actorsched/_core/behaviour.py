@@ -78,6 +78,10 @@ class Outbox(Protocol):
         """Tell those who listen what has just happened to a task."""
         ...
 
+    def note(self, kind: EventKind, name: str, number: int | str, details: dict[str, Any], /) -> None:
+        """The same, at half the price, for what happens to every task: its name, its number, the details."""
+        ...
+
     def send(self, envelope: Envelope, /) -> None:
         """Send a message to an actor: `out.send((to, message))`. Order is kept per sender.
 

@@ -30,7 +30,6 @@ from actorsched._core.run_queue import RunQueue, ShuffledRunQueue
 from actorsched._core.timers import ORDINARY, TimerEntry, Timers
 from actorsched._kernel.carrier import BLOCKING, Carrier
 from actorsched._kernel.stepper import Stepper
-from actorsched.events import Event
 
 if TYPE_CHECKING:
     from random import Random
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     from actorsched._kernel.activity import Activity, Runnable
     from actorsched._kernel.backend import Backend, Future, Handle
     from actorsched._kernel.clock import Clock
-    from actorsched.events import EventKind
+    from actorsched.events import EventKind, Record
 
 _MESSAGES_PER_LOOK = 256
 """How many messages of the system are handled between two looks at the clock."""
@@ -51,6 +50,8 @@ _BURST = 16
 """How many messages of one actor are handled before the next actor has its turn."""
 _FAREWELL = 1.0
 """For how many seconds the end of user code is waited for when the system has failed."""
+_PAGE = 4096
+"""How many events are given out at once at most."""
 _IDLE_STEPPERS = 64
 """How many steppers without code are kept."""
 _IDLE_CARRIERS = 16
@@ -109,6 +110,14 @@ class Kernel:
         """Hands events on; set by the layer that knows how."""
         self.watched: bool = False
         """Whether anybody wants to hear of events."""
+        self.wanted: frozenset[str] = frozenset()
+        """Of which kinds."""
+        self.heard: frozenset[str] = frozenset()
+        """Those of them that somebody listens to."""
+        self.read: frozenset[str] = frozenset()
+        """Those that somebody reads."""
+        self.journal: list[Record] = []
+        """What has happened of these, and was not given to the readers yet. The bus has been asked to."""
         self.shields: set[CancelScope] = set()
         """Waits that nothing else may cut short."""
         self.mail: deque[Envelope] = deque()
@@ -155,9 +164,23 @@ class Kernel:
 
     def tell(self, kind: EventKind, task: Any, /, **details: Any) -> None:
         """Tell those who want to know what has just happened to a task, an actor or a host."""
-        bus = self.bus
-        if bus.wanted is None or kind in bus.wanted:
-            bus.note(Event(kind, self.clock.now(), task.name, task.number, details))
+        if kind in self.wanted:
+            self.note(kind, task.name, task.number, details)
+
+    def note(self, kind: EventKind, name: str, number: int | str, details: dict[str, Any], /) -> None:
+        """The same for what happens to every task. Nobody changes the details: they may be those of many."""
+        if kind in self.wanted:
+            record = (kind, self.clock.now(), name, number, details)
+            if kind in self.heard:
+                self.bus.hear(record)
+            if kind in self.read:
+                journal = self.journal
+                if not journal:
+                    self.backend.call_soon(self.bus.give_out)
+                elif len(journal) == _PAGE:
+                    self.bus.give_out()
+                    journal = self.journal
+                journal.append(record)
 
     def reply(self, to: Reply, value: object, /) -> None:
         """Answer somebody who waits, if somebody still does."""
@@ -175,6 +198,14 @@ class Kernel:
         _log.log(level, text, exc_info=error)
 
     # ---------------------------------------------------------------------------- the system's actors
+
+    def send_soon(self, to: Behaviour, message: object) -> None:
+        """Send from anywhere, also from the midst of what is no message: that comes to its end first."""
+        if self.draining:
+            self.mail.append((to, message))
+        else:
+            self.resting.append((to, message))
+            self.backend.call_soon(self.drain)
 
     def post(self, to: Behaviour, message: object) -> None:
         """Send from outside: what follows from the message has happened when this returns."""
@@ -408,7 +439,11 @@ class Kernel:
         self._thread_calls.append((function, args))
         if not self._thread_called:  # two threads may both find it unset: a second wake-up is harmless
             self._thread_called = True
-            self.backend.call_soon_threadsafe(self._run_thread_calls)
+            try:
+                self.backend.call_soon_threadsafe(self._run_thread_calls)
+            except RuntimeError:
+                self._thread_called = False  # whoever calls next has to hear of it too
+                raise
 
     def _run_thread_calls(self) -> None:
         self._thread_called = False  # before taking the calls, so that none that comes now is overlooked

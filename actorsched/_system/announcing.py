@@ -9,6 +9,7 @@ answer.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -33,7 +34,7 @@ class Announcer(Behaviour, kw_only=True):
     """The calls of one runtime that are due."""
 
     at_rest: Callable[[tuple[Behaviour, object]], None]
-    due: list[Call] = []
+    due: deque[Call] = msgspec.field(default_factory=lambda: deque())
 
     def __repr__(self) -> str:
         return f"<announcer with {len(self.due)} calls>"
@@ -41,17 +42,22 @@ class Announcer(Behaviour, kw_only=True):
     def add(self, call: Call) -> None:
         """The task of this call has settled."""
         self.due.append(call)
-        if len(self.due) == 1:
+        if len(self.due) == 1:  # otherwise that was said before
             self.at_rest((self, _ANNOUNCE))
 
     @handles(Announce)
     def _announce(self, message: Announce, out: Outbox) -> None:
-        due, self.due = self.due, []
-        for call in due:
-            try:
-                call.function(call.ref)
-            except Exception:  # of a user: the runtime goes on
-                _log_failure("what was to be called at the end of %r failed", call.ref)
+        due = self.due
+        try:
+            for _ in range(len(due)):
+                call = due.popleft()
+                try:
+                    call.function(call.ref)
+                except Exception:  # of a user: the runtime goes on
+                    _log_failure("what was to be called at the end of %r failed", call.ref)
+        finally:
+            if due:
+                self.at_rest((self, _ANNOUNCE))
 
 
 class Call:
@@ -81,17 +87,20 @@ def call_threadsafe(kernel: Kernel, function: Callable[..., object], args: tuple
 
     Raises:
         TypeError: It cannot be called.
-        RuntimeClosed: The loop is closed.
+        RuntimeClosed: The runtime has closed, or its loop has.
     """
     if not callable(function):
         raise TypeError(f"function={function!r} cannot be called; give a plain function and its arguments")
+    closed = RuntimeClosed(
+        f"{function!r} was not called in the runtime's thread, because the runtime has closed; "
+        "call it while the runtime is open"
+    )
+    if kernel.closed:
+        raise closed
     try:
         kernel.call_threadsafe(_called, function, args)
     except RuntimeError as error:
-        raise RuntimeClosed(
-            f"{function!r} was not called in the runtime's thread, because its event loop has ended; "
-            "call it while the runtime is open"
-        ) from error
+        raise closed from error
 
 
 def _called(function: Callable[..., object], args: tuple[Any, ...]) -> None:

@@ -4,10 +4,15 @@ The law of this module: whoever listens can neither change what has happened nor
 given out in the order in which things happened, and never sent to nobody: a runtime that is not watched makes
 none.
 
-There are two ways to hear of them. A listener is a function, called by this actor: with each event, when its
-turn comes in the mail, so never in the middle of somebody else's decision. A reader takes events when it likes
-(`rt.events()`). It has a bounded buffer, of which the oldest make room, and it is counted how many were lost
-to it that way; so the slowest reader costs no more than its buffer.
+There are two ways to hear of them. A listener is a function, called by this actor: with each event that
+happens while it listens, when its turn comes in the mail, so never in the middle of somebody else's decision,
+and before code of users takes another step. A reader takes events when it likes (`rt.events()`). It has a
+bounded buffer, of which the oldest make room, and it is counted how many were lost to it that way; so the
+slowest reader costs no more than its buffer.
+
+What has happened is noted as a `Record`, which costs a fraction of an `Event`; that is made of it when
+somebody looks at it. For readers it is written into the kernel's journal, which is given out once in a turn of
+the event loop, or sooner when somebody reads, comes or goes.
 """
 
 from __future__ import annotations
@@ -21,7 +26,7 @@ import msgspec
 
 from actorsched._core.behaviour import Behaviour, Outbox, handles
 from actorsched._system.collector import Queue
-from actorsched.events import Event
+from actorsched.events import KINDS, Event, Record
 
 if TYPE_CHECKING:
     from actorsched._kernel.kernel import Kernel
@@ -31,91 +36,126 @@ Kinds = frozenset[str] | None
 """The kinds of events that somebody wants; None for all."""
 Listener = Callable[[Event], object]
 
+_ALL = frozenset(KINDS)
+
 _log = logging.getLogger("actorsched")
 
 
 class Tell(msgspec.Struct, frozen=True):
-    """To itself: there are new events."""
+    """To itself: listeners are to be told."""
 
 
 _TELL = Tell()
+
+
+class Subscription:
+    """A listener, as long as it listens."""
+
+    __slots__ = ("kinds", "listener", "over")
+
+    def __init__(self, kinds: Kinds, listener: Listener) -> None:
+        self.kinds = kinds
+        self.listener = listener
+        self.over = False
 
 
 class EventBus(Behaviour, kw_only=True):
     """Those who want to know, and what they have not been told yet."""
 
     kernel: Kernel
-    listeners: list[tuple[Kinds, Listener]] = []
-    readers: list[tuple[Kinds, Callable[[Event], object]]] = []
-    wanted: Kinds = frozenset()
-    """The kinds that anybody wants: events of others need not be made."""
-    fresh: list[Event] = []
-    """What the listeners are to be told."""
+    listeners: list[Subscription] = []
+    readers: list[EventFeed] = []
+    audience: dict[str, tuple[Subscription, ...]] = {}
+    """The listeners, by kind."""
+    fresh: deque[tuple[Record, tuple[Subscription, ...]]] = msgspec.field(default_factory=lambda: deque())
+    """What listeners have not been told yet, and which of them are to be."""
+    telling: bool = False
+    """Whether a `Tell` is on its way."""
 
     def __repr__(self) -> str:
         return f"<event bus: {len(self.listeners)} listeners, {len(self.readers)} readers>"
 
-    def note(self, event: Event) -> None:
-        """Something has happened."""
-        for kinds, take in self.readers:
-            if kinds is None or event.kind in kinds:
-                take(event)
-        if any(kinds is None or event.kind in kinds for kinds, _ in self.listeners):
-            self.fresh.append(event)
-            if not self.kernel.draining:  # and nothing else may begin to, in the middle of what happens here
-                self._tell(_TELL, self.kernel)
-            elif len(self.fresh) == 1:
-                self.kernel.send((self, _TELL))
+    # ----------------------------------------------------------------------------- what has happened
+
+    def give_out(self) -> None:
+        """Give what has happened to the readers."""
+        kernel = self.kernel
+        journal, kernel.journal = kernel.journal, []
+        if journal:
+            for reader in self.readers:
+                reader.take(journal)
+
+    def hear(self, record: Record) -> None:
+        """Listeners want to know this."""
+        self.fresh.append((record, self.audience[record[0]]))
+        if not self.telling:
+            self.telling = True
+            self.kernel.send_soon(self, _TELL)
+
+    def flush(self) -> None:
+        """Tell the listeners now what they have not been told yet."""
+        if self.fresh:
+            self.kernel.post(self, _TELL)
 
     @handles(Tell)
     def _tell(self, message: Tell, out: Outbox) -> None:
-        while self.fresh:
-            fresh, self.fresh = self.fresh, []
-            for event in fresh:
-                self._tell_of(event)
+        self.telling, fresh = False, self.fresh
+        while fresh:
+            record, audience = fresh.popleft()
+            event = event_of(record)
+            for subscription in audience:
+                if not subscription.over:
+                    self._tell_of(event, subscription.listener)
 
-    def _tell_of(self, event: Event) -> None:
-        for kinds, listener in list(self.listeners):
-            if kinds is None or event.kind in kinds:
-                try:
-                    listener(event)
-                except Exception:  # of a user: the runtime goes on
-                    _log.exception("a listener to events failed at %r", event)
+    def _tell_of(self, event: Event, listener: Listener) -> None:
+        try:
+            listener(event)
+        except Exception:  # of a user: the runtime goes on
+            _log.exception("a listener to events failed at %r", event)
 
     # ------------------------------------------------------------------------------ who wants to know
 
     def listen(self, kinds: Kinds, listener: Listener) -> Callable[[], None]:
         """Have a function called with each event of these kinds. Answers with what ends that."""
-        return self._add(self.listeners, (kinds, listener))
-
-    def give(self, kinds: Kinds, take: Callable[[Event], object]) -> Callable[[], None]:
-        """The same at once, in the middle of whatever happens: for what only puts them away."""
-        return self._add(self.readers, (kinds, take))
-
-    def _add(
-        self, audience: list[tuple[Kinds, Callable[[Event], object]]], entry: tuple[Kinds, Listener]
-    ) -> Callable[[], None]:
-        audience.append(entry)
-        self._count()
+        subscription = Subscription(kinds, listener)
+        self._change(lambda: self.listeners.append(subscription))
 
         def end() -> None:
-            if entry in audience:
-                audience.remove(entry)
-                self._count()
+            self.flush()
+            if not subscription.over:
+                subscription.over = True
+                self._change(lambda: self.listeners.remove(subscription))
 
         return end
 
-    def _count(self) -> None:
-        """Somebody has come or gone."""
-        wanted: set[str] = set()
-        for kinds, _ in (*self.listeners, *self.readers):
-            if kinds is None:
-                self.wanted = None
-                break
-            wanted |= kinds
-        else:
-            self.wanted = frozenset(wanted)
-        self.kernel.watched = self.wanted is None or bool(wanted)
+    def come(self, reader: EventFeed) -> None:
+        """Somebody reads what happens from now on."""
+        self._change(lambda: self.readers.append(reader))
+
+    def go(self, reader: EventFeed) -> None:
+        """Somebody reads nothing that happens from now on."""
+        self._change(lambda: self.readers.remove(reader))
+
+    def _change(self, change: Callable[[], object]) -> None:
+        """Somebody comes or goes: what has happened until now is for those who were there."""
+        self.give_out()
+        change()
+        kernel, listeners = self.kernel, self.listeners
+        heard = [_ALL if one.kinds is None else one.kinds for one in listeners]
+        read = [_ALL if one.kinds is None else one.kinds for one in self.readers]
+        kernel.heard, kernel.read = frozenset[str]().union(*heard), frozenset[str]().union(*read)
+        kernel.wanted = kernel.heard | kernel.read
+        kernel.watched = bool(kernel.wanted)
+        self.audience = {
+            kind: tuple([one for one in listeners if one.kinds is None or kind in one.kinds])
+            for kind in kernel.heard
+        }
+
+
+def event_of(record: Record) -> Event:
+    """What somebody sees of it."""
+    kind, time, name, number, details = record
+    return Event(kind, time, name, number, details.copy())
 
 
 class EventFeed(Queue, kw_only=True):
@@ -123,30 +163,56 @@ class EventFeed(Queue, kw_only=True):
 
     bus: EventBus
     nursery: Nursery
-    capacity: int
-    events: deque[Event]
-    lost: int = 0
+    kinds: Kinds
+    events: deque[Any]
+    """Records; of too many, the latest."""
+    gone: int = 0
     """How many had to make room before they were read."""
-    leave: Callable[[], None] | None = None
+    listed: bool = False
+    """Whether it is given what happens."""
 
     @property
     def items(self) -> deque[Any]:
-        """Those that were not read; of too many, the latest."""
+        """Those that were not read."""
+        if not self.events and self.listed:
+            self._look()
         return self.events
 
-    def set_up(self, kinds: Kinds) -> None:
+    @property
+    def lost(self) -> int:
+        """How many had to make room before they were read."""
+        self._look()
+        return self.gone
+
+    def _look(self) -> None:
+        if self.kernel.journal:
+            self.bus.give_out()
+
+    def set_up(self) -> None:
         """From now on, events come in."""
         self.nursery.feeds[self] = None
-        self.leave = self.bus.give(kinds, self.append)
+        self.bus.come(self)
+        self.listed = True
 
-    def append(self, event: Event) -> None:
-        """One has come."""
-        events = self.events
-        if len(events) == self.capacity:
-            self.lost += 1
-        events.append(event)
-        if self.reader is not None:
+    def take(self, records: list[Record]) -> None:
+        """This has happened."""
+        events, kinds = self.events, self.kinds
+        if kinds is not None:
+            records = [record for record in records if record[0] in kinds]
+        capacity = events.maxlen
+        assert capacity is not None
+        self.gone += max(0, len(events) + len(records) - capacity)
+        events.extend(records)
+        if records and self.reader is not None:
             self.wake()
+
+    async def next(self) -> Any:
+        """The next event.
+
+        Raises:
+            StopAsyncIteration: There will be no more.
+        """
+        return event_of(await super().next())
 
     def close(self, reason: BaseException | None = None) -> None:
         """No more are wanted, or none will come: an orderly end either way."""
@@ -154,7 +220,8 @@ class EventFeed(Queue, kw_only=True):
 
     def finish(self) -> None:
         """No more come in; those that are here may still be read."""
-        if self.leave is not None:
-            self.leave()
+        if self.listed:
+            self.listed = False
+            self.bus.go(self)
         self.nursery.feeds.pop(self, None)
         super().finish()

@@ -57,6 +57,7 @@ class LoopWorker(CodeRun, Behaviour):
 
     role: ClassVar[str] = "task"
     may_wait: ClassVar[bool] = True
+    lane: ClassVar[str] = "loop"
 
     kernel: Kernel  # pyright: ignore[reportIncompatibleMethodOverride]  # more than what is asked for
     scheduler: Behaviour | None

@@ -82,7 +82,7 @@ class System:
         kernel.outside = self._works_outside
         self.bus: EventBus = EventBus(kernel=kernel)
         kernel.bus = self.bus
-        self.announcer: Announcer = Announcer(at_rest=kernel.at_rest, flush=self.bus.flush_here)
+        self.announcer: Announcer = Announcer(at_rest=kernel.at_rest)
         self.policy: SchedulingPolicy[TaskActor] = policy
         """What the pools have that have no policy of their own; each has its copy."""
         self.hosts = hosts

@@ -20,6 +20,7 @@ __all__ = ["REFS", "TaskActor", "function_name"]
 
 REFS: set[type] = set()
 """The types that stand for a task, their `_task`, among arguments. Filled by the layer that defines them."""
+_NOTHING: dict[str, Any] = {}
 _WAITING = TaskStatus.WAITING
 _READY = TaskStatus.READY
 
@@ -48,12 +49,14 @@ class TaskActor(TaskAttempts, eq=False):
 
     def tell_of_its_creation(self, out: Outbox) -> None:
         """It was submitted, and somebody wants to know what it is."""
+        options = self.options
+        self.label = label = function_name(self.function)
         about: dict[str, Any] = {"priority": self.rank, "pool": self.pool.name}
-        if self.options.tags:
-            about["tags"] = self.options.tags
+        if options.tags:
+            about["tags"] = options.tags
         if self.upstream is not None:
             about["after"] = tuple([upstream.id for upstream in self.upstream])
-        out.tell("created", self, **about)
+        out.note("created", options.name or label, self.number, about)
 
     @handles(Settled)
     def _upstream_settled(self, message: Settled, out: Outbox) -> None:
@@ -111,7 +114,7 @@ class TaskActor(TaskAttempts, eq=False):
         """The scheduler has put it into the queue."""
         self.status = _READY
         if out.watched:
-            out.tell("ready", self)
+            out.note("ready", self.options.name or self.label or self.name, self.number, _NOTHING)
 
     def blocked(self, out: Outbox) -> None:
         """It was about to start, and has to wait for the resources that it was submitted with."""

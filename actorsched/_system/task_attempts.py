@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from actorsched._system.task_state import Special
 
 RETRY = Retry()
+_STARTED: dict[str, Any] = {"attempt": 1, "host": "loop", "worker": "loop"}
+"""What there is to say of most tasks that start."""
 _UNDERWAY = Underway()
 _HURRY = Hurry()
 _READY = TaskStatus.READY
@@ -75,7 +77,9 @@ class TaskAttempts(TaskWaits, eq=False):
         self.worker = worker
         if out.watched:
             lane: str = getattr(worker, "lane", "loop")
-            out.tell("started", self, attempt=self.attempt, host=self.host, worker=lane)
+            first = lane == "loop" and self.attempt == 1 and self.host == "loop"
+            about = _STARTED if first else {"attempt": self.attempt, "host": self.host, "worker": lane}
+            out.note("started", self.options.name or self.label or self.name, self.number, about)
         if self.special is not None:
             self._begun(self.special, out)
         if self.stopping is not None:  # cancelled while the worker was being told
@@ -294,13 +298,22 @@ class TaskAttempts(TaskWaits, eq=False):
         decided = None if self.special is None else self.special.decided
         return stopped_for_good(reason) if decided is None else decided
 
+    def may_be_settled_as(self, outcome: Outcome[Any]) -> bool:
+        """Somebody wants to settle it by hand. If nobody else has, that is how it ends, whatever comes."""
+        decided = None if self.special is None else self.special.decided
+        if decided is not None or self.outcome is not None or isinstance(self.stopping, TaskCancelled):
+            return False
+        self.specially().decided = outcome
+        return True
+
     @handles(Settle)
     def _settle_by_hand(self, message: Settle, out: Outbox) -> None:
         if self.outcome is not None or isinstance(self.stopping, TaskCancelled):
             return
         if self.worker is None and self.status is not TaskStatus.READY:
-            return self._settle(message.outcome, out)
-        self.specially().decided = message.outcome
+            assert self.special is not None
+            assert self.special.decided is not None
+            return self._settle(self.special.decided, out)
         self._stop(self._cancellation("it was settled by hand"), out)
 
     def _settle_cancelled(self, reason: str | None, out: Outbox) -> None:

@@ -17,6 +17,7 @@ from actorsched.messages import Await, Forget, Outcome, Settled, Unwatch, Watch
 from actorsched.status import TaskStatus
 
 _NOTHING: dict[str, Any] = {}
+_FINAL: dict[str, Any] = {"final": True}
 
 
 class TaskEnd(TaskState, eq=False):
@@ -69,14 +70,17 @@ class TaskEnd(TaskState, eq=False):
         self.lenders = None
 
     def _tell_of_its_end(self, outcome: Outcome[Any], out: Outbox) -> None:
-        kind: Any = outcome.status.value
+        name = self.options.name or self.label or self.name
         if outcome.error is None:
-            out.tell(kind, self, final=True)
+            out.note("completed", name, self.number, _FINAL)
         else:
-            out.tell(kind, self, final=True, error=said(outcome.error))
+            kind: Any = outcome.status.value
+            out.note(kind, name, self.number, {"final": True, "error": said(outcome.error)})
 
     def _met(self, special: Special, outcome: Outcome[Any], out: Outbox) -> Outcome[Any]:
         """It lets go of what few tasks have. Answers with the outcome, and how late that is."""
+        if special.decided is not None:
+            outcome = special.decided
         if special.locking:
             self._unlock(out)
         if special.timing is not None:
