@@ -20,8 +20,8 @@ _ROOT: Final = pathlib.Path(__file__).parent.parent
 IMAGES: Final = _ROOT / "docs" / "images"
 SHOWN: Final = ("aging", "deadlines", "pathfinder", "policies")
 """The names of the task sets, and of the pictures."""
-RECORDED: Final = ("timeline",)
-"""Pictures of real runs, which are never the same twice: `docs/timelines.py` has drawn them."""
+RECORDED: Final = ("progress", "timeline")
+"""Pictures drawn otherwise, by `docs/timelines.py` of a real run, and by `docs/displays.py`."""
 
 
 def picture(name: str) -> str:
