@@ -61,7 +61,7 @@ HOMES: dict[str, tuple[str, ...]] = {
             "actor",
             "task",
         ),
-        *("observe.records", "simulate", "stats", "tree"),
+        *("observe.records", "observe.tally", "simulate", "stats", "tree"),
     ),
     "numpy": ("_hosting.reducers",),
     "prometheus_client": ("frontends.realtime.metrics", "observe.prometheus"),
