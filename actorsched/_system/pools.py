@@ -112,8 +112,8 @@ class Pool:
         self.processors = processors
         self.mixed = mixed
         self.in_step = False
-        """Whether the tasks of a mixed pool wait for one another all the same: it has hosts of its own, so its
-        tasks are for processes, and to look past all that wait for one would take longer the more do."""
+        """Whether the tasks of a mixed pool wait for one another all the same: it has hosts of its own, so
+        they are for processes, and to look past all that wait for one would take longer the more do."""
         self.own_policy = False
         """Whether its policy was asked for by itself, and does not change with that of the runtime."""
         self.on: dict[TaskActor, None] = {}

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.process, pytest.mark.deadline(60)]
 
 EXAMPLES = """
+import asyncio
 import os
 
 from actorsched.frontends.multiprocessing import CoreMultiprocessing, Task, TaskChain
@@ -178,7 +179,10 @@ class Heard:
     def __init__(self, *kinds: Any, count: int = 1) -> None:
         self._left = count
         self._over = threading.Event()
-        SHARED.call(lambda runtime: runtime.subscribe(kinds, self._hear))
+        SHARED.call(self._listen, kinds)
+
+    def _listen(self, runtime: Any, kinds: Any) -> None:
+        runtime.subscribe(kinds, self._hear)
 
     def _hear(self, event: object) -> None:
         self._left -= 1
@@ -374,7 +378,7 @@ def test_durations_are_read_as_people_write_them(text: str, expected: float) -> 
     assert ProcessCompositor(idle_timeout=text).idle_timeout == expected
 
 
-# ----------------------------------------------------------------------------------------------- in what order
+# ---------------------------------------------------------------------------------------------- in what order
 
 
 def test_the_most_urgent_begins_first_and_priorities_may_change_while_it_waits(tmp_path: Path) -> None:
@@ -588,7 +592,7 @@ def test_nobody_can_wait_for_a_worker_in_the_thread_that_hears_of_its_end() -> N
     assert worker.exitcode is None
 
 
-# --------------------------------------------------------------------------------------------------- bad input
+# -------------------------------------------------------------------------------------------------- bad input
 
 
 def _async_gen() -> Any:
@@ -639,7 +643,12 @@ REFUSED: list[tuple[str, Callable[[], object], type[Exception], str]] = [
         InvalidArgument,
         "one() -> 'int' of task 'b' would be given wrong arguments: too many positional",
     ),
-    ("a task among args", lambda: Task("x", double, (Task("y", one),)), InvalidArgument, "dependencies=(...)"),
+    (
+        "a task among args",
+        lambda: Task("x", double, (Task("y", one),)),
+        InvalidArgument,
+        "dependencies=(...)",
+    ),
     (
         "dependencies",
         lambda: Task("x", double, dependencies=Task("y", one)),  # type: ignore[arg-type]
@@ -672,8 +681,18 @@ REFUSED: list[tuple[str, Callable[[], object], type[Exception], str]] = [
     ("no chain pushed", lambda: TaskChain(Task("x", one)).get(), NotPushed, "of <TaskChain x> was asked"),
     ("no workers", lambda: ProcessCompositor(max_workers=0), InvalidArgument, "max_workers=0 is less than 1"),
     ("cpu", lambda: ProcessCompositor(cpu_limit=101), InvalidArgument, "cpu_limit=101 is no share"),
-    ("no time", lambda: ProcessCompositor(idle_timeout=0), InvalidArgument, "idle_timeout=0 is no time at all"),
-    ("duration", lambda: ProcessCompositor.seconds("soon"), InvalidArgument, "duration='soon' is not a series"),
+    (
+        "no time",
+        lambda: ProcessCompositor(idle_timeout=0),
+        InvalidArgument,
+        "idle_timeout=0 is no time at all",
+    ),
+    (
+        "duration",
+        lambda: ProcessCompositor.seconds("soon"),
+        InvalidArgument,
+        "duration='soon' is not a series",
+    ),
     (
         "compositor",
         lambda: setattr(TaskScheduler(), "compositor", 4),
@@ -701,8 +720,16 @@ def test_a_task_has_one_place_and_is_pushed_once() -> None:
     cases: list[tuple[Callable[[], object], type[Exception], str]] = [
         (lambda: CoreMultiprocessing.push_task(task), AlreadyPushed, "task 'one' was pushed before"),
         (lambda: CoreMultiprocessing.push_task(member), AlreadyPushed, "has its place in a chain"),
-        (lambda: CoreMultiprocessing.push_chain(chain), AlreadyPushed, "<TaskChain member> was pushed before"),
-        (lambda: TaskChain(task), AlreadyPushed, "task 'one' was pushed before; make another one for a chain"),
+        (
+            lambda: CoreMultiprocessing.push_chain(chain),
+            AlreadyPushed,
+            "<TaskChain member> was pushed before",
+        ),
+        (
+            lambda: TaskChain(task),
+            AlreadyPushed,
+            "task 'one' was pushed before; make another one for a chain",
+        ),
         (lambda: TaskChain(member), ChainError, "has its place in another chain"),
     ]
     for call, error, says in cases:
@@ -849,7 +876,8 @@ except KeyboardInterrupt:
         command.process.send_signal(signal.SIGINT)
         assert next(lines) == "interrupted"
         answer = command.answer()
-        assert answer.code == -signal.SIGINT or answer.code == 130
+        assert answer.code != 0
+        assert "KeyboardInterrupt" in answer.complaints
         assert "'long' (process-1), cancelled: Ctrl-C has ended the program" in answer.complaints
         assert command.left() == []
 
@@ -882,7 +910,7 @@ def test_settled_tasks_of_a_long_line_are_let_go() -> None:
     assert first.successors == ()
 
 
-# ----------------------------------------------------------------------------------------------------- the log
+# ---------------------------------------------------------------------------------------------------- the log
 
 
 def test_what_becomes_of_tasks_and_workers_is_logged(caplog: pytest.LogCaptureFixture) -> None:

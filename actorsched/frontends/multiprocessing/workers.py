@@ -1,8 +1,8 @@
 """Worker processes as users see them: the hosts of the runtime, by the names of a task system.
 
 The law of this module: it hears and tells. Which processes there are is decided by the runtime; the only
-thing done to one here is the signal that a user asks for. What is heard comes in the runtime's thread, and may
-be looked at in any.
+thing done to one here is the signal that a user asks for. What is heard comes in the runtime's thread, and
+may be looked at in any.
 
 How it works: the runtime tells of each host that gets ready, is told to end, or has ended; and of each task
 that begins, in which host. A task may begin, for the runtime, before its host is ready; so what a host has is
