@@ -15,7 +15,7 @@ from functools import partial
 from inspect import isasyncgenfunction, iscoroutinefunction, isroutine
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from actorsched.checks import check_label, check_span, check_whole
+from actorsched.checks import check_span, check_whole
 from actorsched.durations import seconds
 from actorsched.exceptions import shown
 from actorsched.frontends import _jobs
@@ -181,16 +181,18 @@ class TaskBridge:
             TaskArgumentError: An argument is not what it should be.
             TaskNotFoundError: A dependency is not known.
         """
-        if name is None or _checked(lambda: check_label(name, "name")) is None:
+        if name is None:
             raise TaskArgumentError("name=None is no name; give a str that says what the task does")
         after = self._dependencies(dependencies)
-        options: dict[str, Any] = {
-            "priority": _priority(priority),
-            "timeout": _checked(lambda: None if timeout is None else check_span(timeout, "timeout")),
-            "description": description,
-            "tags": tags,
-            "metadata": {} if metadata is None else metadata,
-        }
+        options: dict[str, Any] = {"priority": _priority(priority)}
+        if timeout is not None:
+            options["timeout"] = _checked(lambda: check_span(timeout, "timeout"))
+        if description is not None:
+            options["description"] = description
+        if tags != ():
+            options["tags"] = tags
+        if metadata is not None:
+            options["metadata"] = metadata
         retry = _retry(max_retries, retry_delay)
         if func is None:
             options["host"] = "loop"
@@ -201,7 +203,9 @@ class TaskBridge:
                     "give func, or leave them out for a task that is settled by hand"
                 )
         else:
-            prepared = self._prepared(name, func, args, kwargs, {**options, "retry": retry})
+            prepared = self._prepared(
+                name, func, args, kwargs, {**options, "retry": retry} if retry else options
+            )
         job = Job(prepared, name, after, _FRONT, None if func is None else self._pool)
         job.keep()
         return job.id
@@ -469,6 +473,8 @@ def _whole(value: object, field: str, least: int) -> int:
 
 
 def _priority(value: object) -> int:
+    if type(value) is TaskPriority:
+        return value
     if isinstance(value, int) and not isinstance(value, bool):
         try:
             return TaskPriority(value)
@@ -478,10 +484,18 @@ def _priority(value: object) -> int:
     raise TaskArgumentError(f"priority={shown(value)} is none; choose from {names}")
 
 
-def _retry(max_retries: object, delay: Any) -> Retry:
-    attempts = _whole(max_retries, "max_retries", 0) + 1
-    wait = _checked(lambda: seconds(delay, field="retry_delay"))
-    return Retry(attempts=attempts, delay=wait, backoff=2.0, jitter=False)
+def _retry(max_retries: object, delay: Any) -> Retry | None:
+    """How often it is tried, if it is more than once."""
+    if type(max_retries) is not int or max_retries < 0:
+        _whole(max_retries, "max_retries", 0)
+    wait = (
+        delay
+        if type(delay) is float and delay == 1.0
+        else _checked(lambda: seconds(delay, field="retry_delay"))
+    )
+    if not max_retries:
+        return None
+    return Retry(attempts=cast("int", max_retries) + 1, delay=wait, backoff=2.0, jitter=False)
 
 
 def _is_async(func: Callable[..., Any]) -> bool:
