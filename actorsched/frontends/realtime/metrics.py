@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from prometheus_client import Counter, Histogram
 
     from actorsched.frontends.realtime.monitoring import Usage
+    from actorsched.frontends.realtime.task import Task
 
 _M = TypeVar("_M")
 
@@ -36,7 +37,7 @@ class Metrics:
         self._usages: WeakSet[Usage] = WeakSet()
         self._is_made = False
         self._latencies: dict[str, Histogram] = {}
-        self._processed: Counter | None = None
+        self._processed: dict[str, Counter] = {}
 
     def __repr__(self) -> str:
         return f"<metrics of {len(self._usages)} schedulers>"
@@ -49,14 +50,14 @@ class Metrics:
                 self._is_made = True
                 self._make()
 
-    def settled(self, name: str, how: str, total_ms: float | None) -> None:
+    def settled(self, task: Task, how: str) -> None:
         """A task has settled: "completed", "failed" or "cancelled"."""
-        if self._processed is not None:
-            self._processed.labels(how).inc()
-        if self._latencies and total_ms is not None and how != "cancelled":
-            for word, latency in self._latencies.items():
-                if word in name.lower():
-                    latency.observe(total_ms)
+        counter = self._processed.get(how)
+        if counter is not None:
+            counter.inc()
+        for word, latency in self._latencies.items():
+            if word in task.name.lower() and how != "cancelled" and task.total_ms is not None:
+                latency.observe(task.total_ms)
 
     def _make(self) -> None:
         try:
@@ -71,12 +72,9 @@ class Metrics:
             if latency is not None:
                 self._latencies[word] = latency
         about = "Tasks of real-time schedulers that have ended."
-        self._processed = _registered(
-            _ageless(prometheus.Counter), "tasks_processed_total", about, ["status"]
-        )
-        if self._processed is not None:
-            for how in ("completed", "failed", "cancelled"):
-                self._processed.labels(how)
+        processed = _registered(_ageless(prometheus.Counter), "tasks_processed_total", about, ["status"])
+        if processed is not None:
+            self._processed = {how: processed.labels(how) for how in ("completed", "failed", "cancelled")}
         about = "Tasks of real-time schedulers that were submitted and do not run."
         self._sum(prometheus.Gauge, "queue_size", about, lambda usage: usage.queued)
         about = "Workers of real-time schedulers that run a task."

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from actorsched.task import TaskRef
 
 _desks: WeakSet[Resources] = WeakSet()
+_PATIENCE = 5.0
+"""Seconds that the runtime has to say whether something was granted after all."""
 
 
 class Order:
@@ -101,7 +103,7 @@ class Resources:
 
         Answers with what ends when that does; None when nobody holds anything. In the runtime's thread.
         """
-        holder = self._holders.get(task)
+        holder = self._holders.get(task) if self.used else None
         return None if holder is None else holder.meet()
 
     def declare(self, runtime: Runtime, names: Iterable[str]) -> None:
@@ -111,6 +113,8 @@ class Resources:
 
     def take_over(self, task: Task) -> dict[str, str]:
         """What a task that is submitted takes itself when it begins, and what the runtime calls it."""
+        if not task.constraints.required_resources:
+            return {}
         with self._lock:
             return {
                 name: self.native(name)
@@ -159,7 +163,7 @@ class Resources:
         """Nobody waits any longer; but it may be granted by now."""
         order.withdrawn = True
         holder.nudge()
-        order.over.wait()
+        order.over.wait(_PATIENCE)
 
     def release(self, task: Task, names: set[str] | None) -> bool:
         """Let go of these, or of all, that are held by calls. False when there are none. At once."""
@@ -180,7 +184,7 @@ class Resources:
         Answers with what is set when that has happened; None if there is nothing. Whoever waits for it then
         frees a worker, and the runtime chooses knowing who can go on.
         """
-        holder = self._holders.get(task)
+        holder = self._holders.get(task) if self.used else None
         if holder is None or not holder.held:
             return None
         holder.close()

@@ -133,7 +133,7 @@ class RealtimeScheduler:
         """End, and block until all that was handed to the runtime has settled. It may be started again.
 
         What is submitted from now on waits for the next `start()`. What can never begin, because it depends
-        on a task that was never submitted, is cancelled.
+        on a task that was never submitted, is cancelled; what was acquired for such a task is released.
 
         Args:
             drain: Whether to let tasks end; otherwise they are cancelled, those in the queue too.
@@ -220,13 +220,16 @@ class RealtimeScheduler:
         with self._lock:
             if job.is_submitted or job.outcome is not None:
                 return False
-            task.constraints.check()
-            job.depend(_dependencies(task))
+            resources: dict[str, str] = {}
+            if task.demands is not None:
+                task.demands.check()
+                job.depend(_dependencies(task))
+                resources = self._resources.take_over(task)
             task.accepted(self._usage, self._resources)
-            resources = self._resources.take_over(task)
             for excess in task.prepare(self._pool, self.preemption, resources):
                 _log.warning("%r: %s, so it is cut down to that, and runs alone among its like", task, excess)
-            _open.discard(job)
+            if _open:
+                _open.discard(job)
             job.before, job.afterwards = self._entering, self._entered
             self._live[job] = None
             self._usage.came()
@@ -310,7 +313,7 @@ class RealtimeScheduler:
     def _entering(self, runtime: Runtime, task: Task) -> None:
         self._pool.ensure(runtime)
         self.latency_monitor.watch(runtime)
-        if task.constraints.required_resources or self._resources.used:
+        if task.takes_itself or self._resources.used:
             self._resources.declare(runtime, task.takes_itself)
             if self._listening_to is not runtime:
                 self._listening_to = runtime
@@ -333,7 +336,7 @@ class RealtimeScheduler:
             self._queue.pop(task.job, None)
         how = _ENDS.get(job.status, "failed")
         self._usage.went(how)
-        METRICS.settled(task.name, how, task.metrics.total_ms)
+        METRICS.settled(task, how)
         if how == "completed" and (late := task.overdue()) is not None:
             _log.warning(
                 "%r took %.0f ms longer than max_latency_ms=%g",

@@ -3,7 +3,7 @@
 The law of this module: a task is known by its id from the moment it is made, in all front ends; what there is
 to see of it is read off its job. It decides nothing: `prepare` says in the runtime's words what was demanded.
 
-How it works: what the runtime runs is `Task._run` around the function, which notes when the function began
+How it works: what the runtime runs is `Task.run` around the function, which notes when the function began
 and what it used, and hands it a `PreemptionEvent` if it has a parameter for one. A function that has none is
 submitted as not preemptible: it could not be told to make room, and somebody else shall be asked instead.
 """
@@ -14,7 +14,7 @@ import inspect
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from time import monotonic, thread_time
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
@@ -79,8 +79,8 @@ class Task:
         "_native_resources",
         "_submitted",
         "_used",
+        "_constraints",
         "args",
-        "constraints",
         "func",
         "kwargs",
         "max_retries",
@@ -114,7 +114,7 @@ class Task:
         self.args: tuple[Any, ...] = tuple(args)
         self.kwargs: dict[str, Any] = {} if kwargs is None else dict(kwargs)
         self.priority: TaskPriority = priority_of(priority)
-        self.constraints: TaskConstraints = TaskConstraints() if constraints is None else constraints
+        self._constraints: TaskConstraints | None = constraints
         self.max_retries: int = whole(max_retries, "max_retries", 0)
         self.usage: Usage | None = None
         """Where what it uses is added up: its scheduler's."""
@@ -153,6 +153,23 @@ class Task:
         return None if outcome is None else outcome.error
 
     @property
+    def constraints(self) -> TaskConstraints:
+        """What it demands. Its sets may be changed until it is submitted."""
+        if self._constraints is None:
+            self._constraints = TaskConstraints()
+        return self._constraints
+
+    @property
+    def demands(self) -> TaskConstraints | None:
+        """The same; None if nobody has ever said any, or looked at them."""
+        return self._constraints
+
+    @property
+    def total_ms(self) -> float | None:
+        """How long it took from its submission to its end."""
+        return _between(None if self._submitted is None else self._submitted[0], self._job.settled_at)
+
+    @property
     def metrics(self) -> TaskMetrics:
         """How long it has waited, run and taken, as far as it has come."""
         begun, over, ref = self._begun, self._job.settled_at, self._job.ref
@@ -160,7 +177,7 @@ class Task:
         return TaskMetrics(
             scheduling_ms=_between(submitted, begun),
             execution_ms=_between(begun, over),
-            total_ms=_between(submitted, over),
+            total_ms=self.total_ms,
             cpu_seconds=self._used,
             attempts=0 if ref is None else ref.attempt,
             tardiness_ms=None if ref is None or ref.tardiness is None else ref.tardiness * 1000,
@@ -193,11 +210,12 @@ class Task:
     def accepted(self, usage: Usage, desk: Resources) -> None:
         """It is submitted now; what it uses is added up there, and what is held for it, there."""
         self.usage, self._desk = usage, desk
-        self._submitted = monotonic(), datetime.now(UTC)
+        self._submitted = monotonic(), datetime.now(UTC)  # the latter is what deadlines are told from
 
     def overdue(self) -> float | None:
         """How many seconds longer it took than `max_latency_ms` allows; None if no longer."""
-        limit, total = self.constraints.max_latency_ms, self.metrics.total_ms
+        limit = None if self._constraints is None else self._constraints.max_latency_ms
+        total = None if limit is None else self.total_ms
         return None if limit is None or total is None or total <= limit else (total - limit) / 1000
 
     def prepare(self, pool: Pool, preemption: bool, resources: Mapping[str, str]) -> list[str]:
@@ -211,27 +229,36 @@ class Task:
         Returns:
             A sentence for each demand that was too high, and was cut down.
         """
-        constraints, is_async = self.constraints, _is_async(self.func)
-        assert self._submitted is not None
-        options: dict[str, Any] = {"priority": int(self.priority), "tag": pool.name}
-        options["preemptible"] = (
-            preemption and constraints.is_preemptible and (is_async or self._takes_event())
+        constraints, is_async = self._constraints, _is_async(self.func)
+        preemptible = (
+            preemption
+            and (constraints is None or constraints.is_preemptible)
+            and (is_async or self._takes_event())
         )
-        if not is_async:
-            options |= {"host": "thread", "abandon_on_cancel": True}
+        plain = _plain(pool.name, self.priority, preemptible, is_async)
+        if constraints is None and not self.max_retries:
+            self._job.prepare(_like(plain, self.name, self, {}), pool, None)
+            return []
+        return self._prepare_more(plain, pool, is_async, resources)
+
+    def _prepare_more(
+        self, plain: Prepared[Any], pool: Pool, is_async: bool, resources: Mapping[str, str]
+    ) -> list[str]:
+        constraints = self.constraints
+        assert self._submitted is not None
+        options: dict[str, Any] = {}
+        excesses: list[str] = []
         if (due := constraints.due(self._submitted[1])) is not None:
             options |= {"deadline": due, "hard": constraints.is_hard_realtime}
         if self.max_retries:
             options["retry"] = Retry(attempts=self.max_retries + 1, jitter=False)
         if resources:
-            options["resources"] = sorted(resources.values())
-        excesses: list[str] = []
+            options["resources"] = tuple(sorted(resources.values()))
         if not is_async:  # in the event loop nobody has a processor for himself
             reserved, excesses = constraints.reservation()
             options |= reserved
-        run = self._run_async if is_async else self._run
         self._native_resources = frozenset(resources)
-        self._job.prepare(_prepared(self.name, run, options, due), pool, due)
+        self._job.prepare(_like(plain, self.name, self, options), pool, due)
         return excesses
 
     @property
@@ -250,7 +277,8 @@ class Task:
             return self.kwargs
         return {**self.kwargs, _PARAMETER: PreemptionEvent(current())}
 
-    def _run(self) -> Any:
+    def run(self) -> Any:
+        """Call the function. In a thread of the runtime."""
         usage, begun, used = self.usage, monotonic(), thread_time()
         assert usage is not None
         if self._begun is None:
@@ -276,7 +304,8 @@ class Task:
             if left is not None:
                 left.wait(_PATIENCE)
 
-    async def _run_async(self) -> Any:
+    async def run_async(self) -> Any:
+        """Call the async function. In the runtime's thread."""
         usage, begun = self.usage, monotonic()
         assert usage is not None
         if self._begun is None:
@@ -437,19 +466,36 @@ class PreemptionEvent:
         return True
 
 
-def _prepared(
-    name: str, function: Callable[[], Any], options: dict[str, Any], due: datetime | None
-) -> Prepared[Any]:
-    """What is submitted. A deadline that has just passed is no error of whoever submits."""
-    if due is None or due > datetime.now(UTC):
-        try:
-            return Prepared(name, function, **options)
-        except ValueError:
-            if due is None or due > datetime.now(UTC):
-                raise
-    without: dict[str, Any] = {**options, "deadline": None, "hard": False}
-    prepared: Prepared[Any] = Prepared(name, function, **without)
-    prepared.options = prepared.options.replace(deadline=due, hard=options["hard"])
+def _run(task: Task) -> Any:
+    return task.run()
+
+
+async def _run_async(task: Task) -> Any:
+    return await task.run_async()
+
+
+@lru_cache(maxsize=256)
+def _plain(pool: str, priority: int, preemptible: bool, is_async: bool) -> Prepared[Any]:
+    """What is submitted of a task that demands nothing else. It is the model for those that do."""
+    if is_async:
+        return Prepared("task", _run_async, priority=priority, preemptible=preemptible, tag=pool)
+    return Prepared(
+        "task",
+        _run,
+        priority=priority,
+        preemptible=preemptible,
+        tag=pool,
+        host="thread",
+        abandon_on_cancel=True,
+    )
+
+
+def _like(plain: Prepared[Any], name: str, task: Task, more: dict[str, Any]) -> Prepared[Any]:
+    """Another one, with these options too, which were checked when they were given."""
+    prepared: Prepared[Any] = Prepared.__new__(Prepared)
+    prepared.__dict__.update(plain.__dict__)
+    prepared.name, prepared.args = name, (task,)
+    prepared.options = plain.options.replace(name=name, **more)
     return prepared
 
 

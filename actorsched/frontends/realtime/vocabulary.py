@@ -154,6 +154,8 @@ def priority_of(value: object) -> TaskPriority:
     Raises:
         InvalidArgumentError: It is none of the seven.
     """
+    if type(value) is TaskPriority:
+        return value
     if isinstance(value, int) and not isinstance(value, bool):
         try:
             return TaskPriority(value)
@@ -198,12 +200,17 @@ def flag(value: object, field: str) -> bool:
     return value
 
 
+_NONE: tuple[str, ...] = ()
+
+
 def names_of(value: object, field: str, example: str) -> set[str]:
     """Return a set of names.
 
     Raises:
         InvalidArgumentError: It is no collection of text.
     """
+    if value is _NONE:
+        return set()
     remedy = f"give a set of str, such as {example}"
     if not isinstance(value, (set, frozenset, list, tuple)):
         raise invalid(field, value, remedy)
