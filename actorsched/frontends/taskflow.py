@@ -14,9 +14,10 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import Iterable, Mapping
+from copy import copy
 from graphlib import CycleError, TopologicalSorter
 from itertools import count
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
 from actorsched.checks import check_whole
@@ -31,6 +32,9 @@ from actorsched.frontends._jobs import Job, enter_all, find
 from actorsched.frontends._shared import SHARED, Pool
 from actorsched.status import TaskStatus
 from actorsched.task import Task as Prepared
+
+if TYPE_CHECKING:
+    from actorsched.options import TaskOptions
 
 __all__ = [
     "AlreadyRun",
@@ -49,8 +53,8 @@ WORKERS = 2
 """How many tasks of a tag may run at once when nobody says anything else."""
 
 _numbers = count()
-_is_async: WeakKeyDictionary[type, bool] = WeakKeyDictionary()
-"""The classes whose `execute` was looked at, and whether it is async."""
+_models: WeakKeyDictionary[type, Prepared[Any]] = WeakKeyDictionary()
+"""The classes whose `execute` was looked at, and what their tasks are copies of."""
 _claims = threading.Lock()
 """Held while an executor makes tasks its own, or takes or returns a pool."""
 
@@ -110,17 +114,14 @@ class Task:
 
     def __init__(self, dependencies: Iterable[Task | str | object] = ()) -> None:
         kind = type(self)
-        is_async = _is_async.get(kind)
-        if is_async is None:
-            is_async = _is_async[kind] = _checked_execute(self)
+        model = _models.get(kind)
+        if model is None:
+            model = _models[kind] = _model_of(self)
         self.dependencies, after = _checked_dependencies(self, dependencies)
         self._number = next(_numbers)
-        name = kind.__name__
-        if is_async:
-            self._prepared = Prepared(name, _execute_async, (self,))
-        else:
-            self._prepared = Prepared(name, _execute, (self,), host="thread", abandon_on_cancel=True)
-        self._job = Job(self._prepared, name, after, front="taskflow")
+        self._prepared = prepared = copy(model)
+        prepared.args = (self,)
+        self._job = Job(prepared, model.name, after, front="taskflow")
         self._job.view = self
 
     def __repr__(self) -> str:
@@ -225,6 +226,14 @@ def _job_of(task: Task) -> Job:
 def _name_of(task: Task) -> str:
     name = getattr(task, "name", None)
     return name if isinstance(name, str) and name.strip() else type(task).__name__
+
+
+def _model_of(task: Task) -> Prepared[Any]:
+    """What tasks of its class become in the runtime, but for the task itself."""
+    name = type(task).__name__
+    if _checked_execute(task):
+        return Prepared(name, _execute_async)
+    return Prepared(name, _execute, host="thread", abandon_on_cancel=True)
 
 
 def _checked_execute(task: Task) -> bool:
@@ -483,6 +492,7 @@ class Executor:
 
     def _enter(self, pools: Mapping[str, Pool]) -> None:
         tags = self._scheduler._tags
+        known: dict[tuple[int, str, str], TaskOptions] = {}
         for task in self._scheduler.tasks:
             job, prepared = task._job, task._prepared
             assert prepared is not None
@@ -493,7 +503,12 @@ class Executor:
             job.after = self._scheduler._after[job]
             job.pool = pool = pools[tags[task]]
             prepared.name = name
-            prepared.options = prepared.options.replace(name=name, tag=pool.name, tags=(tags[task],))
+            of_kind = (id(prepared.options), name, pool.name)  # most of a class have the same
+            options = known.get(of_kind)
+            if options is None:
+                options = prepared.options.replace(name=name, tag=pool.name, tags=(tags[task],))
+                known[of_kind] = options
+            prepared.options = options
         enter_all(task._job for task in self._scheduler.tasks)
 
     def _report(self) -> None:
