@@ -492,11 +492,12 @@ def _plain(pool: str, priority: int, preemptible: bool, is_async: bool) -> Prepa
 
 def _like(plain: Prepared[Any], name: str, task: Task, more: dict[str, Any]) -> Prepared[Any]:
     """Another one, with these options too, which were checked when they were given."""
-    prepared: Prepared[Any] = Prepared.__new__(Prepared)
+    prepared: Any = Prepared.__new__(Prepared)
     prepared.__dict__.update(plain.__dict__)
     prepared.name, prepared.args = name, (task,)
     prepared.options = plain.options.replace(name=name, **more)
-    return prepared
+    made: Prepared[Any] = prepared
+    return made
 
 
 def _between(begin: float | None, end: float | None) -> float | None:
