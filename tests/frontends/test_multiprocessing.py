@@ -412,6 +412,16 @@ def test_priorities_may_be_assigned_before_it_is_pushed() -> None:
         task.priority = "high"  # type: ignore[assignment]
 
 
+def test_the_priority_of_a_task_that_has_settled_changes_nothing() -> None:
+    task = pushed("one", one)
+    task.get()
+    task.priority = Priority.HIGH
+    assert (task.get(), task.priority) == (1, Priority.HIGH)
+    SHARED.stop()
+    task.priority = Priority.LOW
+    assert task.get() == 1
+
+
 def test_waiting_tasks_age_one_level_every_five_seconds() -> None:
     pushed("one", one).get()
     for pool in TaskScheduler().compositor._pools.values():

@@ -210,7 +210,11 @@ class Task:
     def _enter(self, pool: Pool) -> None:
         self._prepared.options = self._prepared.options.replace(tag=pool.name)
         self._job.pool = pool
-        self._job.enter()
+        try:
+            self._job.enter()
+        except BaseException:  # the interpreter is about to end
+            self._pushed = False
+            raise
 
 
 class TaskChain:
