@@ -1,7 +1,6 @@
 """A policy with a second limit: of the tasks of a pool, only so many may be plain functions in threads.
 
-The law of this module: an order of ready tasks, as for any policy. It knows what runs in a thread by one
-sign: such a task is not `preemptible`, for whoever has a thread keeps it until the end.
+The law of this module: an order of ready tasks, as for any policy; but it also knows where each of them runs.
 
 How it works: two heaps by rank and number of arrival, one for each kind. While all threads are taken, those
 who need one are not counted and not offered; the end of one of them is a decision point as any other.
@@ -11,16 +10,23 @@ from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from actorsched.policies import Policy
+from actorsched.policies import Policy, Schedulable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from actorsched.policies import Schedulable
+    Entry = tuple[int, int, "Placed"]
 
-    Entry = tuple[int, int, Schedulable]
+
+class Placed(Schedulable, Protocol):
+    """What this policy has to know of a task besides."""
+
+    @property
+    def host(self) -> str:
+        """The kind of host that it runs in."""
+        ...
 
 
 class ThreadLimit(Policy[Any]):
@@ -35,10 +41,10 @@ class ThreadLimit(Policy[Any]):
         self._free: list[Entry] = []
         """Those who need no thread."""
         self._bound: list[Entry] = []
-        self._entries: dict[Schedulable, Entry] = {}
+        self._entries: dict[Placed, Entry] = {}
         """By task; what is in a heap and not here was taken out."""
         self._waiting_bound = 0
-        self._in_threads: set[Schedulable] = set()
+        self._in_threads: set[Placed] = set()
         self._numbers = count(1)
         self._fronts = count(-1, -1)
 
@@ -51,11 +57,11 @@ class ThreadLimit(Policy[Any]):
         room = max(0, self.threads - len(self._in_threads))
         return len(self._entries) - self._waiting_bound + min(self._waiting_bound, room)
 
-    def push(self, task: Schedulable, now: float, /) -> None:
+    def push(self, task: Placed, now: float, /) -> None:
         """A task joins the queue behind its equals."""
         self._insert((-task.rank, next(self._numbers), task))
 
-    def put_back(self, task: Schedulable, now: float, /) -> None:
+    def put_back(self, task: Placed, now: float, /) -> None:
         """A task that could not begin after all is before its equals again."""
         self._insert((-task.rank, next(self._fronts), task))
 
@@ -64,10 +70,10 @@ class ThreadLimit(Policy[Any]):
         if task in self._entries:
             raise ValueError(f"{task!r} is in the queue already; remove it first")
         self._entries[task] = entry
-        self._waiting_bound += not task.preemptible
-        heappush(self._free if task.preemptible else self._bound, entry)
+        self._waiting_bound += task.host == "thread"
+        heappush(self._heap_of(task), entry)
 
-    def peek(self, now: float, /) -> Schedulable | None:
+    def peek(self, now: float, /) -> Placed | None:
         """Return who is next."""
         heads = [self._free]
         if len(self._in_threads) < self.threads:
@@ -77,28 +83,31 @@ class ThreadLimit(Policy[Any]):
                 heappop(heap)
         return min((heap[0] for heap in heads if heap), default=(0, 0, None))[2]
 
-    def pop(self, now: float, /) -> Schedulable | None:
+    def pop(self, now: float, /) -> Placed | None:
         """Take out who is next."""
         task = self.peek(now)
         if task is not None:
-            heappop(self._free if task.preemptible else self._bound)
+            heappop(self._heap_of(task))
             self._forget(task)
         return task
 
-    def remove(self, task: Schedulable, /) -> bool:
+    def remove(self, task: Placed, /) -> bool:
         """Take out this task; its place in the heap is dropped with the next ones, or when they are many."""
         if task not in self._entries:
             return False
         self._forget(task)
-        heap = self._free if task.preemptible else self._bound
+        heap = self._heap_of(task)
         if len(heap) > 2 * len(self._entries) + 32:
             heap[:] = [entry for entry in heap if self._entries.get(entry[2]) is entry]
             heapify(heap)
         return True
 
-    def _forget(self, task: Schedulable) -> None:
+    def _heap_of(self, task: Placed) -> list[Entry]:
+        return self._bound if task.host == "thread" else self._free
+
+    def _forget(self, task: Placed) -> None:
         del self._entries[task]
-        self._waiting_bound -= not task.preemptible
+        self._waiting_bound -= task.host == "thread"
 
     def drain(self) -> list[Any]:
         """Take out all, also those for whom there is no thread."""
@@ -106,20 +115,20 @@ class ThreadLimit(Policy[Any]):
         self.__init__(self.threads)  # type: ignore[misc]  # empty, and nobody runs
         return tasks
 
-    def order(self, now: float, /) -> Sequence[Schedulable]:
+    def order(self, now: float, /) -> Sequence[Placed]:
         """All that wait, the first first."""
         return [entry[2] for entry in sorted(self._entries.values())]
 
-    def started(self, task: Schedulable, now: float, /) -> None:
+    def started(self, task: Placed, now: float, /) -> None:
         """A task has a worker."""
-        if not task.preemptible:
+        if task.host == "thread":
             self._in_threads.add(task)
 
-    def stopped(self, task: Schedulable, now: float, /) -> None:
+    def stopped(self, task: Placed, now: float, /) -> None:
         """A task has none any more."""
         self._in_threads.discard(task)
 
-    def changed(self, task: Schedulable, now: float, /) -> None:
+    def changed(self, task: Placed, now: float, /) -> None:
         """A task has another rank: it moves, and keeps its number."""
         entry = self._entries.get(task)
         if entry is not None and entry[0] != -task.rank:

@@ -105,7 +105,7 @@ class TaskBridge:
 
     def __init__(self) -> None:
         self._threads = _MANY
-        self._pool = Pool(_FRONT, _MANY, ThreadLimit(_MANY))
+        self._pool = Pool(_FRONT, _MANY)
         self._resources = Resources()
         self.monitor: Monitor = Monitor(self._status_of)
 
@@ -126,6 +126,7 @@ class TaskBridge:
     @max_concurrent_tasks.setter
     def max_concurrent_tasks(self, number: int) -> None:
         self._pool.workers = _whole(number, "max_concurrent_tasks", 1)
+        self._limit_threads()
 
     @property
     def thread_pool_size(self) -> int:
@@ -139,7 +140,12 @@ class TaskBridge:
     @thread_pool_size.setter
     def thread_pool_size(self, number: int) -> None:
         self._threads = _whole(number, "thread_pool_size", 1)
-        self._pool.policy = ThreadLimit(number)
+        self._limit_threads()
+
+    def _limit_threads(self) -> None:
+        """Have the second limit counted where it is the narrower one: that costs as much as all the rest."""
+        binds = self._threads < self.max_concurrent_tasks
+        self._pool.policy = ThreadLimit(self._threads) if binds else "priority"
 
     # --------------------------------------------------------------------------------------- begin of a life
 
@@ -230,10 +236,9 @@ class TaskBridge:
             )
         if kwargs is not None and not isinstance(kwargs, Mapping):
             raise TaskArgumentError(f"kwargs={shown(kwargs)} of task {name!r} is no dict; give one, or None")
-        options["tag"] = self._pool.name
+        options.update(tag=self._pool.name, preemptible=False)
         if not _is_async(func) and getattr(func, "__actorsched_host__", None) is None:
-            # That it may not be preempted is how the pool knows who needs a thread.
-            options.update(host="thread", abandon_on_cancel=True, preemptible=False)
+            options.update(host="thread", abandon_on_cancel=True)
         return _checked(lambda: Task(name, func, tuple(args), kwargs, **options))
 
     def _dependencies(self, ids: Iterable[str]) -> tuple[Job, ...]:

@@ -813,17 +813,18 @@ def test_the_limits_hold_in_the_next_runtime_too() -> None:
 class Item:
     """A task as a policy sees it."""
 
-    def __init__(self, name: str, rank: int = 3, *, preemptible: bool = True) -> None:
+    def __init__(self, name: str, rank: int = 3, *, host: str = "loop") -> None:
         self.name = name
         self.rank = rank
-        self.preemptible = preemptible
+        self.preemptible = False
+        self.host = host
         self.due = float("inf")
         self.cost = self.period = None
 
 
 def test_the_policy_offers_nobody_who_needs_a_thread_while_all_are_taken() -> None:
     policy = ThreadLimit(1)
-    first, second = (Item(name, 5, preemptible=False) for name in ("first", "second"))
+    first, second = (Item(name, 5, host="thread") for name in ("first", "second"))
     loop = Item("loop", 1)
     for item in (first, second, loop):
         policy.push(item, 0.0)

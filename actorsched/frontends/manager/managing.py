@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from actorsched.checks import check_whole
 from actorsched.exceptions import shown
 from actorsched.frontends import _jobs
-from actorsched.frontends._thread_limit import ThreadLimit
 from actorsched.frontends._vocabulary import (
     STATUSES,
     TaskArgumentError,
@@ -101,7 +100,6 @@ class TaskManager:
     @max_concurrent_tasks.setter
     def max_concurrent_tasks(self, number: int) -> None:
         self._pool.workers = _limit(number)
-        self._pool.policy = ThreadLimit(number)
 
     # ------------------------------------------------------------------------------------------------ tasks
 

@@ -64,10 +64,7 @@ def plan(
         assert isinstance(executor, (ThreadPoolExecutor, AsyncExecutor))
         visitor = None
         if chosen or not has_host(function):
-            # That it may not be preempted is how the pool knows who needs a thread.
-            prepared.options = prepared.options.replace(
-                host="thread", abandon_on_cancel=True, preemptible=False
-            )
+            prepared.options = prepared.options.replace(host="thread", abandon_on_cancel=True)
     else:
         visitor = _visit(job, prepared, function, None if isinstance(executor, ThreadPoolExecutor) else place)
     if sequential and turn:

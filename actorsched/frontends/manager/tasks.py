@@ -25,7 +25,6 @@ from actorsched.exceptions import (
 from actorsched.frontends import _jobs
 from actorsched.frontends._jobs import LOCK, Job, find
 from actorsched.frontends._shared import SHARED, Pool
-from actorsched.frontends._thread_limit import ThreadLimit
 from actorsched.frontends._vocabulary import (
     STATUSES,
     TaskArgumentError,
@@ -60,8 +59,8 @@ _PATIENCE = 1.0
 
 
 def new_pool(workers: int | None) -> Pool:
-    """The pool of one manager: so many tasks, and at most so many of them in threads."""
-    return Pool(FRONT, workers or MANY, ThreadLimit(workers or MANY))
+    """The pool of one manager: so many tasks at once, wherever they run."""
+    return Pool(FRONT, workers or MANY)
 
 
 POOL = new_pool(None)
@@ -119,6 +118,7 @@ class Task:
                 priority=_priority(priority),
                 retry=_retry(max_retries, retry_delay),
                 tag=self._pool.name,
+                preemptible=False,  # what runs in another loop, or a thread, cannot be held up from here
                 **_given(timeout=timeout, description=description, tags=tags or None, metadata=metadata),
             )
         )
