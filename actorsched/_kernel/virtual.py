@@ -259,8 +259,11 @@ class VirtualKernel(Kernel):
         return future
 
     def _at_rest(self, envelope: Envelope) -> None:
-        self._choices.append(envelope)
-        self._beat_soon()
+        if self.closed:  # time stands still from now on
+            self.resting.append(envelope)
+        else:
+            self._choices.append(envelope)
+            self._beat_soon()
 
     def _set_alarm(self, when: float | None) -> None:
         """Timers expire when it is calm, and need no alarm."""

@@ -45,6 +45,11 @@ class Announcer(Behaviour, kw_only=True):
         if len(self.due) == 1:  # otherwise that was said before
             self.at_rest((self, _ANNOUNCE))
 
+    def flush(self, kernel: Kernel) -> None:
+        """Make the calls now: in virtual time, the instant in which the runtime closes may have no end."""
+        if self.due:
+            kernel.post(self, _ANNOUNCE)
+
     @handles(Announce)
     def _announce(self, message: Announce, out: Outbox) -> None:
         due = self.due

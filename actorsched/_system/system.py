@@ -577,6 +577,7 @@ class System:
             if thread is not None:
                 thread.join()
         self.bus.flush()
+        self.announcer.flush(self.kernel)
         await self.kernel.aclose()
 
 
