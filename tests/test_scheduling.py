@@ -1005,6 +1005,15 @@ def test_what_a_submitted_task_takes_itself_need_not_be_acquired() -> None:
     assert task.status is TaskStatus.COMPLETED
 
 
+def test_what_is_held_for_a_task_that_was_never_submitted_does_not_keep_the_runtime_from_ending() -> None:
+    scheduler = RealtimeScheduler()
+    task = Task("task", nothing)
+    assert scheduler.acquire_resources(task, ["a"])
+    SHARED.stop()
+    assert scheduler.acquire_resources(Task("another", nothing), ["a"], timeout=LONG)
+    scheduler.stop()
+
+
 def test_resources_of_two_schedulers_are_different_ones() -> None:
     one, other = RealtimeScheduler(), RealtimeScheduler(priority_inheritance=False)
     assert one.acquire_resources(Task("one", nothing), ["a"])

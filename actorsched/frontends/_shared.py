@@ -38,6 +38,8 @@ class Shared:
         starters: Called in the thread of each new runtime, with it, before anything else is done there.
         enders: Called at the end of the interpreter, before anything is drained, with whether it was
             interrupted: what can never finish is to be given up.
+        stoppers: Called when somebody stops the runtime and drains it: what nobody would ever end is to be
+            ended.
         reporters: Called when all is over; each answers with a line for each piece of work that is lost.
     """
 
@@ -45,6 +47,7 @@ class Shared:
         self.starters: list[Callable[[Runtime], object]] = []
         self.enders: list[Callable[[bool], object]] = []
         self.reporters: list[Callable[[], list[str]]] = []
+        self.stoppers: list[Callable[[], object]] = []
         self.ending: bool = False
         """Whether the interpreter is about to end."""
         self._lock = threading.RLock()
@@ -158,6 +161,8 @@ class Shared:
         """
         if self.is_here:
             raise RuntimeError("the shared runtime cannot be stopped in its own thread; do it in another one")
+        for stopper in self.stoppers if drain else ():
+            stopper()
         with self._lock:
             thread, self._thread = self._thread, None
             self._runtime, stop = None, self._stop

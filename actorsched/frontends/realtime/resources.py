@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -389,9 +390,10 @@ class Holder:
 
 
 def _let_go_of_idle(interrupted: bool) -> None:
-    """The interpreter ends: what was never submitted will not be any more."""
+    """The runtime ends: what was not submitted by now will not be there."""
     for desk in list(_desks):
         desk.release_idle(all_of_them=interrupted)
 
 
 SHARED.enders.append(_let_go_of_idle)
+SHARED.stoppers.append(partial(_let_go_of_idle, False))

@@ -492,12 +492,12 @@ def _plain(pool: str, priority: int, preemptible: bool, is_async: bool) -> Prepa
 
 def _like(plain: Prepared[Any], name: str, task: Task, more: dict[str, Any]) -> Prepared[Any]:
     """Another one, with these options too, which were checked when they were given."""
-    prepared: Any = Prepared.__new__(Prepared)
+    kind: Any = Prepared
+    prepared: Prepared[Any] = kind.__new__(kind)
     prepared.__dict__.update(plain.__dict__)
     prepared.name, prepared.args = name, (task,)
     prepared.options = plain.options.replace(name=name, **more)
-    made: Prepared[Any] = prepared
-    return made
+    return prepared
 
 
 def _between(begin: float | None, end: float | None) -> float | None:
