@@ -146,7 +146,8 @@ class Spawner:
         """
         if isinstance(prepared, PreparedTask) and prepared.stands_alone:  # like most
             task = self._system.new_task(self._nursery, prepared.fn, prepared.args, prepared.options)
-            prepared.ref = alone = TaskRef(task)
+            alone: TaskRef[Any] = TaskRef(task)
+            prepared.ref = alone
             return alone
         from actorsched.submission import submission
 
