@@ -8,10 +8,11 @@ task.
 from __future__ import annotations
 
 from actorsched.frontends.realtime.constraints import TaskConstraints
+from actorsched.frontends.realtime.functions import PreemptionEvent
 from actorsched.frontends.realtime.monitoring import LatencyMonitor, SchedulerMetrics, TaskMetrics
 from actorsched.frontends.realtime.queues import DeadlineQueue, MultiLevelQueue, PriorityQueue
 from actorsched.frontends.realtime.scheduler import RealtimeScheduler
-from actorsched.frontends.realtime.task import PreemptionEvent, Task
+from actorsched.frontends.realtime.task import Task
 from actorsched.frontends.realtime.vocabulary import (
     CircularDependencyError,
     DeadlineInPastError,

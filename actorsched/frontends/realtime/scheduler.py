@@ -20,10 +20,11 @@ from weakref import WeakSet
 from actorsched.context import current
 from actorsched.frontends._jobs import Job, find
 from actorsched.frontends._shared import SHARED, Pool
+from actorsched.frontends.realtime.job import RealtimeJob, enter_together
 from actorsched.frontends.realtime.metrics import METRICS
 from actorsched.frontends.realtime.monitoring import LatencyMonitor, SchedulerMetrics, Usage
 from actorsched.frontends.realtime.resources import Resources
-from actorsched.frontends.realtime.task import RealtimeJob, Task, enter_together
+from actorsched.frontends.realtime.task import Task
 from actorsched.frontends.realtime.vocabulary import (
     CircularDependencyError,
     ResourceDeadlockError,

@@ -10,22 +10,23 @@ submitted as not preemptible: it could not be told to make room, and somebody el
 
 from __future__ import annotations
 
-import inspect
-import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import lru_cache, partial
+from functools import lru_cache
 from time import monotonic, thread_time
-from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from anyio.lowlevel import checkpoint
 
-from actorsched.context import Context, current
-from actorsched.exceptions import DeadlineMissed
-from actorsched.frontends._jobs import Job
-from actorsched.frontends._shared import SHARED
+from actorsched.context import current
 from actorsched.frontends.realtime.constraints import TaskConstraints
+from actorsched.frontends.realtime.functions import (
+    PARAMETER,
+    PreemptionEvent,
+    is_async_function,
+    place_of_event,
+)
+from actorsched.frontends.realtime.job import RealtimeJob
 from actorsched.frontends.realtime.monitoring import TaskMetrics, Usage
 from actorsched.frontends.realtime.vocabulary import (
     STATUSES,
@@ -36,22 +37,15 @@ from actorsched.frontends.realtime.vocabulary import (
     priority_of,
     whole,
 )
-from actorsched.messages import Outcome
 from actorsched.options import Retry
-from actorsched.status import TaskStatus as Native
 from actorsched.task import Task as Prepared
 
 if TYPE_CHECKING:
     from actorsched.frontends._shared import Pool
     from actorsched.frontends.realtime.resources import Resources
-    from actorsched.runtime import Runtime
-    from actorsched.task import TaskRef
 
-_PARAMETER = "preemption_event"
 _PATIENCE = 1.0
 """Seconds that it may take until what is held for a task is given back."""
-_LOOK = 0.005
-"""Seconds between two looks of somebody who waits to be preempted."""
 
 
 class Task:
@@ -229,7 +223,7 @@ class Task:
         Returns:
             A sentence for each demand that was too high, and was cut down.
         """
-        constraints, is_async = self._constraints, _is_async(self.func)
+        constraints, is_async = self._constraints, is_async_function(self.func)
         preemptible = (
             preemption
             and (constraints is None or constraints.is_preemptible)
@@ -269,13 +263,13 @@ class Task:
     # ---------------------------------------------------------------------------------------- while it runs
 
     def _takes_event(self) -> bool:
-        place = _place_of_event(self.func)
-        return place is not None and place >= len(self.args) and _PARAMETER not in self.kwargs
+        place = place_of_event(self.func)
+        return place is not None and place >= len(self.args) and PARAMETER not in self.kwargs
 
     def _arguments(self) -> dict[str, Any]:
         if not self._takes_event():
             return self.kwargs
-        return {**self.kwargs, _PARAMETER: PreemptionEvent(current())}
+        return {**self.kwargs, PARAMETER: PreemptionEvent(current())}
 
     def run(self) -> Any:
         """Call the function. In a thread of the runtime."""
@@ -321,151 +315,6 @@ class Task:
             usage.ended(begun, 0.0)
 
 
-class RealtimeJob(Job):
-    """The job of a task, which becomes known before it is known what it demands."""
-
-    __slots__ = ("afterwards", "before", "due", "is_submitted", "settled_at", "tied")
-
-    def __init__(self, name: str) -> None:
-        super().__init__(None, name, front="realtime")
-        self.due: datetime | None = None
-        self.is_submitted: bool = False
-        """Whether a scheduler has taken its task."""
-        self.before: Callable[[Runtime, Task], object] | None = None
-        """Called in the runtime's thread, before its task is submitted there."""
-        self.afterwards: Callable[[Task], Callable[[], Awaitable[object]] | None] | None = None
-        """Called there when it was."""
-        self.tied: Callable[[], Awaitable[object]] | None = None
-        """What it has returned: ends when those await the task that hold something for it."""
-        self.settled_at: float | None = None
-
-    def prepare(self, prepared: Prepared[Any], pool: Pool, due: datetime | None) -> None:
-        """What becomes of it when it is entered."""
-        self._prepared, self.pool, self.due = prepared, pool, due
-        self.is_submitted = True
-
-    def wait_at(self, gate: TaskRef[Any]) -> None:
-        """It is not ready before this has settled."""
-        if self._prepared is not None:
-            options = self._prepared.options
-            self._prepared.options = options.replace(after=(*options.after, gate))
-
-    def enter(self) -> bool:
-        """Hand it to the runtime, once a scheduler has taken its task."""
-        return self.is_submitted and super().enter()
-
-    def depend(self, jobs: tuple[Job, ...]) -> None:
-        """It begins after these."""
-        self.after = jobs
-
-    def settle(self, outcome: Outcome[Any]) -> bool:
-        """It ends so, unless it had settled; and when."""
-        if self.outcome is None and self.settled_at is None:
-            self.settled_at = monotonic()
-        return super().settle(outcome)
-
-    def fail(self, error: BaseException) -> bool:
-        """It could not be submitted: when its deadline is past by now, it is because of that."""
-        if isinstance(error, ValueError) and self.due is not None and datetime.now(UTC) >= self.due:
-            late = (datetime.now(UTC) - self.due).total_seconds()
-            missed = DeadlineMissed(
-                f"task {self.name!r} was not begun: its deadline was past before it could be",
-                task=self.name,
-                tardiness=late,
-            )
-            return self.settle(Outcome(Native.DEADLINE_MISSED, error=missed))
-        return super().fail(error)
-
-    def _submit(self, runtime: Runtime) -> None:
-        if self.outcome is None and self.before is not None:
-            self.before(runtime, self.view)
-        super()._submit(runtime)
-        if self.afterwards is not None:
-            self.tied = self.afterwards(self.view)
-
-
-def enter_together(jobs: list[RealtimeJob]) -> None:
-    """Hand several to the runtime at one instant: the first to begin is the best of all.
-
-    Raises:
-        RuntimeClosed: The interpreter is about to end.
-    """
-    entering = [job for job in jobs if job._enters()]
-    try:
-        SHARED.call(_submit_together, entering)
-    except BaseException:
-        for job in entering:
-            job.entered = False
-        raise
-
-
-def _submit_together(runtime: Runtime, jobs: list[RealtimeJob]) -> None:
-    if len(jobs) < 2:
-        for job in jobs:
-            job._submit(runtime)
-        return
-    gate = runtime.submit_nowait(Prepared("start", _gate))
-    for job in jobs:
-        job.wait_at(gate)
-        job._submit(runtime)
-    ties = [job.tied for job in jobs if job.tied is not None]
-    if ties:  # before anybody is chosen, it has to be known who inherits from whom
-        runtime.submit_nowait(Prepared("start", partial(_open, gate, ties)))
-    else:
-        gate.settle()
-
-
-async def _gate() -> None:
-    """Does nothing until it is settled."""
-    import anyio
-
-    await anyio.sleep_forever()
-
-
-async def _open(gate: TaskRef[Any], ties: list[Callable[[], Awaitable[object]]]) -> None:
-    for tied in ties:
-        await tied()
-    gate.settle()
-
-
-class PreemptionEvent:
-    """Tells a function that it is to make room: it may save what it has, and return. From any thread.
-
-    It can be asked like a `threading.Event`, and is set by the scheduler only: when a more urgent task wants
-    the place of this one, or when it is cancelled.
-    """
-
-    __slots__ = ("_context",)
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-
-    def __repr__(self) -> str:
-        return f"<preemption event of {self._context.name!r}: {'set' if self.is_set() else 'not set'}>"
-
-    def is_set(self) -> bool:
-        """Whether the function is to make room, or to stop."""
-        return self._context.preempt_requested or self._context.cancel_requested
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Block until it is set.
-
-        Args:
-            timeout: How many seconds at most; None for any time.
-
-        Returns:
-            Whether it is set.
-        """
-        give_up = None if timeout is None else monotonic() + timeout
-        pause = threading.Event()
-        while not self.is_set():
-            left = _LOOK if give_up is None else min(_LOOK, give_up - monotonic())
-            if left <= 0:
-                return False
-            pause.wait(left)
-        return True
-
-
 def _run(task: Task) -> Any:
     return task.run()
 
@@ -502,36 +351,3 @@ def _like(plain: Prepared[Any], name: str, task: Task, more: dict[str, Any]) -> 
 
 def _between(begin: float | None, end: float | None) -> float | None:
     return None if begin is None or end is None else max(0.0, end - begin) * 1000
-
-
-def _is_async(function: Callable[..., Any]) -> bool:
-    if type(function) is FunctionType:
-        return bool(function.__code__.co_flags & inspect.CO_COROUTINE)
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        getattr(function, "__call__", None)  # noqa: B004 # an object whose call is async
-    )
-
-
-def _place_of_event(function: Callable[..., Any]) -> int | None:
-    """Among how many positional arguments the event would be; None if the function has no such parameter."""
-    if type(function) is FunctionType and not hasattr(function, "__wrapped__"):
-        code = function.__code__
-        names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-        if _PARAMETER not in names[code.co_posonlyargcount :]:
-            return None
-        place = names.index(_PARAMETER)
-        return place if place < code.co_argcount else _NO_PLACE
-    try:
-        parameters = inspect.signature(function).parameters
-    except (TypeError, ValueError):  # it tells nothing about itself
-        return None
-    parameter = parameters.get(_PARAMETER)
-    if parameter is None or parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
-        return None
-    if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
-        return _NO_PLACE
-    return list(parameters).index(_PARAMETER)
-
-
-_NO_PLACE = 1_000_000
-"""Of a parameter that no positional argument fills."""
