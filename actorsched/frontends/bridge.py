@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from inspect import isasyncgenfunction, iscoroutinefunction, isroutine
+from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, isasyncgenfunction, iscoroutinefunction, isroutine
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from actorsched.checks import check_span, check_whole
@@ -38,7 +39,7 @@ from actorsched.frontends._vocabulary import (
     failure,
 )
 from actorsched.options import Retry
-from actorsched.task import Task
+from actorsched.task import Task, prepared_like
 
 if TYPE_CHECKING:
     from actorsched.durations import Duration
@@ -106,6 +107,12 @@ class TaskBridge:
     def __init__(self) -> None:
         self._threads = _MANY
         self._pool = Pool(_FRONT, _MANY)
+        self._models = {
+            (in_thread, priority): Task("model", _jobs._by_hand, **self._usual(in_thread, priority))
+            for in_thread in (True, False)
+            for priority in TaskPriority
+        }
+        """By place and priority: what tasks are made like of which nobody says more."""
         self._resources = Resources()
         self.monitor: Monitor = Monitor(self._status_of)
 
@@ -190,7 +197,8 @@ class TaskBridge:
         if name is None:
             raise TaskArgumentError("name=None is no name; give a str that says what the task does")
         after = self._dependencies(dependencies)
-        options: dict[str, Any] = {"priority": _priority(priority)}
+        priority = _priority(priority)
+        options: dict[str, Any] = {}
         if timeout is not None:
             options["timeout"] = _checked(lambda: check_span(timeout, "timeout"))
         if description is not None:
@@ -201,17 +209,18 @@ class TaskBridge:
             options["metadata"] = metadata
         retry = _retry(max_retries, retry_delay)
         if func is None:
-            options["host"] = "loop"
-            prepared = _checked(lambda: Task(name, _jobs._by_hand, (), None, **options))
+            prepared = _checked(
+                lambda: Task(name, _jobs._by_hand, (), None, host="loop", priority=priority, **options)
+            )
             if args or kwargs:
                 raise TaskArgumentError(
                     f"args={shown(args)} and kwargs={shown(kwargs)} were given without a function; "
                     "give func, or leave them out for a task that is settled by hand"
                 )
         else:
-            prepared = self._prepared(
-                name, func, args, kwargs, {**options, "retry": retry} if retry else options
-            )
+            if retry is not None:
+                options["retry"] = retry
+            prepared = self._prepared(name, func, args, kwargs, priority, options)
         job = Job(prepared, name, after, _FRONT, None if func is None else self._pool)
         job.keep()
         return job.id
@@ -222,6 +231,7 @@ class TaskBridge:
         func: Callable[..., Any],
         args: Iterable[Any],
         kwargs: Mapping[str, Any] | None,
+        priority: TaskPriority,
         options: dict[str, Any],
     ) -> Task[Any]:
         if not callable(func):
@@ -229,19 +239,28 @@ class TaskBridge:
                 f"func={shown(func)} of task {name!r} is no function; give one, plain or async, or None "
                 "to settle the task by hand"
             )
-        if isinstance(args, (str, bytes)) or not isinstance(args, Iterable):
+        if type(args) is not tuple and (isinstance(args, (str, bytes)) or not isinstance(args, Iterable)):
             raise TaskArgumentError(
                 f"args={shown(args)} of task {name!r} is no tuple; give the positional arguments as one, "
                 "such as args=(value,)"
             )
         if kwargs is not None and not isinstance(kwargs, Mapping):
             raise TaskArgumentError(f"kwargs={shown(kwargs)} of task {name!r} is no dict; give one, or None")
-        options.update(tag=self._pool.name, preemptible=False)
-        if not _is_async(func) and getattr(func, "__actorsched_host__", None) is None:
-            options.update(host="thread", abandon_on_cancel=True)
-        return _checked(lambda: Task(name, func, tuple(args), kwargs, **options))
+        in_thread = not _is_async(func) and getattr(func, "__actorsched_host__", None) is None
+        model = self._models[in_thread, priority]
+        if options or kwargs or type(name) is not str or not name.strip():
+            options |= self._usual(in_thread, priority)
+            return _checked(lambda: Task(name, func, tuple(args), kwargs, **options))
+        return prepared_like(model, name, func, tuple(args))
+
+    def _usual(self, in_thread: bool, priority: TaskPriority) -> dict[str, Any]:
+        """The options of every task with a function."""
+        options: dict[str, Any] = {"tag": self._pool.name, "preemptible": False, "priority": priority}
+        return options | {"host": "thread", "abandon_on_cancel": True} if in_thread else options
 
     def _dependencies(self, ids: Iterable[str]) -> tuple[Job, ...]:
+        if ids == ():
+            return ()
         if isinstance(ids, str) or not isinstance(ids, Iterable):
             raise TaskArgumentError(
                 f"dependencies={shown(ids)} is no list of ids; give one, such as dependencies=[task_id]"
@@ -381,7 +400,7 @@ class TaskBridge:
             DeadlockError: It is unsettled, and this is the thread that has to settle it.
         """
         job = _job(task_id)
-        span = _checked(lambda: None if timeout is None else seconds(timeout, field="timeout"))
+        span = None if timeout is None else _checked(lambda: seconds(timeout, field="timeout"))
         return job.wait(span) and self._resources.wait(job, span)
 
     async def settled(self, task_id: str) -> TaskStatus:
@@ -477,7 +496,7 @@ def _whole(value: object, field: str, least: int) -> int:
     return _checked(lambda: check_whole(value, field, least=least))
 
 
-def _priority(value: object) -> int:
+def _priority(value: object) -> TaskPriority:
     if type(value) is TaskPriority:
         return value
     if isinstance(value, int) and not isinstance(value, bool):
@@ -509,6 +528,10 @@ def _is_async(func: Callable[..., Any]) -> bool:
     Raises:
         TaskArgumentError: It is an async generator function.
     """
+    if type(func) is FunctionType and not func.__dict__:  # the usual case
+        flags = func.__code__.co_flags
+        if not flags & CO_ASYNC_GENERATOR:
+            return bool(flags & CO_COROUTINE)
     while isinstance(func, partial):
         func = func.func
     called = func if isroutine(func) else getattr(type(func), "__call__", func)  # noqa: B004  # its code
