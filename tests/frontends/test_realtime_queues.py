@@ -143,7 +143,7 @@ def test_a_multi_level_queue_keeps_nothing_of_tasks_that_nobody_has_any_more() -
     for number in range(100):
         queue.put(task(f"task {number}"))
         queue.get()
-        gc.collect()
+    gc.collect()
     queue.put(task())
     assert len(queue._policy._records) <= 2  # type: ignore[attr-defined]
 
