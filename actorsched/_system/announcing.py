@@ -96,16 +96,19 @@ def call_threadsafe(kernel: Kernel, function: Callable[..., object], args: tuple
     """
     if not callable(function):
         raise TypeError(f"function={function!r} cannot be called; give a plain function and its arguments")
-    closed = RuntimeClosed(
-        f"{function!r} was not called in the runtime's thread, because the runtime has closed; "
-        "call it while the runtime is open"
-    )
     if kernel.closed:
-        raise closed
+        raise _closed(function)
     try:
         kernel.call_threadsafe(_called, function, args)
     except RuntimeError as error:
-        raise closed from error
+        raise _closed(function) from error
+
+
+def _closed(function: Callable[..., object]) -> RuntimeClosed:
+    return RuntimeClosed(
+        f"{function!r} was not called in the runtime's thread, because the runtime has closed; "
+        "call it while the runtime is open"
+    )
 
 
 def _called(function: Callable[..., object], args: tuple[Any, ...]) -> None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from actorsched._system.handlers import HANDLER, Handler
 from actorsched._system.task import function_name
 from actorsched.exceptions import shown
-from actorsched.options import DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,12 +20,12 @@ if TYPE_CHECKING:
 class Habit:
     """Most tasks are one of many that do the same: what was found for the last one is kept."""
 
-    __slots__ = ("_code", "_given", "_host", "_options")
+    __slots__ = ("_asked", "_code", "_given", "_host")
 
     def __init__(self) -> None:
         self._code: CodeType | None = None
         self._given = 0
-        self._options: TaskOptions = DEFAULT
+        self._asked: str | None = None
         self._host = "loop"
 
     def host(self, function: Callable[..., Any], given: int, options: TaskOptions) -> str | None:
@@ -36,16 +35,16 @@ class Habit:
         """
         if type(function) is not _FUNCTION or function.__dict__:
             return None
-        code = function.__code__
-        if code is self._code and given == self._given and options is self._options:
-            return self._host
-        if code.co_flags & _UNUSUAL or code.co_kwonlyargcount or given != code.co_argcount:
-            return None
-        if options.abandon_on_cancel or options.host not in (None, "process"):
-            return None
-        self._code, self._given, self._options = code, given, options
-        self._host = options.host or ("loop" if code.co_flags & CO_COROUTINE else "thread")
-        return self._host
+        code, asked = function.__code__, options.host
+        if code is not self._code or given != self._given or asked != self._asked:
+            if code.co_flags & _UNUSUAL or code.co_kwonlyargcount or given != code.co_argcount:
+                return None
+            own = "loop" if code.co_flags & CO_COROUTINE else "thread"
+            if asked not in (None, "process", own):
+                return None
+            self._code, self._given, self._asked = code, given, asked
+            self._host = asked or own
+        return None if options.abandon_on_cancel and self._host != "thread" else self._host
 
 
 def host_of(function: Callable[..., Any], options: TaskOptions) -> str:

@@ -65,6 +65,7 @@ _NOTHING: dict[str, Any] = {}
 _listening: Callable[[], None] | None = None
 """Ends the subscription to the events of the runtime, if there is one."""
 
+_SAID_AT_INFO = ("started", "completed")
 _log = logging.getLogger("actorsched.task")
 
 
@@ -79,6 +80,7 @@ class Job:
         pool: The pool that its task belongs to, whose name is the `tag` of what is prepared.
         inject: Where the results of the jobs that it depends on go: names of parameters, in the order of
             these jobs; without enough names, first among the positional arguments. None for nowhere.
+        keep: Whether its id is known from now on, whether or not anybody holds it.
     """
 
     __slots__ = (
@@ -108,6 +110,7 @@ class Job:
         front: str = "task",
         pool: Pool | None = None,
         inject: Sequence[str] | None = None,
+        keep: bool = False,
     ) -> None:
         self.id: str = f"{front}-{next(_numbers)}"
         self.name = name
@@ -125,9 +128,12 @@ class Job:
         """What its front end shows of it."""
         self._prepared = prepared
         self._said: tuple[float, str | None] | None = None
-        self._told: list[Callable[[Job], object]] | None = []
+        self._told: list[Callable[[Job], object]] | None = None
         self._stand_in: TaskRef[Any] | None = None
-        _made[self.id] = self
+        if keep:
+            _kept[self.id] = self
+        else:
+            _made[self.id] = self
 
     def __repr__(self) -> str:
         return f"<job {self.id} {self.name!r} {self.status.value}>"
@@ -195,14 +201,15 @@ class Job:
                 f"task {self.name!r} was waited for in the thread whose event loop has to run it, so it "
                 "would never end; await it there, or wait in another thread"
             )
-        over = threading.Event()
+        over = threading.Lock()  # all that is needed of an event, at a fraction of its price
+        over.acquire()
 
         def tell_it(_: Job) -> None:
-            over.set()
+            over.release()
 
         self.add_done_callback(tell_it)
         try:
-            return over.wait(timeout)
+            return over.acquire(timeout=-1 if timeout is None else max(0, timeout))
         finally:
             self._remove_done_callback(tell_it)
 
@@ -236,7 +243,9 @@ class Job:
     def add_done_callback(self, function: Callable[[Job], object]) -> None:
         """Have a function called when it has settled, in whatever thread that is; at once if it has."""
         with LOCK:
-            if self._told is not None:
+            if self.outcome is None:
+                if self._told is None:
+                    self._told = []
                 self._told.append(function)
                 return
         function(self)
@@ -398,7 +407,7 @@ class Job:
 
 
 def enter_all(jobs: Iterable[Job]) -> None:
-    """Hand many to the runtime, in this order; those that were handed to it before, or have settled, are left.
+    """Hand many to the runtime, in this order, but for those that were handed to it before, or have settled.
 
     Raises:
         RuntimeClosed: The interpreter is about to end.
@@ -491,7 +500,7 @@ def _forget_listening(runtime: Runtime) -> None:
 
 
 def _listen(runtime: Runtime, prepared: Task[Any]) -> Callable[[], None] | None:
-    """See to it that what becomes of a task is heard of, if anybody wants to know it: that costs something."""
+    """See to it that what becomes of a task is heard of, if anybody wants to know: that costs something."""
     global _listening
     _early.clear()
     if _listening is None and (
@@ -511,11 +520,12 @@ def _told(event: Event) -> None:
 
 def _write(kind: str, job: Job, about: dict[str, Any]) -> None:
     """The log of what becomes of jobs."""
+    if kind in _SAID_AT_INFO and not _log.isEnabledFor(logging.INFO):  # the usual case
+        return
     extra = {"task_id": job.id, "task": job.name}
     match kind:
         case "started" | "completed":
-            if _log.isEnabledFor(logging.INFO):
-                _log.info("task %r (%s) %s", job.name, job.id, kind, extra=extra)
+            _log.info("task %r (%s) %s", job.name, job.id, kind, extra=extra)
         case "retrying":
             _log.warning(
                 "task %r (%s) is tried again in %g s: %s",

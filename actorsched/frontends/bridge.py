@@ -221,9 +221,7 @@ class TaskBridge:
             if retry is not None:
                 options["retry"] = retry
             prepared = self._prepared(name, func, args, kwargs, priority, options)
-        job = Job(prepared, name, after, _FRONT, None if func is None else self._pool)
-        job.keep()
-        return job.id
+        return Job(prepared, name, after, _FRONT, None if func is None else self._pool, keep=True).id
 
     def _prepared(
         self,
