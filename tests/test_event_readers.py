@@ -148,7 +148,8 @@ async def test_whoever_is_cancelled_as_it_waits_may_wait_again() -> None:
 async def test_only_one_reads_it_at_a_time() -> None:
     async with Runtime() as rt, anyio.create_task_group() as group:
         source = rt.events()
-        group.start_soon(read, source, [])
+        events: list[Event] = []
+        group.start_soon(read, source, events)
         await anyio.sleep(0)
         await anyio.sleep(0)
         with pytest.raises(RuntimeError, match="is being read elsewhere"):

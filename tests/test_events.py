@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from actorsched import Event, HostDied, Hosts, Retry, Runtime, current
+from actorsched import Actor, Event, HostDied, Hosts, Retry, Runtime, Task, current
 from actorsched.testing import VirtualClock, compute
 from tests import host_work as work
 from tests.host_help import kill, until
@@ -125,6 +125,262 @@ async def test_what_makes_no_sense_is_refused(
         with pytest.raises(error) as caught:
             rt.subscribe(kinds, handler)
         assert says in str(caught.value)
+
+
+# ---------------------------------------------------------------------------------------------------- details
+
+
+def details_of(events: list[Event], name: str) -> list[tuple[str, dict[str, Any]]]:
+    return [(event.kind, dict(event.details)) for event in events if event.name == name]
+
+
+async def test_events_of_tasks_say_what_there_is_to_know() -> None:
+    events: list[Event] = []
+
+    async def twice() -> None:
+        if current().attempt == 1:
+            raise ValueError("not yet")
+        current().report(0.5, "half")
+
+    async with Runtime(clock=VirtualClock(), pools={"io": 1}) as rt:
+        rt.subscribe(None, events.append)
+        first = await rt.spawn(compute, 1, name="first", priority=5)
+        await rt.spawn(
+            twice,
+            name="second",
+            after=[first],
+            tag="io",
+            tags=("a", "b"),
+            retry=Retry(attempts=2, delay="2s", jitter=False),
+        )
+    assert details_of(events, "first") == [
+        ("created", {"priority": 5, "pool": "loop"}),
+        ("started", {"attempt": 1, "host": "loop", "worker": "loop"}),
+        ("completed", {"final": True}),
+    ]
+    second = details_of(events, "second")
+    assert [kind for kind, _ in second] == [
+        "created",
+        "waiting",
+        "ready",
+        "started",
+        "retrying",
+        "ready",
+        "started",
+        "progress",
+        "completed",
+    ]
+    assert second[0][1] == {"priority": 3, "pool": "io", "tags": ("a", "b"), "after": (first.id,)}
+    assert second[4][1] == {"error": "ValueError: not yet", "delay": 2.0}
+    assert second[6][1]["attempt"] == 2
+    assert second[7][1] == {"fraction": 0.5, "message": "half"}
+
+
+async def test_what_is_done_to_the_details_of_one_event_is_not_seen_in_the_next() -> None:
+    events: list[Event] = []
+
+    def vandal(event: Event) -> None:
+        details: Any = event.details
+        details.clear()
+
+    async with Runtime() as rt:
+        source = rt.events()
+        end = rt.subscribe(None, vandal)
+        await rt.run(compute_nothing, name="first")
+        end()
+        rt.subscribe(None, events.append)
+        await rt.run(compute_nothing, name="last")
+        events += [await anext(source) for _ in range(3)]
+    for name in ("first", "last"):
+        assert details_of(events, name)[1:] == [
+            ("started", {"attempt": 1, "host": "loop", "worker": "loop"}),
+            ("completed", {"final": True}),
+        ]
+
+
+async def compute_nothing() -> None:
+    pass
+
+
+async def test_every_end_says_why() -> None:
+    events: list[Event] = []
+
+    async def fail() -> None:
+        raise KeyError
+
+    async with Runtime(clock=VirtualClock()) as rt:
+        rt.subscribe(("failed", "cancelled", "deadline_missed"), events.append)
+        bad = await rt.spawn(fail, name="bad")
+        await rt.spawn(fail, name="after", after=[bad])
+        gone = await rt.spawn(compute, 9, name="gone")
+        await gone.cancel("not needed")
+        await bad.outcome()
+        await rt.spawn(compute, 9, name="soft", deadline=1)
+        late = await rt.spawn(compute, 9, name="hard", deadline=1, hard=True)
+        await late.outcome()
+    assert details_of(events, "bad") == [("failed", {"final": True, "error": "KeyError"})]
+    assert details_of(events, "after")[0][1]["error"].startswith("DependencyFailed: task 'after' was not run")
+    assert details_of(events, "gone")[0][1]["error"].endswith("was cancelled: not needed")
+    assert [about["final"] for _, about in details_of(events, "soft")] == [False]
+    assert [about["final"] for _, about in details_of(events, "hard")] == [False, True]
+    assert details_of(events, "hard")[1][1]["error"].startswith("DeadlineMissed: ")
+
+
+async def test_a_thread_says_which_one_it_is_and_its_progress_is_told() -> None:
+    events: list[Event] = []
+
+    def work_on() -> None:
+        current().report(1.0)
+
+    async with Runtime() as rt:
+        rt.subscribe(None, events.append)
+        await rt.run(work_on, name="plain")
+    assert details_of(events, "plain")[2:] == [
+        ("started", {"attempt": 1, "host": "thread", "worker": "thread-1"}),
+        ("progress", {"fraction": 1.0, "message": None}),
+        ("completed", {"final": True}),
+    ]
+
+
+# --------------------------------------------------------------------------------------------- listeners
+
+
+async def test_the_same_function_may_listen_twice_and_each_subscription_ends_by_itself() -> None:
+    events: list[Event] = []
+    async with Runtime() as rt:
+        first = rt.subscribe("completed", events.append)
+        second = rt.subscribe("completed", events.append)
+        await rt.run(compute_nothing)
+        assert len(events) == 2
+        first()
+        first()
+        await rt.run(compute_nothing)
+        assert len(events) == 3
+        second()
+        await rt.run(compute_nothing)
+        assert len(events) == 3
+        assert not rt._system.kernel.watched
+
+
+async def test_a_listener_may_leave_bring_others_and_submit_work_in_the_middle() -> None:
+    once: list[str] = []
+    brought: list[str] = []
+    every: list[str] = []
+
+    def leaves(event: Event) -> None:
+        once.append(f"{event.name} {event.kind}")
+        end()
+
+    def brings(event: Event) -> None:
+        if event.name == "first" and event.kind == "started":
+            rt.subscribe(None, lambda event: brought.append(f"{event.name} {event.kind}"))
+            rt.submit_nowait(Task("second", compute_nothing))
+
+    async with Runtime() as rt:
+        end = rt.subscribe(None, leaves)
+        rt.subscribe(None, brings)
+        rt.subscribe(None, lambda event: every.append(f"{event.name} {event.kind}"))
+        await rt.run(compute_nothing, name="first")
+    assert once == ["first created"]
+    expected = ["second created", "second started", "first completed", "second completed"]
+    assert sorted(every) == sorted(["first created", "first started", *expected])
+    assert every.index("first started") < every.index("second created")
+    assert brought == [said for said in every if said in expected]
+
+
+async def test_what_a_listener_causes_is_told_to_all_after_what_caused_it() -> None:
+    told: list[str] = []
+
+    def causes(event: Event) -> None:
+        if event.name == "idle":
+            rt.submit_nowait(Task("caused", compute_nothing))
+
+    async with Runtime() as rt:
+        rt.subscribe(None, causes)
+        rt.subscribe(None, lambda event: told.append(f"{event.name} {event.kind}"))
+        await rt.spawn(Actor, name="idle")
+        await until(lambda: "caused completed" in told)
+    assert told[0] == "idle actor_started"
+
+
+# ----------------------------------------------------------------------------------------------------- actors
+
+
+class Fragile(Actor):
+    async def fail(self) -> None:
+        raise RuntimeError("as it was told to")
+
+
+class FragileElsewhere(Fragile, host="process"):
+    pass
+
+
+OF_ACTORS: tuple[EventKind, ...] = ("actor_started", "actor_restarted", "actor_stopped")
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(("kind", "host"), [(Fragile, "loop"), (FragileElsewhere, "process")])
+async def test_the_lives_of_an_actor_are_told(kind: type[Fragile], host: str) -> None:
+    events: list[Event] = []
+    async with Runtime(hosts=Hosts(max=1)) as rt:
+        rt.subscribe(OF_ACTORS, events.append)
+        ref = await rt.spawn(kind, name="ann")
+        ref.tell(kind.fail)
+        await until(lambda: len(events) == 2)
+        await ref.stop()
+        other = await rt.spawn(kind, name="bob")
+        await other.kill()
+        await rt.spawn(kind, name="cid")
+    here = {"actor": kind.__qualname__, "host": host}
+    assert details_of(events, "ann") == [
+        ("actor_started", here),
+        ("actor_restarted", here),
+        ("actor_stopped", {"actor": kind.__qualname__, "why": "stopped"}),
+    ]
+    assert details_of(events, "bob")[1:] == [("actor_stopped", {"actor": kind.__qualname__, "why": "killed"})]
+    assert [kind for kind, _ in details_of(events, "cid")] == ["actor_started", "actor_stopped"]
+    assert events[0].id == f"actor-{events[0].number}"
+
+
+@pytest.mark.process
+async def test_an_actor_whose_host_is_killed_restarts_and_that_is_told() -> None:
+    events: list[Event] = []
+    async with Runtime(hosts=Hosts(max=1)) as rt:
+        rt.subscribe((*OF_ACTORS, "host_died"), events.append)
+        ref = await rt.spawn(work.Counter, name="count")
+        kill(await ref.ask.pid())
+        await until(lambda: len(events) == 3)
+    assert [event.kind for event in events] == [
+        "actor_started",
+        "host_died",
+        "actor_restarted",
+        "actor_stopped",
+    ]
+
+
+@pytest.mark.process
+async def test_an_actor_that_cannot_start_is_told_of_as_stopped_only() -> None:
+    events: list[Event] = []
+    async with Runtime() as rt:
+        rt.subscribe(OF_ACTORS, events.append)
+        with pytest.raises(Exception):  # noqa: B017
+            await rt.spawn(work.FailsToStart)
+    assert [event.kind for event in events] == ["actor_stopped"]
+    assert events[0].details["why"] == "failed"
+
+
+@pytest.mark.process
+async def test_a_task_in_a_host_says_where_it_runs_and_how_it_is_tried_again() -> None:
+    events: list[Event] = []
+    async with Runtime(hosts=Hosts(max=1)) as rt:
+        rt.subscribe(("started", "retrying", "failed"), events.append)
+        ref = await rt.spawn(work.exit_hard, 3, host="process", retry=Retry(crashes=1), name="dies")
+        await ref.outcome()
+    kinds = [(kind, about.get("attempt")) for kind, about in details_of(events, "dies")]
+    assert kinds == [("started", 1), ("retrying", None), ("started", 2), ("failed", None)]
+    assert events[0].details["host"] == "process"
+    assert [events[index].details["worker"] for index in (0, 2)] == ["host 1", "host 2"]
+    assert events[1].details["error"].startswith("HostDied: ")
 
 
 # ------------------------------------------------------------------------------------------------------ hosts

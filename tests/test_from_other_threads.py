@@ -1,4 +1,4 @@
-"""`rt.call_threadsafe`: any thread may have something called in the runtime's; calls of one keep their order."""
+"""`rt.call_threadsafe`: any thread may have something called there; calls of one thread keep their order."""
 
 from __future__ import annotations
 

@@ -27,6 +27,7 @@ from tests import host_work as work
 from tests.host_help import Fifo
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -61,7 +62,7 @@ async def test_a_task_that_waits_for_another_is_settled_at_once_and_leaves_that_
     async with Runtime(clock=VirtualClock()) as rt:
         first = await rt.spawn(compute, 2)
         second = await rt.spawn(noop, after=[first])
-        third = await rt.spawn(add, second, 2)
+        third: TaskRef[int] = await rt.spawn(add, second, 2)  # type: ignore[assignment, call-overload]
         assert second.status is TaskStatus.WAITING
         assert second.settle(40)  # type: ignore[arg-type]  # it may be anything
         assert (second.done(), second.result(), second.status) == (True, 40, TaskStatus.COMPLETED)
@@ -339,13 +340,17 @@ async def test_what_makes_no_sense_is_refused_and_changes_nothing() -> None:
 # ---------------------------------------------------------------------------------------------- callbacks
 
 
+def noting(said: list[str], number: int) -> Callable[[TaskRef[Any]], None]:
+    return lambda ref: said.append(f"{ref.name} {number}")
+
+
 async def test_callbacks_come_in_the_order_of_the_ends_and_of_their_registration() -> None:
     said: list[str] = []
     async with Runtime(clock=VirtualClock()) as rt:
         refs = [await rt.spawn(compute, units, name=f"t{units}") for units in (3, 1, 2)]
         for ref in refs:
             for number in (1, 2):
-                ref.add_done_callback(lambda ref, number=number: said.append(f"{ref.name} {number}"))
+                ref.add_done_callback(noting(said, number))
         refs[0].settle(None)
     assert said == ["t3 1", "t3 2", "t1 1", "t1 2", "t2 1", "t2 2"]
 
@@ -395,13 +400,18 @@ async def test_a_callback_may_settle_cancel_listen_and_submit() -> None:
         rt.submit_nowait(Task("fourth", noop)).add_done_callback(lambda ref: said.append(ref.result()))
 
     async with Runtime() as rt:
-        first, other, third = await rt.spawn(noop), await rt.spawn(hang), await rt.spawn(hang)
+        first, third = await rt.spawn(noop), await rt.spawn(hang)
+        other: TaskRef[Any] = await rt.spawn(hang)
         first.add_done_callback(go_on)
     assert sorted(said) == ["by a callback", "by itself"]
     assert third.status is TaskStatus.CANCELLED
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(
     steps=st.lists(
         st.tuples(st.integers(0, 5), st.sampled_from(["value", "error", "cancel", "wait"])), max_size=12
