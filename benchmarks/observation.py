@@ -8,9 +8,13 @@ Floor: a runtime that measures nothing, and that nobody watches. Ours, by the na
 
 Both sides are otherwise alike, and count down how many tasks may go by unmeasured.
 
-`observation_events` has another floor: a runtime as it is, that nobody watches. Ours is watched by a listener
-to one kind of events, and by a reader of all kinds, which keeps up: a round is over when it has read all that
-was told.
+Two have another floor: a runtime as it is, that nobody watches. Ours is watched by a listener to one kind of
+events, and by a reader of all kinds.
+
+* `observation_events` is what that costs the runtime. What the reader has not read by then it reads between
+  the rounds.
+* `observation_reading` only informs: the same with a reader that keeps up, whose own work counts too. A round
+  is over when it has read all that was told.
 """
 
 from __future__ import annotations
@@ -50,36 +54,45 @@ def _rested(rt: Runtime) -> None:
     rt._system.pools["loop"].series[Priority.NORMAL] = Series("a rested one")
 
 
-@asynccontextmanager
-async def watched(size: int) -> AsyncGenerator[Round]:
-    """No-op tasks of a runtime with a reader of all events, and a listener to one kind."""
-    async with anyio.create_task_group() as group, Runtime() as rt:
-        ended: list[Event] = []
-        rt.subscribe("completed", ended.append)
-        reader = _Reader(rt)
-        group.start_soon(reader.read)
+def watched(*, reading: bool) -> Side:
+    """No-op tasks of a runtime with a reader of all events, whose reading counts or not, and a listener."""
 
-        async def play() -> float:
-            ended.clear()
-            start = process_time()
-            caught_up = reader.expect(3 * size)  # each is created, started and completed
-            refs = [await rt.spawn(noop) for _ in range(size)]
-            for ref in refs:
-                await ref
-            await caught_up.wait()
-            cost = (process_time() - start) / size
-            assert len(ended) == size
-            assert not reader.events.lost
-            return cost
+    @asynccontextmanager
+    async def side(size: int) -> AsyncGenerator[Round]:
+        async with anyio.create_task_group() as group, Runtime() as rt:
+            ended: list[Event] = []
+            rt.subscribe("completed", ended.append)
+            reader = _Reader(rt, keeps_on=reading)
+            if reading:
+                group.start_soon(reader.read)
 
-        yield play
+            async def play() -> float:
+                ended.clear()
+                start = process_time()
+                caught_up = reader.expect(3 * size)  # each is created, started and completed
+                refs = [await rt.spawn(noop) for _ in range(size)]
+                for ref in refs:
+                    await ref
+                if reading:
+                    await caught_up.wait()
+                cost = (process_time() - start) / size
+                if not reading:
+                    await reader.read()
+                assert len(ended) == size
+                assert not reader.events.lost
+                return cost
+
+            yield play
+
+    return side
 
 
 class _Reader:
     """Reads what it is told, and says when it has read as much as was expected."""
 
-    def __init__(self, rt: Runtime) -> None:
+    def __init__(self, rt: Runtime, *, keeps_on: bool) -> None:
         self.events = rt.events(capacity=100_000)
+        self._keeps_on = keeps_on
         self._left = 0
         self._done = anyio.Event()
 
@@ -92,6 +105,8 @@ class _Reader:
             self._left -= 1
             if not self._left:
                 self._done.set()
+                if not self._keeps_on:
+                    break
 
 
 def _series(rt: Runtime) -> Series:
@@ -135,20 +150,25 @@ def _figure(name: str, what: str, prepare: Prepare, must: float | None) -> Figur
     )
 
 
-FIGURES = (
-    _figure("observation", "that nobody watches", _as_it_is, 1.05),
-    _figure("observation_burst", "after a pause, that nobody watches", _rested, None),
-    Figure(
-        name="observation_events",
-        what="no-op tasks whose events are read and listened to, against a runtime that nobody watches",
+def _of_events(name: str, what: str, must: float | None, *, reading: bool) -> Figure:
+    return Figure(
+        name=name,
+        what=f"no-op tasks {what}, against a runtime that nobody watches",
         judged="time",
         unit="µs",
-        must=1.25,
-        aim=1.25,
+        must=must,
+        aim=must,
         floor=no_ops(_as_it_is),
-        ours=watched,
+        ours=watched(reading=reading),
         trio_floor=no_ops(_as_it_is),
         size=10_000,
         quick_size=2_000,
-    ),
+    )
+
+
+FIGURES = (
+    _figure("observation", "that nobody watches", _as_it_is, 1.05),
+    _figure("observation_burst", "after a pause, that nobody watches", _rested, None),
+    _of_events("observation_events", "whose events are told and kept to be read", 1.25, reading=False),
+    _of_events("observation_reading", "whose events are told and read", None, reading=True),
 )
