@@ -228,6 +228,19 @@ class Runtime(RuntimeEnd):
         size = None if workers is None else workers_of(workers)
         self._system.tag_pool(pool_name(name), size, chosen, hosts)
 
+    def drop_pool(self, name: str) -> None:
+        """Remove a pool that nobody needs any more. What is counted of its tasks stays in all totals.
+
+        Args:
+            name: Its name.
+
+        Raises:
+            ValueError: There is no such pool, it is one of the runtime's own, or it has tasks that have not
+                ended.
+        """
+        self._system.kernel.check_thread(f"pool {name!r} was to be removed")
+        self._system.drop_idle_pool(name)
+
     def resource(self, name: str, capacity: int = 1, inherit: bool = True) -> None:
         """Declare a resource that tasks may hold: with `resources={name}`, or `current().acquire(name)`.
 

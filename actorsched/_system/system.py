@@ -21,6 +21,7 @@ from actorsched._system.alarms import Alarms
 from actorsched._system.announcing import Announcer
 from actorsched._system.asking import begin_to_wait, go_on, waiter_of
 from actorsched._system.carrying import BREATHER
+from actorsched._system.census import statuses
 from actorsched._system.deadlines import times_of
 from actorsched._system.event_bus import EventBus
 from actorsched._system.handlers import table_of
@@ -170,6 +171,23 @@ class System:
             self.dropped.absorb(pool)
             self.measuring.drop(pool)
             self.staff.drop_pool(name)
+
+    def drop_idle_pool(self, name: str) -> None:
+        """The same at the wish of a user.
+
+        Raises:
+            ValueError: There is no such pool, it is one of our own, or tasks of it have not ended.
+        """
+        if name not in self.pools or name in KINDS:
+            known = ", ".join(repr(each) for each in self.pools if each not in KINDS) or "none"
+            raise ValueError(f"name={name!r} is no pool that could be removed; there are: {known}")
+        unsettled = statuses(self)[name].total()
+        if unsettled:
+            raise ValueError(
+                f"pool {name!r} was not removed, because {unsettled} of its tasks have not ended; "
+                "wait for them, or cancel them"
+            )
+        self.drop_pool(name)
 
     def pool_of(self, host: str, options: TaskOptions) -> Pool:
         """Whose slots a task needs.

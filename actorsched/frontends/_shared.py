@@ -16,6 +16,7 @@ import sys
 import threading
 from itertools import count
 from typing import TYPE_CHECKING, Any
+from weakref import finalize
 
 from actorsched.exceptions import RuntimeClosed
 
@@ -229,6 +230,7 @@ class Pool:
         self._policy = policy
         self._hosts = hosts
         self._made_in: Runtime | None = None
+        finalize(self, SHARED.call_if_there, _drop, self.name).atexit = False
 
     def __repr__(self) -> str:
         return f"<pool {self.name!r} of {self._workers} workers>"
@@ -262,6 +264,14 @@ class Pool:
         if self._made_in is not runtime:
             runtime.pool(self.name, self._workers, self._policy, self._hosts)
             self._made_in = runtime
+
+
+def _drop(runtime: Runtime, name: str) -> None:
+    """Neither the front end nor any job has this pool any more."""
+    try:
+        runtime.drop_pool(name)
+    except ValueError:  # another runtime had it, or a function that was given up still runs in it
+        pass
 
 
 async def _shut(runtime: Runtime, drain: bool, timeout: Duration | None) -> None:
