@@ -187,6 +187,9 @@ class Kernel:
         if not to.done():
             to.set_result(value)
 
+    def wake_all(self) -> None:
+        """Whoever was answered has been: in virtual time it may still be waiting for its turn."""
+
     def random(self) -> float:
         """A number in [0, 1), from the runtime's seed."""
         if self._chance is None:

@@ -245,6 +245,13 @@ class VirtualKernel(Kernel):
             elif self._called:  # none has come of itself meanwhile
                 self._call_carrier()
 
+    def wake_all(self) -> None:
+        """The runtime closes: nobody is left whose turn has to be waited for."""
+        while self._to_wake:
+            answer = self._to_wake.popleft()
+            if answer is not None:
+                super().reply(*answer)
+
     def stir(self) -> None:
         """Some user code takes a step."""
         self._calm = 0

@@ -595,6 +595,7 @@ class System:
             if thread is not None:
                 thread.join()
         self.bus.flush()
+        self.kernel.wake_all()
         self.announcer.flush(self.kernel)
         await self.kernel.aclose()
 
