@@ -18,7 +18,7 @@ import threading
 from collections import defaultdict
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
-from weakref import WeakValueDictionary
+from weakref import WeakSet, WeakValueDictionary
 
 from actorsched.exceptions import DeadlockError
 from actorsched.frontends._jobs import WATCHERS
@@ -135,9 +135,13 @@ class Roster:
         self.kind = kind
         self.workers: dict[str, Worker] = {}
         _rosters[pool] = self
+        _listen()
 
 
 _rosters: WeakValueDictionary[str, Roster] = WeakValueDictionary()
+_listening = threading.Lock()
+_heard: WeakSet[Runtime] = WeakSet()
+"""The runtimes whose events are heard."""
 _jobs_of: defaultdict[str, set[Job]] = defaultdict(set)
 """What each host has begun, by its name. Changed in the runtime's thread."""
 
@@ -149,8 +153,21 @@ def _is_over(job: Job) -> bool:
 # -------------------------------------------------------------------------------------------- what is heard
 
 
+def _listen() -> None:
+    """There is a pool of workers. Only then: it costs the tasks of all front ends something."""
+    with _listening:
+        if _note in WATCHERS:
+            return
+        WATCHERS.append(_note)
+        SHARED.starters.append(_begin)
+    SHARED.call_if_there(_begin)
+
+
 def _begin(runtime: Runtime) -> None:
-    """A runtime has begun: its hosts are others."""
+    """A runtime has begun, or was there: its hosts are others."""
+    if runtime in _heard:
+        return
+    _heard.add(runtime)
     _jobs_of.clear()
     runtime.subscribe(("host_spawned", "host_retiring", "host_reaped", "host_died"), _hear)
     runtime.at_close(_all_over)
@@ -214,7 +231,3 @@ def _strike_off(runtime: Runtime, job: Job) -> None:
             jobs.discard(job)
     else:
         job.ref.add_done_callback(lambda _: _strike_off(runtime, job))
-
-
-SHARED.starters.append(_begin)
-WATCHERS.append(_note)
