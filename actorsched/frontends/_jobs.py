@@ -17,12 +17,13 @@ import logging
 import os
 import threading
 from collections import deque
+from functools import partial
 from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-from actorsched.exceptions import DeadlockError, DependencyFailed, TaskCancelled
+from actorsched.exceptions import DeadlockError, DependencyFailed, RuntimeClosed, TaskCancelled
 from actorsched.frontends._shared import SHARED
 from actorsched.messages import Outcome
 from actorsched.status import TaskStatus
@@ -317,9 +318,9 @@ class Job:
         if told:
             for function in told:
                 _call(function, self)
-        ref = self.ref
-        if self._stand_in is not None or (self.entered and (ref is None or not ref.done())):
-            SHARED.call_if_there(self._impose)
+        for ref in (self.ref, self._stand_in):  # one that comes now looks at the outcome by itself
+            if ref is not None and not ref.done():
+                _end_soon(ref, self)
         return True
 
     # ------------------------------------------------------------------------------ in the runtime's thread
@@ -347,6 +348,8 @@ class Job:
                 if event.id == ref.id:
                     _told(event)
         ref.add_done_callback(self._task_over)
+        if self.outcome is not None:  # meanwhile, by another thread, which may not have seen the task
+            _end(ref, self)
 
     def _depend(self, prepared: Task[Any], runtime: Runtime) -> None:
         """What is prepared waits for the tasks of the jobs that it depends on, and may get their results."""
@@ -369,15 +372,18 @@ class Job:
         """The task that whoever depends on this one waits for; None when it has completed."""
         if self.outcome is not None and self.outcome.error is None:
             return None
-        if self.ref is not None and runtime is SHARED._runtime and self.outcome is None:
-            return self.ref
-        if self._stand_in is not None and not self._stand_in.done():
-            return self._stand_in
+        ref, former = self.ref, self._stand_in
+        if ref is not None and self.outcome is None and _runtime_of(ref) is runtime:
+            return ref
+        if former is not None and not former.done():
+            if _runtime_of(former) is runtime:
+                return former
+            self.add_done_callback(partial(_end_soon, former))  # in a runtime that is being stopped
         stand_in = self._stand_in = runtime.submit_nowait(Task(self.name, _by_hand))
         _stand_ins[stand_in] = self
         stand_in.add_done_callback(lambda ref: _stand_ins.pop(ref, None))
         if self.outcome is not None:
-            self._impose(runtime)
+            _end(stand_in, self)
         return stand_in
 
     def _task_over(self, ref: TaskRef[Any]) -> None:
@@ -391,19 +397,31 @@ class Job:
         else:
             self.settle(Outcome(ref.status, error=error, origin=error.__traceback__, tardiness=ref.tardiness))
 
-    def _impose(self, runtime: Runtime) -> None:
-        """The tasks end as the job has."""
-        outcome = self.outcome
-        assert outcome is not None
-        for ref in (self.ref, self._stand_in):
-            if ref is None or ref.done():
-                continue
-            if outcome.error is None:
-                ref.settle(outcome.value)
-            elif isinstance(outcome.error, Exception):
-                ref.settle(error=outcome.error)
-            else:
-                ref.cancel_nowait(str(outcome.error))
+
+def _end_soon(ref: TaskRef[Any], job: Job) -> None:
+    """A task ends as its job has: in its own runtime, which may be one that is being stopped."""
+    try:
+        _runtime_of(ref).call_threadsafe(_end, ref, job)
+    except RuntimeClosed:  # then it has ended
+        pass
+
+
+def _end(ref: TaskRef[Any], job: Job) -> None:
+    outcome = job.outcome
+    assert outcome is not None
+    if ref.done():
+        return
+    if outcome.error is None:
+        ref.settle(outcome.value)
+    elif isinstance(outcome.error, Exception):
+        ref.settle(error=outcome.error)
+    else:
+        ref.cancel_nowait(str(outcome.error))
+
+
+def _runtime_of(ref: TaskRef[Any]) -> Runtime:
+    runtime: Runtime = ref._task.kernel.facade
+    return runtime
 
 
 def enter_all(jobs: Iterable[Job]) -> None:

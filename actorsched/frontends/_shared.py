@@ -15,6 +15,7 @@ import os
 import sys
 import threading
 from itertools import count
+from math import inf
 from typing import TYPE_CHECKING, Any
 from weakref import finalize
 
@@ -54,15 +55,17 @@ class Shared:
         self._lock = threading.RLock()
         self._runtime: Runtime | None = None
         self._thread: threading.Thread | None = None
-        self._stop: Callable[[bool, Duration | None], None] | None = None
+        self._stops: dict[threading.Thread, Callable[[bool, Duration | None], None]] = {}
+        """How to end each runtime that has not ended: the present one, and those that are being stopped."""
+        self._here = threading.local()
 
     def __repr__(self) -> str:
         return f"<shared runtime: {'none' if self._runtime is None else repr(self._runtime)}>"
 
     @property
     def is_here(self) -> bool:
-        """Whether this is the thread of the runtime, in which nobody may block."""
-        return self._thread is threading.current_thread()
+        """Whether this is the thread of the runtime, in which nobody may block; also while it is stopped."""
+        return hasattr(self._here, "runs")
 
     def call(self, function: Callable[..., object], *args: Any) -> None:
         """Have a function called soon in the runtime's thread, with the runtime before its arguments.
@@ -112,10 +115,14 @@ class Shared:
         """The main function of the thread."""
         from actorsched.running import run
 
+        thread = threading.current_thread()
+        self._here.runs = True
         try:
             run(self._main, started)
         finally:
-            self._runtime = self._stop = None
+            self._stops.pop(thread, None)
+            if self._thread is thread:  # it was not stopped: else there may be another runtime by now
+                self._runtime = None
             started.set()
 
     async def _main(self, started: threading.Event) -> None:
@@ -123,31 +130,26 @@ class Shared:
 
         from actorsched.runtime import Runtime
 
-        stopping, hurrying = anyio.Event(), anyio.Event()
-        how: tuple[bool, Duration | None] = True, None
+        requests, inbox = anyio.create_memory_object_stream[tuple[bool, "Duration | None"]](inf)
 
         async with Runtime(name="shared") as runtime:
 
             def stop(drain: bool, timeout: Duration | None) -> None:
-                nonlocal how
-                how = drain, timeout
-                stopping.set()
-                if not drain:  # also when it has begun to drain
-                    hurrying.set()
+                runtime.call_threadsafe(requests.send_nowait, (drain, timeout))
 
-            async def hurry() -> None:
-                await hurrying.wait()
-                await _shut(runtime, *how)
+            async def hear_others() -> None:  # who may not have the patience of the first
+                async for drain, timeout in inbox:
+                    tasks.start_soon(_shut, runtime, drain, timeout)
 
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(hurry)  # calls from other threads are made in no task, which could start any
+            async with requests, inbox, anyio.create_task_group() as tasks:
                 for starter in self.starters:
                     starter(runtime)
-                self._stop = lambda drain, timeout: runtime.call_threadsafe(stop, drain, timeout)
+                self._stops[threading.current_thread()] = stop
                 self._runtime = runtime
                 started.set()
-                await stopping.wait()
-                await _shut(runtime, *how)
+                drain, timeout = await inbox.receive()
+                tasks.start_soon(hear_others)
+                await _shut(runtime, drain, timeout)
                 tasks.cancel_scope.cancel()
 
     def stop(self, drain: bool = True, timeout: Duration | None = None) -> None:
@@ -165,13 +167,11 @@ class Shared:
         for stopper in self.stoppers if drain else ():
             stopper()
         with self._lock:
-            thread, self._thread = self._thread, None
-            self._runtime, stop = None, self._stop
-        if thread is not None and stop is not None:
-            try:
-                stop(drain, timeout)
-            except RuntimeClosed:
-                pass
+            self._thread = self._runtime = None
+            stops = list(self._stops.items())  # others may have begun to stop some
+        for _, stop in stops:
+            _ask(stop, drain, timeout)
+        for thread, _ in stops:
             thread.join()
 
     def finish(self) -> None:
@@ -196,20 +196,19 @@ class Shared:
             sys.stderr.write("\n  ".join(lines) + "\n")  # nobody is left to raise it to
 
     def _finish(self, *, drain: bool) -> None:
-        thread, stop = self._thread, self._stop
-        if thread is None or stop is None:
-            return
-        try:
-            stop(drain, None if drain else _HURRY)
-        except RuntimeClosed:
-            pass
-        while thread.is_alive():
-            thread.join(0.5)
+        stops = list(self._stops.items())
+        for _, stop in stops:
+            _ask(stop, drain, None if drain else _HURRY)
+        for thread, _ in stops:
+            while thread.is_alive():
+                thread.join(0.5)
 
     def forget(self) -> None:
         """This is a fork: the thread is not here."""
         self._lock = threading.RLock()
-        self._runtime = self._thread = self._stop = None
+        self._here = threading.local()
+        self._runtime = self._thread = None
+        self._stops = {}
 
 
 class Pool:
@@ -271,6 +270,13 @@ def _drop(runtime: Runtime, name: str) -> None:
     try:
         runtime.drop_pool(name)
     except ValueError:  # another runtime had it, or a function that was given up still runs in it
+        pass
+
+
+def _ask(stop: Callable[[bool, Duration | None], None], drain: bool, timeout: Duration | None) -> None:
+    try:
+        stop(drain, timeout)
+    except RuntimeClosed:  # it has just ended by itself
         pass
 
 
