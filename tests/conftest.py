@@ -130,6 +130,18 @@ def _collect_unhandled(unhandled: list[BaseException]) -> None:
     asyncio.get_running_loop().set_exception_handler(collect)
 
 
+@pytest.fixture(scope="module")
+def small_heap() -> Iterator[None]:
+    """Spares the collector what is there already: thousands of tests, and the modules that they import.
+
+    Tests of memory have it run again and again, and it would look through all of that each time.
+    """
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 # -------------------------------------------------------------------------------------------------- deadlines
 
 

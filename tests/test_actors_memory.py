@@ -16,7 +16,7 @@ from tests.manual_clock import settle
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-pytestmark = pytest.mark.deadline(20)
+pytestmark = [pytest.mark.deadline(20), pytest.mark.usefixtures("small_heap")]
 
 
 class Idle(Actor):

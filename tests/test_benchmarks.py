@@ -26,6 +26,7 @@ WITH_PROCESSES = {
     *("host_throughput_others", "host_latency_others", "array_100mb_others"),
     *("host_preemption", "host_preemption_stop"),
     *("host_start", "host_recovery", "host_recovery_alone", "host_memory_tasks", "host_memory_actors"),
+    *(name for name in FIGURES if name.startswith("frontend_")),
 }
 IN_THE_LOOP = sorted(set(FIGURES) - WITH_PROCESSES)
 TINY = {

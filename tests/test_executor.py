@@ -39,7 +39,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = [pytest.mark.process, pytest.mark.deadline(60), pytest.mark.usefixtures("warm_backends")]
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.deadline(60),
+    pytest.mark.usefixtures("warm_backends", "small_heap"),
+]
 
 LONG = 50.0
 """Seconds after which a wait that should be over is over anyhow."""

@@ -19,7 +19,7 @@ from tests.faults import deeds
 from tests.faults.harness import Trial, survive
 from tests.host_help import Fifo, alive, until
 
-pytestmark = [pytest.mark.process, pytest.mark.deadline(30)]
+pytestmark = [pytest.mark.usefixtures("small_heap"), pytest.mark.process, pytest.mark.deadline(30)]
 BACKENDS = ["asyncio", "uvloop", "trio"]
 PATIENCE = 4 * (GRACE + 0.5)
 """Seconds: four times what is promised, for machines that are busy with something else."""

@@ -26,7 +26,7 @@ from tests.host_help import Fifo, task_hosts, until
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-pytestmark = [pytest.mark.process, pytest.mark.deadline(30)]
+pytestmark = [pytest.mark.usefixtures("small_heap"), pytest.mark.process, pytest.mark.deadline(30)]
 BACKENDS = ["asyncio", "uvloop", "trio"]
 
 

@@ -18,7 +18,7 @@ from tests.faults import deeds
 from tests.faults.harness import Trial, survive
 from tests.host_help import Fifo, alive, until
 
-pytestmark = [pytest.mark.process, pytest.mark.deadline(15)]
+pytestmark = [pytest.mark.usefixtures("small_heap"), pytest.mark.process, pytest.mark.deadline(15)]
 ONE = pytest.mark.parametrize("backend", ["asyncio"], indirect=True)
 TRIO = pytest.mark.parametrize("backend", ["trio"], indirect=True)
 UVLOOP = pytest.mark.parametrize("backend", ["uvloop"], indirect=True)

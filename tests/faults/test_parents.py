@@ -21,7 +21,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [pytest.mark.process, pytest.mark.deadline(30)]
+pytestmark = [pytest.mark.usefixtures("small_heap"), pytest.mark.process, pytest.mark.deadline(30)]
 ROOT = Path(__file__).parents[2]
 MARK = "ACTORSCHED_TRIAL"
 AT_ONCE = 2.0

@@ -17,7 +17,7 @@ from actorsched.exceptions import HostDied, NotTransferable
 from tests.faults import deeds
 from tests.faults.harness import Trial
 
-pytestmark = [pytest.mark.process, pytest.mark.deadline(10)]
+pytestmark = [pytest.mark.usefixtures("small_heap"), pytest.mark.process, pytest.mark.deadline(10)]
 BITING: list[tuple[Any, tuple[Any, ...], type[BaseException], str]] = [
     (deeds.unpicklable, (), NotTransferable, r"result\['lock'\]"),
     (deeds.failing_to_pickle, (), NotTransferable, "will not be pickled"),

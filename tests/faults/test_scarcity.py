@@ -26,7 +26,7 @@ from tests.host_help import alive, kill, task_hosts, until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [pytest.mark.process, pytest.mark.deadline(15)]
+pytestmark = [pytest.mark.usefixtures("small_heap"), pytest.mark.process, pytest.mark.deadline(15)]
 ONE = pytest.mark.parametrize("backend", ["asyncio"], indirect=True)
 TRIO = pytest.mark.parametrize("backend", ["trio"], indirect=True)
 UVLOOP = pytest.mark.parametrize("backend", ["uvloop"], indirect=True)

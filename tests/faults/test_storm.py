@@ -23,7 +23,7 @@ from tests.faults.harness import Trial, check_report, survive
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-pytestmark = [pytest.mark.process, pytest.mark.deadline(60)]
+pytestmark = [pytest.mark.usefixtures("small_heap"), pytest.mark.process, pytest.mark.deadline(60)]
 STEPS = 60
 LANES = 8
 

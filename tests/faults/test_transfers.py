@@ -22,7 +22,7 @@ from tests.faults import deeds
 from tests.faults.harness import Trial, pid_of
 from tests.host_help import Fifo, alive, kill, until
 
-pytestmark = [pytest.mark.process, pytest.mark.deadline(60)]
+pytestmark = [pytest.mark.usefixtures("small_heap"), pytest.mark.process, pytest.mark.deadline(60)]
 ONE = pytest.mark.parametrize("backend", ["asyncio"], indirect=True)
 TRIO = pytest.mark.parametrize("backend", ["trio"], indirect=True)
 UVLOOP = pytest.mark.parametrize("backend", ["uvloop"], indirect=True)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 np = pytest.importorskip("numpy")
 pa = pytest.importorskip("pyarrow")
 
-pytestmark = pytest.mark.deadline(60)
+pytestmark = [pytest.mark.deadline(60), pytest.mark.usefixtures("small_heap")]
 PROCESS = pytest.mark.process
 ONE = pytest.mark.parametrize("backend", ["asyncio"], indirect=True)
 MANY = 100_000
