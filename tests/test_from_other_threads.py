@@ -149,3 +149,27 @@ async def test_submitting_without_waiting_is_the_same_as_submitting() -> None:
         assert first.ref is not None
         with pytest.raises(ValueError, match="submitted"):
             rt.submit_nowait(first)
+
+
+async def test_what_was_accepted_at_the_last_moment_is_called_before_the_runtime_has_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    called: list[int] = []
+    asking, closed = threading.Event(), threading.Event()
+
+    async with Runtime() as rt:
+        kernel = rt._system.kernel
+        ask = kernel.call_threadsafe
+
+        def slowly(*args: Any) -> None:
+            asking.set()
+            closed.wait(0.05)
+            ask(*args)
+
+        monkeypatch.setattr(kernel, "call_threadsafe", slowly)
+        thread = threading.Thread(target=rt.call_threadsafe, args=(called.append, 1))
+        thread.start()
+        assert asking.wait(10)
+    closed.set()
+    thread.join()
+    assert called == [1]

@@ -96,12 +96,13 @@ def call_threadsafe(kernel: Kernel, function: Callable[..., object], args: tuple
     """
     if not callable(function):
         raise TypeError(f"function={function!r} cannot be called; give a plain function and its arguments")
-    if kernel.closed:
-        raise _closed(function)
     try:
-        kernel.call_threadsafe(_called, function, args)
+        with kernel.door:  # or it might close after the look and before the call
+            if not kernel.closed:
+                return kernel.call_threadsafe(_called, function, args)
     except RuntimeError as error:
         raise _closed(function) from error
+    raise _closed(function)
 
 
 def _closed(function: Callable[..., object]) -> RuntimeClosed:
