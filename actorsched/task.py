@@ -336,6 +336,14 @@ def _by_hand(value: object, error: object) -> Outcome[Any]:
     return Outcome(status, error=error, origin=error.__traceback__)
 
 
+def outcome_of(ref: TaskRef[T]) -> Outcome[T] | None:
+    """How a task ended; None if it has not. Who asks has looked at it."""
+    task = ref._task
+    if task.outcome is not None:
+        task.observed = True
+    return task.outcome
+
+
 def another_ref(task: TaskActor) -> TaskRef[Any]:
     """One more ref of a task; the first goes to whoever had it made."""
     task.holders += 1

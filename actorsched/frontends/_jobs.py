@@ -27,7 +27,7 @@ from actorsched.exceptions import DeadlockError, DependencyFailed, RuntimeClosed
 from actorsched.frontends._shared import SHARED
 from actorsched.messages import Outcome
 from actorsched.status import TaskStatus
-from actorsched.task import Task
+from actorsched.task import Task, outcome_of
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -391,11 +391,9 @@ class Job:
             _running.pop(ref.id, None)
         if _stand_ins:
             _stand_ins.pop(ref, None)
-        error = ref.exception()
-        if error is None:
-            self.settle(Outcome(TaskStatus.COMPLETED, ref.result()))
-        else:
-            self.settle(Outcome(ref.status, error=error, origin=error.__traceback__, tardiness=ref.tardiness))
+        outcome = outcome_of(ref)
+        assert outcome is not None
+        self.settle(outcome)
 
 
 def _end_soon(ref: TaskRef[Any], job: Job) -> None:
@@ -513,13 +511,13 @@ def _call(function: Callable[[Job], object], job: Job) -> None:
 
 def _forget_listening(runtime: Runtime) -> None:
     """A runtime has begun, to which nobody listens."""
-    global _listening
+    global _listening  # noqa: PLW0603 # as there is one shared runtime
     _listening = None
 
 
 def _listen(runtime: Runtime, prepared: Task[Any]) -> Callable[[], None] | None:
     """See to it that what becomes of a task is heard of, if anybody wants to know: that costs something."""
-    global _listening
+    global _listening  # noqa: PLW0603 # as there is one shared runtime
     _early.clear()
     if _listening is None and (
         len(WATCHERS) > 1 or _log.isEnabledFor(logging.INFO) or prepared.options.retry.attempts > 1

@@ -56,6 +56,9 @@ class _BuiltIn(Executor):
         max_workers: How many functions of it may run at once; None for no limit but the manager's.
     """
 
+    one_at_a_time: ClassVar[bool] = False
+    """Whether the thread that executes tasks runs one of its functions at a time."""
+
     def __init__(self, max_workers: int | None = None) -> None:
         try:
             self.max_workers: int | None = (
@@ -93,6 +96,8 @@ class _BuiltIn(Executor):
 
 class SequentialExecutor(_BuiltIn):
     """Runs functions in the thread that executes the tasks, one at a time."""
+
+    one_at_a_time = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -152,10 +157,13 @@ def executor_of(value: object, func: Any) -> Executor:
     Raises:
         TaskArgumentError: None is meant.
     """
+    if value is None:
+        default = _Names.kinds["async" if is_async(func) else "thread_pool"]
+        if default in _Names.made:  # like most
+            return _Names.made[default]
+        value = default
     if isinstance(value, Executor):
         return value
-    if value is None:
-        value = "async" if is_async(func) else "thread_pool"
     kind = _Names.kinds.get(value) if isinstance(value, str) else value
     if not (isinstance(kind, type) and issubclass(kind, Executor)):
         names = ", ".join(map(repr, _Names.kinds))

@@ -5,13 +5,11 @@ The law of this module: it changes what is prepared, before that is handed to th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from actorsched.frontends._shared import SHARED
 from actorsched.frontends.manager.executors import (
-    AsyncExecutor,
     Executor,
-    SequentialExecutor,
     ThreadPoolExecutor,
     _BuiltIn,
 )
@@ -53,15 +51,13 @@ def plan(
         What brings the function to where it runs, unless the runtime itself has such places.
     """
     function: Callable[..., Any] = prepared.fn
-    sequential = False
     if type(executor).execute is not _BuiltIn.execute:
         return _visit(job, prepared, lambda *_, **__: executor.execute(task), place)
-    assert isinstance(executor, _BuiltIn)
-    if isinstance(executor, SequentialExecutor):
-        sequential = True
+    executor = cast("_BuiltIn", executor)  # to ask what kind it is costs more than the rest: it is abstract
+    sequential = executor.one_at_a_time
+    if sequential:
         visitor: Visitor | None = _visit(job, prepared, function, place, alone=True)
     elif not is_async(function):
-        assert isinstance(executor, (ThreadPoolExecutor, AsyncExecutor))
         visitor = None
         if chosen or not has_host(function):
             prepared.options = prepared.options.replace(host="thread", abandon_on_cancel=True)

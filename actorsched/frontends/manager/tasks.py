@@ -42,6 +42,7 @@ from actorsched.frontends.manager.planning import plan
 from actorsched.frontends.manager.visits import VISIT, Visitor
 from actorsched.options import Retry, task_options
 from actorsched.task import Task as Prepared
+from actorsched.task import prepared_like
 
 if TYPE_CHECKING:
     from actorsched.durations import Duration
@@ -54,6 +55,9 @@ FRONT = "manager"
 MANY = 100
 """How many tasks may run at once, unless somebody says otherwise."""
 _ONCE = Retry(attempts=1, delay=1.0, backoff=1.0, jitter=False)
+_MODEL: Prepared[Any] = Prepared("model", _jobs._by_hand, preemptible=False)
+"""What tasks are made like of which nobody says anything special. None may be preempted: what runs in a
+thread, or in another loop, cannot be held up from the runtime."""
 _PATIENCE = 1.0
 """For how many seconds whoever cancels waits for an async function to have left."""
 
@@ -109,17 +113,19 @@ class Task:
         self._chosen = executor_type is not None
         self.executor: Executor = executor_of(executor_type, func)
         self._pool = pool or POOL
-        prepared: Prepared[Any] = checked(
-            lambda: Prepared(
-                cast("Any", name),
+        more = _given(timeout=timeout, description=description, tags=tags or None, metadata=metadata)
+        prepared = checked(
+            lambda: _prepared(
+                name,
                 func,
                 (*positional, *_arguments(args)),
                 kwargs,
-                priority=_priority(priority),
-                retry=_retry(max_retries, retry_delay),
-                tag=self._pool.name,
-                preemptible=False,  # what runs in another loop, or a thread, cannot be held up from here
-                **_given(timeout=timeout, description=description, tags=tags or None, metadata=metadata),
+                {
+                    "priority": _priority(priority),
+                    "retry": _retry(max_retries, retry_delay),
+                    "tag": self._pool.name,
+                },
+                more,
             )
         )
         if not isinstance(name, str):
@@ -138,7 +144,7 @@ class Task:
         self._prepared: Prepared[Any] | None = prepared
         self._claimed = False
         self._visitor: Visitor | None = None
-        self._job = _job_of(prepared, name, after, self._pool, task_id)
+        self._job = _job_of(prepared, name, after, self._pool, task_id, keep=pool is not None)
         self.id: str = self._job.id
         self.dependencies: tuple[str, ...] = tuple(job.id for job in after)
         self._job.view = self
@@ -399,10 +405,16 @@ def job_of(task_id: object, field: str = "task_id") -> Job:
 
 
 def _job_of(
-    prepared: Prepared[Any], name: str, after: tuple[Job, ...], pool: Pool, task_id: str | None
+    prepared: Prepared[Any],
+    name: str,
+    after: tuple[Job, ...],
+    pool: Pool,
+    task_id: str | None,
+    *,
+    keep: bool,
 ) -> Job:
-    """The job, under an id of the user's own, if there is one."""
-    job = Job(prepared, name, after, FRONT, pool)
+    """The job, under an id of the user's own, if there is one; kept if it is a manager's that makes it."""
+    job = Job(prepared, name, after, FRONT, pool, keep=keep and task_id is None)
     if task_id is None:
         return job
     if not isinstance(task_id, str) or not task_id:
@@ -438,7 +450,23 @@ def _check_function(func: object, name: object) -> None:
         )
 
 
+def _prepared(
+    name: str,
+    func: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any] | None,
+    known: dict[str, Any],
+    more: dict[str, Any],
+) -> Prepared[Any]:
+    """What becomes a native task, with options that are known to be right, and perhaps more."""
+    if more or kwargs or type(name) is not str or not name.strip():
+        return Prepared(name, func, args, kwargs, preemptible=False, **known, **more)
+    return prepared_like(_MODEL, name, func, args, **known)
+
+
 def _arguments(args: Any) -> tuple[Any, ...]:
+    if type(args) is tuple:  # the usual case
+        return args
     given: object = args
     if isinstance(args, (str, bytes, Mapping)) or not isinstance(args, Iterable):
         raise TaskArgumentError(
@@ -448,7 +476,7 @@ def _arguments(args: Any) -> tuple[Any, ...]:
 
 
 def _dependencies(ids: object, own: str | None) -> tuple[Job, ...]:
-    if isinstance(ids, (str, bytes)) or not isinstance(ids, Iterable):
+    if type(ids) is not list and (isinstance(ids, (str, bytes)) or not isinstance(ids, Iterable)):
         raise TaskArgumentError(
             f"dependencies={shown(ids)} is no list of ids; give one, such as dependencies=[task_id]"
         )
@@ -469,12 +497,14 @@ def _dependencies(ids: object, own: str | None) -> tuple[Job, ...]:
     return tuple(found)
 
 
-def _given(**options: Any) -> Any:
+def _given(**options: Any) -> dict[str, Any]:
     """The options that say something; those that do not need no check."""
     return {name: value for name, value in options.items() if value is not None}
 
 
 def _priority(value: object) -> TaskPriority:
+    if type(value) is TaskPriority:
+        return value
     if isinstance(value, int) and not isinstance(value, bool):
         try:
             return TaskPriority(value)
