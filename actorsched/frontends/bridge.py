@@ -11,7 +11,7 @@ is cleaned up, or 10,000 later tasks have settled.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, isasyncgenfunction, iscoroutinefunction, isroutine
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -38,8 +38,8 @@ from actorsched.frontends._vocabulary import (
     TaskTimeoutError,
     failure,
 )
-from actorsched.options import Retry
-from actorsched.task import Task, prepared_like
+from actorsched.options import Retry, TaskOptions, task_options
+from actorsched.task import Task, prepared_with
 
 if TYPE_CHECKING:
     from actorsched.durations import Duration
@@ -107,12 +107,6 @@ class TaskBridge:
     def __init__(self) -> None:
         self._threads = _MANY
         self._pool = Pool(_FRONT, _MANY)
-        self._models = {
-            (in_thread, priority): Task("model", _jobs._by_hand, **self._usual(in_thread, priority))
-            for in_thread in (True, False)
-            for priority in TaskPriority
-        }
-        """By place and priority: what tasks are made like of which nobody says more."""
         self._resources = Resources()
         self.monitor: Monitor = Monitor(self._status_of)
 
@@ -245,16 +239,11 @@ class TaskBridge:
         if kwargs is not None and not isinstance(kwargs, Mapping):
             raise TaskArgumentError(f"kwargs={shown(kwargs)} of task {name!r} is no dict; give one, or None")
         in_thread = not _is_async(func) and getattr(func, "__actorsched_host__", None) is None
-        model = self._models[in_thread, priority]
-        if options or kwargs or type(name) is not str or not name.strip():
-            options |= self._usual(in_thread, priority)
+        if options or kwargs or type(name) is not str:
+            options |= _usual(self._pool.name, priority, in_thread)
             return _checked(lambda: Task(name, func, tuple(args), kwargs, **options))
-        return prepared_like(model, name, func, tuple(args))
-
-    def _usual(self, in_thread: bool, priority: TaskPriority) -> dict[str, Any]:
-        """The options of every task with a function."""
-        options: dict[str, Any] = {"tag": self._pool.name, "preemptible": False, "priority": priority}
-        return options | {"host": "thread", "abandon_on_cancel": True} if in_thread else options
+        checked = _checked(lambda: _usual_options(name, self._pool.name, priority, in_thread))
+        return prepared_with(checked, func, tuple(args))
 
     def _dependencies(self, ids: Iterable[str]) -> tuple[Job, ...]:
         if ids == ():
@@ -504,6 +493,18 @@ def _priority(value: object) -> TaskPriority:
             pass
     names = ", ".join(f"TaskPriority.{one.name}" for one in TaskPriority)
     raise TaskArgumentError(f"priority={shown(value)} is none; choose from {names}")
+
+
+def _usual(tag: str, priority: TaskPriority, in_thread: bool) -> dict[str, Any]:
+    """The options of every task with a function."""
+    options: dict[str, Any] = {"tag": tag, "preemptible": False, "priority": priority}
+    return options | {"host": "thread", "abandon_on_cancel": True} if in_thread else options
+
+
+@lru_cache(maxsize=64)
+def _usual_options(name: str, tag: str, priority: TaskPriority, in_thread: bool) -> TaskOptions:
+    """The same, checked: many tasks have the same name, and nothing else is said of them."""
+    return task_options({"name": name, **_usual(tag, priority, in_thread)})
 
 
 def _retry(max_retries: object, delay: Any) -> Retry | None:

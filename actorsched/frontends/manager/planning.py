@@ -59,7 +59,7 @@ def plan(
         visitor: Visitor | None = _visit(job, prepared, function, place, alone=True)
     elif not is_async(function):
         visitor = None
-        if chosen or not has_host(function):
+        if chosen and has_host(function):  # others are to run in threads from the start
             prepared.options = prepared.options.replace(host="thread", abandon_on_cancel=True)
     else:
         visitor = _visit(job, prepared, function, None if isinstance(executor, ThreadPoolExecutor) else place)
@@ -80,7 +80,7 @@ def _visit(
 ) -> Visitor:
     visitor = Visitor(job, function, place, alone=alone)
     prepared.fn = visitor.run
-    prepared.options = prepared.options.replace(host="loop")
+    prepared.options = prepared.options.replace(host="loop", abandon_on_cancel=False)
     return visitor
 
 

@@ -10,6 +10,7 @@ on, if that was only registered, and then to hand the job to the shared runtime,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from actorsched.checks import check_span, check_whole
@@ -36,13 +37,13 @@ from actorsched.frontends._vocabulary import (
 )
 from actorsched.frontends.manager import events
 from actorsched.frontends.manager.executors import Executor, executor_of
-from actorsched.frontends.manager.functions import is_generator, refusal
+from actorsched.frontends.manager.functions import has_host, is_async, is_generator, refusal
 from actorsched.frontends.manager.places import Place, here
 from actorsched.frontends.manager.planning import plan
 from actorsched.frontends.manager.visits import VISIT, Visitor
-from actorsched.options import Retry, task_options
+from actorsched.options import Retry, TaskOptions, task_options
 from actorsched.task import Task as Prepared
-from actorsched.task import prepared_like
+from actorsched.task import prepared_with
 
 if TYPE_CHECKING:
     from actorsched.durations import Duration
@@ -55,9 +56,6 @@ FRONT = "manager"
 MANY = 100
 """How many tasks may run at once, unless somebody says otherwise."""
 _ONCE = Retry(attempts=1, delay=1.0, backoff=1.0, jitter=False)
-_MODEL: Prepared[Any] = Prepared("model", _jobs._by_hand, preemptible=False)
-"""What tasks are made like of which nobody says anything special. None may be preempted: what runs in a
-thread, or in another loop, cannot be held up from the runtime."""
 _PATIENCE = 1.0
 """For how many seconds whoever cancels waits for an async function to have left."""
 
@@ -120,11 +118,9 @@ class Task:
                 func,
                 (*positional, *_arguments(args)),
                 kwargs,
-                {
-                    "priority": _priority(priority),
-                    "retry": _retry(max_retries, retry_delay),
-                    "tag": self._pool.name,
-                },
+                self._pool.name,
+                _priority(priority),
+                _retry(max_retries, retry_delay),
                 more,
             )
         )
@@ -455,13 +451,28 @@ def _prepared(
     func: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any] | None,
-    known: dict[str, Any],
+    tag: str,
+    priority: TaskPriority,
+    retry: Retry,
     more: dict[str, Any],
 ) -> Prepared[Any]:
-    """What becomes a native task, with options that are known to be right, and perhaps more."""
-    if more or kwargs or type(name) is not str or not name.strip():
-        return Prepared(name, func, args, kwargs, preemptible=False, **known, **more)
-    return prepared_like(_MODEL, name, func, args, **known)
+    """What becomes a native task, if it runs where its function is at home."""
+    in_thread = not is_async(func) and not has_host(func)
+    if more or kwargs or retry is not _ONCE or type(name) is not str:
+        return Prepared(name, func, args, kwargs, retry=retry, **_usual(tag, priority, in_thread), **more)
+    return prepared_with(_usual_options(name, tag, priority, in_thread), func, args)
+
+
+def _usual(tag: str, priority: TaskPriority, in_thread: bool) -> dict[str, Any]:
+    """The options of every task. None may be preempted: nobody can hold up a thread, or another loop."""
+    options: dict[str, Any] = {"tag": tag, "preemptible": False, "priority": priority}
+    return options | {"host": "thread", "abandon_on_cancel": True} if in_thread else options
+
+
+@lru_cache(maxsize=64)
+def _usual_options(name: str, tag: str, priority: TaskPriority, in_thread: bool) -> TaskOptions:
+    """The same, checked: many tasks have the same name, and nothing else is said of them."""
+    return task_options({"name": name, "retry": _ONCE, **_usual(tag, priority, in_thread)})
 
 
 def _arguments(args: Any) -> tuple[Any, ...]:
