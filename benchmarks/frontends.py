@@ -1,10 +1,10 @@
 """What the front ends cost: the same work through each of them, against the runtime's own calls.
 
-Floor: `rt.spawn` of the same functions on the same kind of host, with the same limit and the same dependencies,
-from within a runtime. Ours: the front end from a blocking script, so with one more thread, in which tasks are
-made and waited for. What is counted is processor time of this process.
+Floor: `rt.spawn` of the same functions on the same kind of host, with the same limit and the same
+dependencies, from within a runtime. Ours: the front end from a blocking script, so with one more thread, in
+which tasks are made and waited for. What is counted is processor time of this process.
 
-* `frontend_000_tasks` and the like: 10,000 functions that do nothing, in threads, or, in 000, in host processes;
+* `frontend_000_tasks` and the like: 10,000 functions that do nothing, in threads; in 000, in host processes;
 * `frontend_000_dag` and the like: 1,000 of them, each of which depends on two before it;
 * `frontend_get`: a blocking `get()` of a task that has settled, against `Future.result()`.
 """
@@ -36,7 +36,7 @@ def upstream_of(number: int, *, dag: bool) -> set[int]:
     return {number // 2, number // 3} if dag and number > 1 else set()
 
 
-# ---------------------------------------------------------------------------------------------------- the floor
+# --------------------------------------------------------------------------------------------------- the floor
 
 
 def native(host: Any) -> Side:
@@ -66,7 +66,7 @@ async def _native(host: Any, size: int, *, dag: bool) -> AsyncIterator[Round]:
         yield play
 
 
-# ------------------------------------------------------------------------------------------------ the front ends
+# ---------------------------------------------------------------------------------------------- the front ends
 
 
 async def processes(size: int, dag: bool) -> None:
@@ -159,7 +159,7 @@ async def _through(play_it: Play, size: int, *, dag: bool) -> AsyncIterator[Roun
     await asyncio.to_thread(SHARED.stop)
 
 
-# --------------------------------------------------------------------------------------------------- blocking get
+# ------------------------------------------------------------------------------------------------ blocking get
 
 
 @asynccontextmanager
@@ -242,5 +242,5 @@ FIGURES = (
             ),
         )
     ),
-    _figure("frontend_get", "blocking get() of a settled task, against Future.result()", future, get, 10_000, 20),
+    _figure("frontend_get", "get() of a settled task, against Future.result()", future, get, 10_000, 20),
 )

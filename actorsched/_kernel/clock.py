@@ -33,11 +33,12 @@ class RealClock:
     Not the event loop's: that of uvloop is looked at once per turn, and counts milliseconds.
     """
 
-    __slots__ = ("_backend", "now")
+    __slots__ = ("_backend",)
+
+    now = staticmethod(monotonic)
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self.now = monotonic
 
     def __repr__(self) -> str:
         return f"<RealClock at {self.now():.3f}>"

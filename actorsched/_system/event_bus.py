@@ -11,8 +11,8 @@ bounded buffer, of which the oldest make room, and it is counted how many were l
 slowest reader costs no more than its buffer.
 
 What has happened is noted as a `Record`, which costs a fraction of an `Event`; that is made of it when
-somebody looks at it. For readers it is written into the kernel's journal, which is given out once in a turn of
-the event loop, or sooner when somebody reads, comes or goes.
+somebody looks at it. For readers it is written into the kernel's journal, which is given out once in a turn
+of the event loop, or sooner when somebody reads, comes or goes.
 """
 
 from __future__ import annotations

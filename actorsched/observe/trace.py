@@ -14,7 +14,7 @@ The format: "Trace Event Format", by the authors of Chrome's about:tracing; Perf
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 if TYPE_CHECKING:
     from actorsched.events import Event
@@ -390,5 +390,5 @@ def _plain(value: object) -> object:
     if isinstance(value, (str, int, float)) or value is None:
         return value
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]  # pyright: ignore[reportUnknownVariableType] # of anything
+        return [_plain(item) for item in cast("tuple[object, ...]", value)]
     return str(value)
