@@ -151,25 +151,48 @@ async def test_submitting_without_waiting_is_the_same_as_submitting() -> None:
             rt.submit_nowait(first)
 
 
-async def test_what_was_accepted_at_the_last_moment_is_called_before_the_runtime_has_closed(
+async def test_what_is_asked_for_while_the_runtime_closes_is_called_before_it_has_or_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     called: list[int] = []
+    refused: list[RuntimeClosed] = []
     asking, closed = threading.Event(), threading.Event()
+
+    def ask() -> None:
+        try:
+            rt.call_threadsafe(called.append, 1)
+        except RuntimeClosed as error:
+            refused.append(error)
 
     async with Runtime() as rt:
         kernel = rt._system.kernel
-        ask = kernel.call_threadsafe
+        pass_on = kernel.call_threadsafe
 
         def slowly(*args: Any) -> None:
             asking.set()
-            closed.wait(0.05)
-            ask(*args)
+            closed.wait(10)
+            pass_on(*args)
 
         monkeypatch.setattr(kernel, "call_threadsafe", slowly)
-        thread = threading.Thread(target=rt.call_threadsafe, args=(called.append, 1))
+        thread = threading.Thread(target=ask)
         thread.start()
         assert asking.wait(10)
     closed.set()
     thread.join()
+    assert len(called) + len(refused) == 1
+    await anyio.sleep(0)
+    assert len(called) + len(refused) == 1
+
+
+async def test_what_was_asked_for_before_the_runtime_closes_has_been_called_when_it_is_left() -> None:
+    called: list[int] = []
+    async with Runtime() as rt:
+        kernel = rt._system.kernel
+        close = kernel.aclose
+
+        async def asked_at_last() -> None:
+            rt.call_threadsafe(called.append, 1)
+            await close()
+
+        kernel.aclose = asked_at_last  # type: ignore[method-assign]
     assert called == [1]

@@ -19,7 +19,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from threading import RLock, get_ident
+from threading import get_ident
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -102,8 +102,7 @@ class Kernel:
         self.outside: Callable[[], bool] = _nothing_outside
         """Whether a thread or a host process has work of ours; set by the layer that knows them."""
         self.closed: bool = False
-        self.door = RLock()
-        """Held while it is closed. What another thread asks for that holds it, and sees it open, is done."""
+        """What a thread had asked for that sees it open still is called."""
         self.panic: BaseException | None = None
         self.on_panic: Callable[[BaseException], None] | None = None
         self.collapsed: bool = False
@@ -511,8 +510,7 @@ class Kernel:
 
     async def aclose(self) -> None:
         """No more timers, no more parked carriers. Carriers that stay with user code are cancelled."""
-        with self.door:
-            self.closed = True
+        self.closed = True
         while self._thread_calls:  # the loop may never come to them
             self._run_thread_calls()
         self._set_alarm(None)

@@ -96,13 +96,20 @@ def call_threadsafe(kernel: Kernel, function: Callable[..., object], args: tuple
     """
     if not callable(function):
         raise TypeError(f"function={function!r} cannot be called; give a plain function and its arguments")
+    if kernel.closed:
+        raise _closed(function)
+    claim = [function]  # should it close meanwhile, whoever takes it out first decides what becomes of it
+    loop_closed: RuntimeError | None = None
     try:
-        with kernel.door:  # or it might close after the look and before the call
-            if not kernel.closed:
-                return kernel.call_threadsafe(_called, function, args)
+        kernel.call_threadsafe(_called, claim, args)
     except RuntimeError as error:
-        raise _closed(function) from error
-    raise _closed(function)
+        loop_closed = error
+    if kernel.closed or loop_closed is not None:
+        try:
+            claim.pop()
+        except IndexError:  # it was called
+            return
+        raise _closed(function) from loop_closed
 
 
 def _closed(function: Callable[..., object]) -> RuntimeClosed:
@@ -112,7 +119,11 @@ def _closed(function: Callable[..., object]) -> RuntimeClosed:
     )
 
 
-def _called(function: Callable[..., object], args: tuple[Any, ...]) -> None:
+def _called(claim: list[Callable[..., object]], args: tuple[Any, ...]) -> None:
+    try:
+        function = claim.pop()
+    except IndexError:  # whoever asked for it was told that it would not be called
+        return
     try:
         function(*args)
     except Exception:  # of a user: the runtime goes on
@@ -123,4 +134,4 @@ def _log_failure(text: str, what: object) -> None:
     """Write down the error that is being handled."""
     import logging  # whoever starts quickly has no use for it yet
 
-    logging.getLogger("actorsched").error(text, what, exc_info=True)
+    logging.getLogger("actorsched").error(text, what, exc_info=True)  # noqa: LOG014 # its caller handles it
