@@ -37,12 +37,13 @@ from actorsched.frontends.realtime.vocabulary import (
     priority_of,
     whole,
 )
-from actorsched.options import Retry
-from actorsched.task import Task as Prepared
+from actorsched.options import Retry, TaskOptions, task_options
+from actorsched.task import prepared_with
 
 if TYPE_CHECKING:
     from actorsched.frontends._shared import Pool
     from actorsched.frontends.realtime.resources import Resources
+    from actorsched.task import Task as Prepared
 
 _PATIENCE = 1.0
 """Seconds that it may take until what is held for a task is given back."""
@@ -229,14 +230,17 @@ class Task:
             and (constraints is None or constraints.is_preemptible)
             and (is_async or self._takes_event())
         )
-        plain = _plain(pool.name, self.priority, preemptible, is_async)
+        plain = _plain(self.name, pool.name, self.priority, preemptible, is_async)
         if constraints is None and not self.max_retries:
-            self._job.prepare(_like(plain, self.name, self, {}), pool, None)
+            self._job.prepare(self._prepared(plain, is_async), pool, None)
             return []
         return self._prepare_more(plain, pool, is_async, resources)
 
+    def _prepared(self, options: TaskOptions, is_async: bool) -> Prepared[Any]:
+        return prepared_with(options, _run_async if is_async else _run, (self,))
+
     def _prepare_more(
-        self, plain: Prepared[Any], pool: Pool, is_async: bool, resources: Mapping[str, str]
+        self, plain: TaskOptions, pool: Pool, is_async: bool, resources: Mapping[str, str]
     ) -> list[str]:
         constraints = self.constraints
         assert self._submitted is not None
@@ -252,7 +256,8 @@ class Task:
             reserved, excesses = constraints.reservation()
             options |= reserved
         self._native_resources = frozenset(resources)
-        self._job.prepare(_like(plain, self.name, self, options), pool, due)
+        demanded = plain.replace(**options) if options else plain  # which were checked when they were given
+        self._job.prepare(self._prepared(demanded, is_async), pool, due)
         return excesses
 
     @property
@@ -324,29 +329,10 @@ async def _run_async(task: Task) -> Any:
 
 
 @lru_cache(maxsize=256)
-def _plain(pool: str, priority: int, preemptible: bool, is_async: bool) -> Prepared[Any]:
-    """What is submitted of a task that demands nothing else. It is the model for those that do."""
-    if is_async:
-        return Prepared("task", _run_async, priority=priority, preemptible=preemptible, tag=pool)
-    return Prepared(
-        "task",
-        _run,
-        priority=priority,
-        preemptible=preemptible,
-        tag=pool,
-        host="thread",
-        abandon_on_cancel=True,
-    )
-
-
-def _like(plain: Prepared[Any], name: str, task: Task, more: dict[str, Any]) -> Prepared[Any]:
-    """Another one, with these options too, which were checked when they were given."""
-    kind: Any = Prepared
-    prepared: Prepared[Any] = kind.__new__(kind)
-    prepared.__dict__.update(plain.__dict__)
-    prepared.name, prepared.args = name, (task,)
-    prepared.options = plain.options.replace(name=name, **more)
-    return prepared
+def _plain(name: str, pool: str, priority: int, preemptible: bool, is_async: bool) -> TaskOptions:
+    """The options of a task that demands nothing else: many have the same name."""
+    options: dict[str, Any] = {"name": name, "priority": priority, "preemptible": preemptible, "tag": pool}
+    return task_options(options if is_async else {**options, "host": "thread", "abandon_on_cancel": True})
 
 
 def _between(begin: float | None, end: float | None) -> float | None:
