@@ -41,7 +41,7 @@ SLOTS: Final = 6
 """How many slots the window has, with the present one, which is not over yet."""
 SERIES: Final = 256
 """How many pairs of pool and priority are kept apart; the rest is one more series."""
-BURST: Final = 1000
+BURST: Final = 500
 """How many tasks of a series are measured one after the other, however fast they come."""
 RATE: Final = 250.0
 """How many of them are measured per second in the long run."""
