@@ -69,7 +69,7 @@ class Runtime(RuntimeEnd):
         hosts: The limits of the pool of host processes.
         pools: Names of pools, and how many tasks may run in each at once, whatever their hosts: a task with
             `tag=` counts there, and not towards `concurrency`.
-        clock: Where its time comes from; None for the event loop's.
+        clock: Where its time comes from; None for the monotonic clock of the machine.
         seed: Take ready actors of equal rank in a random order that this seed repeats.
         name: Its name, for people.
         shutdown_timeout: When the runtime is left, and everything was told to stop: how long actors may work

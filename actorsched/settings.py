@@ -29,7 +29,7 @@ class Settings(NamedTuple):
         concurrency: How many tasks may run at once in the event loop; None for no limit.
         hosts: The limits of its host processes.
         pools: How many tasks may run at once in each pool, by name.
-        clock: Where its time comes from; None for the event loop's.
+        clock: Where its time comes from; None for the monotonic clock of the machine.
         seed: Of its random order; None for none.
         name: Its name, for people.
         patience: `shutdown_timeout`, in seconds.

@@ -100,6 +100,7 @@ class Exporter:
     def close(self) -> None:
         """Tell nothing of it any longer. Once is enough."""
         self._last = None
+        self._take_back()
         self._collector.remove(self)
 
     def look(self) -> Stats | None:

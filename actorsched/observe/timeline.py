@@ -2,7 +2,8 @@
 
 The law of this module: writing holds nobody up. In the thread of the runtime events are put into a list, and
 that is all; a thread of the timeline's own translates them (`trace`) and writes them, so memory is bounded by
-how far the disk lags behind. A disk that takes no more is an error in the log, and the runtime goes on.
+how far the disk lags behind. A disk that takes no more is an error in the log, and so is a bug of ours; the
+runtime goes on, and nothing is kept any longer.
 """
 
 from __future__ import annotations
@@ -43,14 +44,14 @@ class Timeline:
         self._fresh: list[Event] = []
         self._batches: SimpleQueue[tuple[list[Event], float | None]] = SimpleQueue()
         self._thread = threading.Thread(target=self._write, name="actorsched timeline", daemon=True)
-        self._leave = runtime.subscribe(None, self._hear)
-        self._stay = runtime.at_close(self.aclose)
         self._over = False
         self._end: float | None = None  # the thread's: the time at which it was ended, once that is known
         self.failure: str | None = None
         """Why the file could not be written, in the words of the system; None if it could."""
         self.path: str = file.name
         """Where it goes."""
+        self._stay = runtime.at_close(self.aclose)  # first: it refuses where nothing may be begun
+        self._leave = runtime.subscribe(None, self._hear)
         self._thread.start()
 
     def __repr__(self) -> str:
@@ -93,12 +94,14 @@ class Timeline:
             self._write_all()
         except OSError as error:
             self.failure = error.strerror or str(error)
-            _log.error(
-                "the timeline %r is not complete: %s", self.path, self.failure
-            )  # where it happened is no news
+            # Where it happened is no news.
+            _log.error("the timeline %r is not complete: %s", self.path, self.failure)
+        except Exception as error:
+            self.failure = f"{type(error).__name__}: {error}"
+            _log.exception("the timeline %r is not complete; please report this", self.path)
+        finally:
             while self._end is None:  # so that what comes is not kept
                 _, self._end = self._batches.get()
-        finally:
             try:
                 self._file.close()
             except OSError:  # it could not be written, which is known
@@ -133,7 +136,8 @@ def start_timeline(runtime: Runtime, path: str | os.PathLike[str]) -> Timeline:
 
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"path={path!r} is of type {type(path).__name__}; give the name of a file to write")
-    file = Path(path).open("w", encoding="utf-8")  # noqa: SIM115 # its thread closes it
+    # Its thread closes it. A name that cannot be encoded is escaped, as JSON does it too.
+    file = Path(path).open("w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
     try:
         return Timeline(runtime, file)
     except BaseException:

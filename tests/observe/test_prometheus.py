@@ -274,3 +274,11 @@ def until_known(port: int, query: str) -> list[Any]:
         pause.wait(0.1)
         assert not current().cancel_requested
     return found
+
+
+async def test_one_that_was_closed_is_not_kept_until_the_runtime_ends() -> None:
+    async with Runtime() as rt:
+        for _ in range(3):
+            with Exporter(rt, CollectorRegistry()):
+                pass
+        assert not rt._at_close

@@ -223,3 +223,33 @@ async def test_nothing_is_kept_of_what_is_over(tmp_path: pathlib.Path) -> None:
             if isinstance(value, dict) and value and name not in {"_lanes", "_counts"}
         }
         assert not kept
+
+
+async def test_a_name_that_cannot_be_encoded_is_escaped(tmp_path: pathlib.Path) -> None:
+    async with Runtime() as rt:
+        rt.timeline(tmp_path / "out.json")
+        await rt.submit(Task("odd \udcff", len, ("",)))
+    assert "odd \udcff" in {name for name, *_ in bars(read(tmp_path / "out.json"))}
+
+
+async def test_a_bug_of_ours_is_reported_and_nothing_is_kept_after_it(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def hear(tracer: Tracer, event: Event) -> list[Entry]:
+        raise ZeroDivisionError("of ours")
+
+    monkeypatch.setattr(Tracer, "hear", hear)
+    async with Runtime() as rt:
+        timeline = rt.timeline(tmp_path / "out.json")
+        for _ in range(1000):
+            await rt.submit(Task("task", len, ("",)))
+    assert timeline.failure == "ZeroDivisionError: of ours"
+    assert timeline._batches.empty()
+    assert "please report this" in caplog.text
+
+
+async def test_in_another_thread_it_is_refused_and_nobody_goes_on_listening(tmp_path: pathlib.Path) -> None:
+    async with Runtime() as rt:
+        with pytest.raises(RuntimeError, match="another thread"):
+            await rt.run(rt.timeline, tmp_path / "out.json", host="thread")
+        assert not rt._system.bus.listeners
