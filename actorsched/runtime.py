@@ -383,8 +383,11 @@ class Runtime(RuntimeEnd):
         Raises:
             ValueError: There is no such kind.
             TypeError: The handler cannot be called.
+            RuntimeError: This is another thread than that of the runtime. It may be ended in any.
         """
-        return self._system.bus.listen(checked_kinds(kinds), checked_handler(handler))
+        wanted, called = checked_kinds(kinds), checked_handler(handler)
+        self._system.kernel.check_thread("events were to be listened to")
+        return self._system.bus.listen(wanted, called)
 
     def events(
         self, kinds: EventKind | Iterable[EventKind] | None = None, *, capacity: int = 10_000

@@ -466,3 +466,18 @@ async def test_a_host_that_is_told_to_end_is_told_of_before_it_has_ended(limits:
     assert [event.kind for event in events] == ["host_retiring", "host_reaped"]
     assert [event.details["why"] for event in events] == [why] * 2
     assert events[0].id == events[1].id == "host-1"
+
+
+async def test_listening_begins_in_the_thread_of_the_runtime_and_may_be_ended_in_any() -> None:
+    heard: list[Event] = []
+    async with Runtime() as rt:
+        with pytest.raises(RuntimeError, match="another thread"):
+            await rt.run(rt.subscribe, None, heard.append, host="thread")
+        assert not rt._system.bus.listeners
+        end = rt.subscribe("completed", heard.append)
+        await rt.run(end, host="thread")
+        del heard[:]
+        await rt.run(len, "")
+        assert not rt._system.bus.listeners
+        assert not rt._system.kernel.watched
+    assert not heard

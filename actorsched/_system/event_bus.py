@@ -20,6 +20,8 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -121,9 +123,17 @@ class EventBus(Behaviour, kw_only=True):
         self._change(lambda: self.listeners.append(subscription))
 
         def end() -> None:
-            self.flush()
-            if not subscription.over:
+            if get_ident() == self.kernel.thread:
+                self.flush()
                 subscription.over = True
+                leave()
+            elif not subscription.over:  # at once; the rest is for the thread of the runtime
+                subscription.over = True
+                with suppress(RuntimeError):  # the loop is closed, and with it the runtime
+                    self.kernel.call_threadsafe(leave)
+
+        def leave() -> None:
+            if subscription in self.listeners:
                 self._change(lambda: self.listeners.remove(subscription))
 
         return end

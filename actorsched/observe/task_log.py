@@ -46,6 +46,7 @@ def log_tasks(rt: Runtime, only: Callable[[Event], object] | None = None) -> Cal
 
     Raises:
         TypeError: `only` cannot be called.
+        RuntimeError: This is another thread than that of the runtime.
     """
     if only is not None and not callable(only):
         raise wrong_type("only", only, "give a function that takes an Event, or None")

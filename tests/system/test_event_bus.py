@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import settings
@@ -51,6 +52,7 @@ class Desk(Recorder):
     def __init__(self) -> None:
         super().__init__()
         self.backend = self.clock = Loop()
+        self.thread = get_ident()
         self.draining = False
         self.watched = False
         self.heard = self.read = self.wanted = frozenset[str]()
