@@ -51,8 +51,8 @@ def native(host: Any) -> Side:
 
 @asynccontextmanager
 async def _native(host: Any, size: int, *, dag: bool) -> AsyncIterator[Round]:
-    # What limits processes is the number of hosts, here and there. In a pool with a tag, which may be of threads
-    # too, the scheduler looks past all that wait for a host: with so many, nothing else would be measured.
+    # What limits processes is the number of hosts, here and there. In a pool with a tag, which may be of
+    # threads too, the scheduler looks past all that wait for a host: nothing else would be measured.
     tag = None if host == "process" else "ours"
     async with Runtime(pools={"ours": _WORKERS}, hosts=Hosts(max=usable_cpus())) as rt:
 

@@ -238,12 +238,13 @@ class TaskBridge:
             )
         if kwargs is not None and not isinstance(kwargs, Mapping):
             raise TaskArgumentError(f"kwargs={shown(kwargs)} of task {name!r} is no dict; give one, or None")
+        positional: tuple[Any, ...] = tuple(cast("Iterable[Any]", args))
         in_thread = not _is_async(func) and getattr(func, "__actorsched_host__", None) is None
         if options or kwargs or type(name) is not str:
             options |= _usual(self._pool.name, priority, in_thread)
-            return _checked(lambda: Task(name, func, tuple(args), kwargs, **options))
+            return _checked(lambda: Task(name, func, positional, kwargs, **options))
         checked = _checked(lambda: _usual_options(name, self._pool.name, priority, in_thread))
-        return prepared_with(checked, func, tuple(args))
+        return prepared_with(checked, func, positional)
 
     def _dependencies(self, ids: Iterable[str]) -> tuple[Job, ...]:
         if ids == ():
