@@ -597,6 +597,10 @@ def _forked() -> None:
         error = TaskCancelled(f"task {job.name!r} was cancelled: {why}", reason=why, task=job.name)
         job.outcome, job._told = Outcome(TaskStatus.CANCELLED, error=error), None
         _settled.append(job.id)
+    for job in _stand_ins.values():  # its runtime is not here: to tell it something would wake the parent
+        job._stand_in = None
+    _stand_ins.clear()
+    _running.clear()
     LOCK.release()
 
 

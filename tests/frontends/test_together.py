@@ -425,6 +425,38 @@ say("parent:", bridge.get_task_result(slow))
 
 
 @pytest.mark.process
+def test_what_stood_for_a_job_in_the_parent_does_not_stand_for_it_in_a_fork() -> None:
+    answered = run(
+        code=script(
+            """
+from actorsched import Task
+from actorsched.frontends import _jobs
+from actorsched.frontends._shared import SHARED
+go = threading.Event()
+later = _jobs.Job(None, "later")
+one = _jobs.Job(Task("one", bool), "one", after=[later])
+one.enter()
+SHARED.call(lambda _: go.set())
+go.wait(20)
+child = os.fork()
+if not child:
+    say("child:", len(_jobs._stand_ins), later._stand_in)
+    other = _jobs.Job(Task("other", bool), "other", after=[later])
+    other.enter()
+    later.complete(None)
+    say("child:", other.wait(20), other.error)
+    sys.exit(7)
+say("parent:", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), one.status.value)
+later.complete(None)
+say("parent:", one.wait(20), one.error)
+"""
+        )
+    )
+    assert answered.lines == ["child: 0 None", "child: True None", "parent: 7 waiting", "parent: True None"]
+    assert answered.code == 0
+
+
+@pytest.mark.process
 def test_kill_9_leaves_no_process() -> None:
     with running(
         code=script(
