@@ -238,7 +238,7 @@ class TaskBridge:
             )
         if kwargs is not None and not isinstance(kwargs, Mapping):
             raise TaskArgumentError(f"kwargs={shown(kwargs)} of task {name!r} is no dict; give one, or None")
-        positional: tuple[Any, ...] = tuple(cast("Iterable[Any]", args))
+        positional: tuple[Any, ...] = tuple(args)  # pyright: ignore[reportUnknownArgumentType] # of anything
         in_thread = not _is_async(func) and getattr(func, "__actorsched_host__", None) is None
         if options or kwargs or type(name) is not str:
             options |= _usual(self._pool.name, priority, in_thread)

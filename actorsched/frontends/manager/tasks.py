@@ -477,7 +477,7 @@ def _usual_options(name: str, tag: str, priority: TaskPriority, in_thread: bool)
 
 def _arguments(args: Any) -> tuple[Any, ...]:
     if type(args) is tuple:  # the usual case
-        return cast("tuple[Any, ...]", args)
+        return args  # pyright: ignore[reportUnknownVariableType] # a tuple of anything
     given: object = args
     if isinstance(args, (str, bytes, Mapping)) or not isinstance(args, Iterable):
         raise TaskArgumentError(
