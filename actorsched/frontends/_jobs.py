@@ -7,8 +7,8 @@ How it works: a job is made, and perhaps entered: then it becomes a task of the 
 hears of. Who depends on a job that was not entered yet depends on a stand-in: a task that does nothing, and
 ends as the job does. A job that is settled by hand tells the task, which stops.
 
-Whoever is interested may be told of what becomes of jobs (`WATCHERS`): front ends that have events of their
-own, and the log.
+What becomes of jobs is told to whoever is interested (`_hearing`): front ends that have events of their own,
+and the log.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from actorsched.exceptions import DeadlockError, DependencyFailed, RuntimeClosed, TaskCancelled
+from actorsched.frontends._hearing import begins, ends, forget_all, listen, tell
 from actorsched.frontends._shared import SHARED
 from actorsched.messages import Outcome
 from actorsched.status import TaskStatus
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from actorsched.events import Event
     from actorsched.frontends._shared import Pool
     from actorsched.runtime import Runtime
     from actorsched.task import TaskRef
@@ -43,8 +43,6 @@ KEPT = 10_000
 _AT_ONCE = 100
 """How many of many jobs are submitted in one turn of the event loop: a few milliseconds' work."""
 
-Watcher = "Callable[[str, Job, dict[str, Any]], object]"
-
 LOCK = threading.RLock()
 """Held while a job settles, or is put among those that are known; never while anybody is called."""
 _numbers = count(1)
@@ -52,22 +50,9 @@ _made: WeakValueDictionary[str, Job] = WeakValueDictionary()
 _kept: dict[str, Job] = {}
 _settled: deque[str] = deque()
 """The ids of those that have settled, some of which may be forgotten by now."""
-_early: deque[Event] = deque(maxlen=8)
-"""What was told of tasks that are no job's, or not known to be."""
-_running: dict[str, Job] = {}
-"""Jobs by the ids of their tasks, as long as those have not ended. In the runtime's thread."""
 _stand_ins: dict[TaskRef[Any], Job] = {}
 """In the runtime's thread, those that have not ended."""
-WATCHERS: list[Callable[[str, Job, dict[str, Any]], object]] = []
-"""Called with "created", "started", "progress", "retrying" or a final status, the job, and what else there is
-to know. In whatever thread it happens."""
-
 _NOTHING: dict[str, Any] = {}
-_listening: Callable[[], None] | None = None
-"""Ends the subscription to the events of the runtime, if there is one."""
-
-_SAID_AT_INFO = ("started", "completed")
-_log = logging.getLogger("actorsched.task")
 
 
 class Job:
@@ -330,7 +315,7 @@ class Job:
             return
         prepared = self._prepared or Task(self.name, _by_hand)
         self._prepared = None
-        listening = _listen(runtime, prepared)
+        listening = listen(runtime, prepared)
         try:
             if self.pool is not None:
                 self.pool.ensure(runtime)
@@ -342,11 +327,8 @@ class Job:
             return
         if prepared.fn is _by_hand:
             _stand_ins[ref] = self
-        if listening is not None:
-            _running[ref.id] = self
-            for event in list(_early):  # what was told of it before anybody could know of whom
-                if event.id == ref.id:
-                    _told(event)
+        if listening:
+            begins(ref, self)
         ref.add_done_callback(self._task_over)
         if self.outcome is not None:  # meanwhile, by another thread, which may not have seen the task
             _end(ref, self)
@@ -387,8 +369,7 @@ class Job:
         return stand_in
 
     def _task_over(self, ref: TaskRef[Any]) -> None:
-        if _running:
-            _running.pop(ref.id, None)
+        ends(ref)
         if _stand_ins:
             _stand_ins.pop(ref, None)
         outcome = outcome_of(ref)
@@ -483,15 +464,6 @@ def known() -> Iterator[Job]:
     return iter(jobs)
 
 
-def tell(kind: str, job: Job, about: dict[str, Any]) -> None:
-    """Tell those who watch."""
-    for watcher in WATCHERS:
-        try:
-            watcher(kind, job, about)
-        except Exception:
-            logging.getLogger("actorsched").exception("a watcher of tasks failed at %s of %r", kind, job)
-
-
 def _call_in(loop: AbstractEventLoop, function: Callable[[], object]) -> None:
     try:
         loop.call_soon_threadsafe(function)
@@ -504,59 +476,6 @@ def _call(function: Callable[[Job], object], job: Job) -> None:
         function(job)
     except Exception:
         logging.getLogger("actorsched").exception("what was to be called at the end of %r failed", job)
-
-
-# ------------------------------------------------------------------------------------- what becomes of them
-
-
-def _forget_listening(runtime: Runtime) -> None:
-    """A runtime has begun, to which nobody listens."""
-    global _listening  # noqa: PLW0603 # as there is one shared runtime
-    _listening = None
-
-
-def _listen(runtime: Runtime, prepared: Task[Any]) -> Callable[[], None] | None:
-    """See to it that what becomes of a task is heard of, if anybody wants to know: that costs something."""
-    global _listening  # noqa: PLW0603 # as there is one shared runtime
-    _early.clear()
-    if _listening is None and (
-        len(WATCHERS) > 1 or _log.isEnabledFor(logging.INFO) or prepared.options.retry.attempts > 1
-    ):
-        _listening = runtime.subscribe(("started", "progress", "retrying"), _told)
-    return _listening
-
-
-def _told(event: Event) -> None:
-    job = _running.get(event.id)
-    if job is None:
-        _early.append(event)  # perhaps of one that is just being submitted
-    elif job.outcome is None:
-        tell(event.kind, job, dict(event.details))
-
-
-def _write(kind: str, job: Job, about: dict[str, Any]) -> None:
-    """The log of what becomes of jobs."""
-    if kind in _SAID_AT_INFO and not _log.isEnabledFor(logging.INFO):  # the usual case
-        return
-    extra = {"task_id": job.id, "task": job.name}
-    match kind:
-        case "started" | "completed":
-            _log.info("task %r (%s) %s", job.name, job.id, kind, extra=extra)
-        case "retrying":
-            _log.warning(
-                "task %r (%s) is tried again in %g s: %s",
-                job.name,
-                job.id,
-                about["delay"],
-                about["error"],
-                extra=extra,
-            )
-        case "failed" | "deadline_missed":
-            error = job.error
-            shown = None if isinstance(error, DependencyFailed) else error  # which is not its own
-            _log.error("task %r (%s) failed: %s", job.name, job.id, error, exc_info=shown, extra=extra)
-        case _:
-            pass
 
 
 # --------------------------------------------------------------------------------- the end of the interpreter
@@ -600,12 +519,10 @@ def _forked() -> None:
     for job in _stand_ins.values():  # its runtime is not here: to tell it something would wake the parent
         job._stand_in = None
     _stand_ins.clear()
-    _running.clear()
+    forget_all()
     LOCK.release()
 
 
-WATCHERS.append(_write)
-SHARED.starters.append(_forget_listening)
 SHARED.enders.append(_give_up)
 SHARED.reporters.append(_lost)
 

@@ -24,7 +24,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from actorsched.exceptions import shown
-from actorsched.frontends import _jobs
+from actorsched.frontends import _hearing
 from actorsched.frontends._shared import SHARED
 from actorsched.frontends._vocabulary import TaskArgumentError
 from actorsched.frontends.manager.functions import is_async
@@ -109,8 +109,8 @@ def subscribe(event_type: EventType, handler: Handler) -> bool:
             _listeners.append(listener)
         new = kind not in listener.types
         listener.types.add(kind)
-        if _tell not in _jobs.WATCHERS:
-            _jobs.WATCHERS.append(_tell)
+        if _tell not in _hearing.WATCHERS:
+            _hearing.WATCHERS.append(_tell)
     return new
 
 
@@ -132,7 +132,7 @@ def unsubscribe(event_type: EventType, handler: Handler) -> bool:
         if not listener.types:
             _listeners.remove(listener)
         if not _listeners:
-            _jobs.WATCHERS.remove(_tell)
+            _hearing.WATCHERS.remove(_tell)
     return True
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from actorsched.checks import check_whole
 from actorsched.exceptions import shown
-from actorsched.frontends import _jobs
+from actorsched.frontends import _hearing, _jobs
 from actorsched.frontends._vocabulary import (
     STATUSES,
     TaskArgumentError,
@@ -170,7 +170,7 @@ class TaskManager:
         job.keep()
         with self._lock:
             self._open[job.id] = job
-        _jobs.tell("created", job, {})
+        _hearing.tell("created", job, {})
         job.add_done_callback(self._settled)
         return job.id
 

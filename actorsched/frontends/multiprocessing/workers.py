@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet, WeakValueDictionary
 
 from actorsched.exceptions import DeadlockError
-from actorsched.frontends._jobs import WATCHERS
+from actorsched.frontends._hearing import WATCHERS
 from actorsched.frontends._shared import SHARED
 from actorsched.frontends.multiprocessing.errors import InvalidArgument
 
