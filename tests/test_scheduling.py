@@ -1415,3 +1415,15 @@ def test_everything_says_what_it_is() -> None:
     assert repr(scheduler) == "<RealtimeScheduler FAIR, 4 workers, not started, 0 tasks queued>"
     assert repr(task) == f"<Task 'task' ({task.id}) NORMAL pending>"
     assert repr(task.constraints) == "TaskConstraints(cpu_cores=1, is_preemptible=False)"
+
+
+def test_the_first_scheduler_of_a_program_imports_no_runtime_while_deadlines_run() -> None:
+    code = """
+import sys
+from actorsched.frontends.realtime import RealtimeScheduler
+print(sorted({"actorsched.runtime", "actorsched.running", "prometheus_client"} - set(sys.modules)))
+"""
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert answer.stdout.strip() == "[]"

@@ -89,6 +89,9 @@ def _told(event: Event) -> None:
     if job is None:
         _early.append(event)  # perhaps of one that is just being submitted
     elif job.outcome is None:
+        if event.kind == "started":
+            for upstream in job.after:  # that they have ended comes first
+                upstream.look()
         tell(event.kind, job, dict(event.details))
 
 

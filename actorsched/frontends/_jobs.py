@@ -503,10 +503,24 @@ def _give_up_stand_ins(runtime: Runtime, why: str, unsettled: list[Job]) -> None
 def _lost() -> list[str]:
     """A line for each job that was entered and did not come to its own end."""
     return [
-        f"{job.name!r} ({job.id}), {job.status.value}: {why}"
+        f"{job.name!r} ({job.id}), {job.status.value}: {_never_begun(job) or why}"
         for job, why in _given_up.items()
         if job.outcome is None or job.outcome.status is TaskStatus.CANCELLED
     ]
+
+
+def _never_begun(job: Job) -> str | None:
+    """What it waited for in vain, if that is something that nobody has handed to the runtime."""
+    upstream, seen = list(job.after), set[Job]()
+    while upstream:
+        one = upstream.pop()
+        if one in seen or (one.outcome is not None and one.outcome.status is not TaskStatus.CANCELLED):
+            continue
+        if not one.entered:
+            return f"it waited for {one.name!r} ({one.id}), which nobody has started"
+        seen.add(one)
+        upstream.extend(one.after)
+    return None
 
 
 def _forked() -> None:

@@ -192,7 +192,8 @@ class Shared:
         self.ending = True
         lost = [line for reporter in self.reporters for line in reporter()]
         if lost and sys.stderr is not None:
-            lines = [f"actorsched: {len(lost)} tasks did not finish before the program ended:", *lost]
+            many = "1 task" if len(lost) == 1 else f"{len(lost)} tasks"
+            lines = [f"actorsched: {many} did not finish before the program ended:", *lost]
             sys.stderr.write("\n  ".join(lines) + "\n")  # nobody is left to raise it to
 
     def _finish(self, *, drain: bool) -> None:

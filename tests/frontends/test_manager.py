@@ -407,6 +407,9 @@ async def test_an_executor_is_usable_by_itself(kind: type[Executor]) -> None:
     assert await executor.execute(task) == 3  # it does not run again
     with pytest.raises(ValueError, match="broken"):
         await executor.execute(Task("broken", fail))
+    with pytest.raises(TaskArgumentError, match=r"task='manager-1' is of type str; give a Task"):
+        wrong: Any = "manager-1"
+        await executor.execute(wrong)
 
 
 @pytest.mark.parametrize("kind", [SequentialExecutor, ThreadPoolExecutor, AsyncExecutor])

@@ -344,7 +344,7 @@ def test_get_gives_up_waiting_and_not_the_task(tmp_path: Path) -> None:
         chain = pushed_chain(Task("a", read, (go.path,)), Task("b", pid))
         with pytest.raises(ResultTimeout, match="task 'slow' has no result after '1ms'.*it goes on"):
             task.get(timeout="1ms")
-        with pytest.raises(TimeoutError):
+        with pytest.raises(ResultTimeout, match="after 0.001 s: task 'b' is waiting for 'a'; it goes on"):
             chain.get(0.001)
         go.tell()
         go.tell()

@@ -394,6 +394,16 @@ def test_what_becomes_of_tasks_is_logged(caplog: pytest.LogCaptureFixture) -> No
     assert said == {("INFO", "good"), ("INFO", "bad"), ("ERROR", "bad")}
 
 
+def test_the_log_has_the_end_of_a_task_before_what_depends_on_it_starts(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "actorsched.task")
+    first = Do(nothing, name="first")
+    execute(first, Do(nothing, name="second", dependencies={first}))
+    said = [record.getMessage().split("'")[1] for record in caplog.records]
+    assert said == ["first", "first", "second", "second"]
+
+
 # ----------------------------------------------------------------------------------------------- cancellation
 
 

@@ -344,6 +344,7 @@ bridge.register_task("never submitted")
     assert "3 tasks did not finish" in answered.complaints
     for name in ("'settled by nobody'", "'depends on it'", "'depends on what was never started'"):
         assert name in answered.complaints
+    assert "it waited for 'never started' (bridge-" in answered.complaints
     assert "'never submitted'" not in answered.complaints
     assert "'fine'" not in answered.complaints
 

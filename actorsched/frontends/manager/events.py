@@ -166,6 +166,7 @@ class _Listener:
         self._lock = threading.Lock()
         self._queue: deque[TaskEvent] = deque()
         self._busy = False
+        self._is_put_off = False
         self._waiting: list[Callable[[], object]] = []
 
     def tell(self, event: TaskEvent) -> None:
@@ -187,8 +188,35 @@ class _Listener:
 
     def _start_thread(self) -> None:
         target = self._await_in_thread if self.is_async else self._call_all
-        self.thread = threading.Thread(target=target, name="actorsched events")
-        self.thread.start()
+        thread = threading.Thread(target=target, name="actorsched events")
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter ends, and from Python 3.12 on it starts none by then
+            if self.is_async:
+                self._put_off()
+            else:
+                self._call_all()
+        else:
+            self.thread = thread
+
+    def _put_off(self) -> None:
+        """There is no loop for it any more, and no thread for another one: it is told when all is over."""
+        with self._lock:
+            self._is_put_off = True
+            waiting, self._waiting = self._waiting, []
+        for function in waiting:
+            function()
+
+    def finish(self) -> None:
+        """Tell what was put off, in this thread; return when all is told."""
+        if self._is_put_off:
+            self._is_put_off = False
+            self._await_in_thread()
+        over = threading.Event()
+        self.when_told(over.set)
+        while not over.wait(0.5):
+            if self.thread is None or not self.thread.is_alive():
+                break
 
     def _begin_there(self) -> None:
         assert self._place is not None
@@ -248,7 +276,7 @@ class _Listener:
     def when_told(self, function: Callable[[], object]) -> None:
         """Have a function called when nothing is left to be told; at once if that is so."""
         with self._lock:
-            if self._busy:
+            if self._busy and not self._is_put_off:
                 self._waiting.append(function)
                 return
         function()
@@ -314,11 +342,7 @@ async def delivered(place: Place) -> None:
 def _finish() -> list[str]:
     """The interpreter ends, all tasks are over: what has become of them is still told."""
     for listener in _listeners.copy():
-        over = threading.Event()
-        listener.when_told(over.set)
-        while not over.wait(0.5):
-            if listener.thread is None or not listener.thread.is_alive():
-                break
+        listener.finish()
     return []
 
 

@@ -82,7 +82,13 @@ class _BuiltIn(Executor):
         Raises:
             BaseException: What the function raised, if the task failed.
             TaskError: It was cancelled, took too long, or what it depends on failed.
+            TaskArgumentError: This is no task.
         """
+        if not hasattr(task, "executed_by"):
+            raise TaskArgumentError(
+                f"task={shown(task)} is of type {type(task).__name__}; give a Task, such as "
+                "manager.get_task(task_id)"
+            )
         visit = VISIT.get()
         if visit is not None and visit.job.id == task.id:
             return await self._run(task)

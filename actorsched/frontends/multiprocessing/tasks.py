@@ -191,12 +191,19 @@ class Task:
         if not self._pushed and self._job.outcome is None:
             raise _not_pushed(what)
         if not self._job.wait(limit):
+            after = f"{timeout:g} s" if isinstance(timeout, (int, float)) else repr(timeout)
             raise ResultTimeout(
-                f"{what} has no result after {timeout!r}: its task {self.name!r} is {self.status.value}; "
-                "it goes on, so ask again, or wait longer"
+                f"{what} has no result after {after}: task {self.name!r} is {self._doing()}; it goes on, so "
+                "ask again, or wait longer"
             )
         assert self._job.outcome is not None
         return self._job.outcome
+
+    def _doing(self) -> str:
+        for job in self._job.after:
+            if job.outcome is None:
+                return f"waiting for {job.name!r}" + ("" if job.entered else ", which nobody has pushed")
+        return self.status.value
 
     def _check_call(self) -> None:
         """See that its function takes what it will be given.

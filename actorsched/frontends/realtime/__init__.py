@@ -7,6 +7,9 @@ task.
 
 from __future__ import annotations
 
+# All that the first scheduler needs: to import it takes longer than the first deadline may.
+import actorsched.running
+import actorsched.runtime  # noqa: F401
 from actorsched.frontends.realtime.constraints import TaskConstraints
 from actorsched.frontends.realtime.functions import PreemptionEvent
 from actorsched.frontends.realtime.monitoring import LatencyMonitor, SchedulerMetrics, TaskMetrics

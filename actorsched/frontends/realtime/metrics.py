@@ -14,6 +14,11 @@ import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
+try:
+    import prometheus_client as prometheus
+except ImportError:
+    prometheus = None  # type: ignore[assignment]
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -60,9 +65,7 @@ class Metrics:
                 latency.observe(task.total_ms)
 
     def _make(self) -> None:
-        try:
-            import prometheus_client as prometheus
-        except ImportError:
+        if prometheus is None:
             return
         for word, title in _LATENCIES.items():
             about = f"{title} tasks: milliseconds from submission to end."
