@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import math
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor as Threads
 from typing import TYPE_CHECKING, Any
@@ -394,6 +395,28 @@ async def test_tasks_in_threads_run_at_the_same_time() -> None:
     for task_id in ids[1:]:
         await manager.execute_task(task_id, wait=False)
     assert await manager.execute_task(ids[0])
+
+
+@pytest.mark.parametrize("executor", ["sequential", "async"])
+async def test_what_depends_on_a_cancelled_task_never_runs_however_the_threads_take_turns(
+    executor: str,
+) -> None:
+    manager, ends = TaskManager(max_concurrent_tasks=3), []
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for _ in range(50):
+            gate = Gate()
+            slow = manager.register_task("slow", gate.wait, executor_type=executor)
+            after = manager.register_task("after", add, 1, 2, dependencies=[slow])
+            await manager.execute_task(after, wait=False)
+            await until(gate.runs.is_set)
+            assert await manager.cancel_task(slow)
+            await manager.execute_task(after)
+            ends.append(manager.get_task_status(after))
+    finally:
+        sys.setswitchinterval(before)
+    assert set(ends) == {TaskStatus.CANCELLED}
 
 
 @pytest.mark.parametrize("kind", [SequentialExecutor, ThreadPoolExecutor, AsyncExecutor])

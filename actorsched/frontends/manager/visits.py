@@ -106,6 +106,8 @@ class Visit:
             elif (SHARED.ending and self.place.idle) or not self.place.call(self._begin):
                 self._give_up()
             await self._heard()
+            if self.job.outcome is not None:  # settled by hand, which has ended the other side sooner
+                await anyio.sleep_forever()  # until this task is told
         finally:
             _open.discard(self)
             self.stop()
