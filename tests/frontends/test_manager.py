@@ -401,16 +401,21 @@ async def test_tasks_in_threads_run_at_the_same_time() -> None:
 async def test_what_depends_on_a_cancelled_task_never_runs_however_the_threads_take_turns(
     executor: str,
 ) -> None:
-    manager, ends = TaskManager(max_concurrent_tasks=3), []
+    ends: list[TaskStatus] = []
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     try:
-        for _ in range(50):
-            gate = Gate()
-            slow = manager.register_task("slow", gate.wait, executor_type=executor)
+        for _ in range(200):
+            manager, runs = TaskManager(max_concurrent_tasks=3), anyio.Event()
+
+            async def wait(runs: anyio.Event = runs) -> None:
+                runs.set()
+                await anyio.sleep_forever()
+
+            slow = manager.register_task("slow", wait, executor_type=executor)
             after = manager.register_task("after", add, 1, 2, dependencies=[slow])
             await manager.execute_task(after, wait=False)
-            await until(gate.runs.is_set)
+            await runs.wait()
             assert await manager.cancel_task(slow)
             await manager.execute_task(after)
             ends.append(manager.get_task_status(after))
