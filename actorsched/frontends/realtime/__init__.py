@@ -8,8 +8,8 @@ task.
 from __future__ import annotations
 
 # All that the first scheduler needs: to import it takes longer than the first deadline may.
-import actorsched.running
-import actorsched.runtime  # noqa: F401
+import actorsched.running  # pyright: ignore[reportUnusedImport]
+import actorsched.runtime  # noqa: F401 # pyright: ignore[reportUnusedImport]
 from actorsched.frontends.realtime.constraints import TaskConstraints
 from actorsched.frontends.realtime.functions import PreemptionEvent
 from actorsched.frontends.realtime.monitoring import LatencyMonitor, SchedulerMetrics, TaskMetrics
