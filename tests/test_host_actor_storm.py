@@ -213,7 +213,7 @@ async def test_a_hundred_actors_in_hosts_that_die_and_are_replaced_lose_nothing_
                 while left:
                     enough = left - chance.randrange(30, 100)
                     await until(lambda enough=enough: left <= max(0, enough))  # type: ignore[misc]
-                    port: Any = chance.choice(actor_hosts(rt) or [None])
+                    port: Any = chance.choice([host for host in actor_hosts(rt) if host.link.pid] or [None])
                     if port is not None and chance.random() < 0.6:
                         kill(port.link.pid)
                     elif port is not None:
