@@ -300,12 +300,13 @@ class Job:
             if len(_settled) > KEPT:
                 _let_go(_kept.pop(_settled.popleft(), None))
         tell(outcome.status.value, self, _NOTHING)  # first: whoever waits for it finds it in the log
-        if told:
-            for function in told:
-                _call(function, self)
+        # Then the runtime: what is called next may end the function sooner, which must not count any more.
         for ref in (self.ref, self._stand_in):  # one that comes now looks at the outcome by itself
             if ref is not None and not ref.done():
                 _end_soon(ref, self)
+        if told:
+            for function in told:
+                _call(function, self)
         return True
 
     # ------------------------------------------------------------------------------ in the runtime's thread

@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import IntEnum, StrEnum
 
 from actorsched import exceptions
-from actorsched.exceptions import ActorschedError
+from actorsched.exceptions import ActorschedError, shown
 from actorsched.options import Priority
 from actorsched.status import TaskStatus as Native
 
@@ -114,3 +114,20 @@ def failure(task: str, task_id: str, error: BaseException) -> TaskError:
     failed = kind(message, task_id=task_id)
     failed.__cause__ = error
     return failed
+
+
+def priority_of(value: object) -> TaskPriority:
+    """Return the priority that is meant.
+
+    Raises:
+        TaskArgumentError: It is none of the four.
+    """
+    if type(value) is TaskPriority:
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        try:
+            return TaskPriority(value)
+        except ValueError:
+            pass
+    names = ", ".join(f"TaskPriority.{one.name}" for one in TaskPriority)
+    raise TaskArgumentError(f"priority={shown(value)} is none; choose from {names}")

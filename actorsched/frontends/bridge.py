@@ -11,15 +11,14 @@ is cleaned up, or 10,000 later tasks have settled.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import lru_cache, partial
-from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, isasyncgenfunction, iscoroutinefunction, isroutine
-from types import FunctionType
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from actorsched.checks import check_span, check_whole
 from actorsched.durations import seconds
 from actorsched.exceptions import shown
 from actorsched.frontends import _jobs
+from actorsched.frontends._functions import has_host, is_async, is_generator
 from actorsched.frontends._jobs import Job
 from actorsched.frontends._locks import NamedLock, named_lock
 from actorsched.frontends._resources import Resources
@@ -37,6 +36,7 @@ from actorsched.frontends._vocabulary import (
     TaskStatus,
     TaskTimeoutError,
     failure,
+    priority_of,
 )
 from actorsched.options import Retry, TaskOptions, task_options
 from actorsched.task import Task, prepared_with
@@ -191,7 +191,7 @@ class TaskBridge:
         if name is None:
             raise TaskArgumentError("name=None is no name; give a str that says what the task does")
         after = self._dependencies(dependencies)
-        priority = _priority(priority)
+        priority = priority_of(priority)
         options: dict[str, Any] = {}
         if timeout is not None:
             options["timeout"] = _checked(lambda: check_span(timeout, "timeout"))
@@ -239,7 +239,7 @@ class TaskBridge:
         if kwargs is not None and not isinstance(kwargs, Mapping):
             raise TaskArgumentError(f"kwargs={shown(kwargs)} of task {name!r} is no dict; give one, or None")
         positional: tuple[Any, ...] = tuple(args)  # pyright: ignore[reportUnknownArgumentType] # of anything
-        in_thread = not _is_async(func) and getattr(func, "__actorsched_host__", None) is None
+        in_thread = not _is_async(func) and not has_host(func)
         if options or kwargs or type(name) is not str:
             options |= _usual(self._pool.name, priority, in_thread)
             return _checked(lambda: Task(name, func, positional, kwargs, **options))
@@ -484,18 +484,6 @@ def _whole(value: object, field: str, least: int) -> int:
     return _checked(lambda: check_whole(value, field, least=least))
 
 
-def _priority(value: object) -> TaskPriority:
-    if type(value) is TaskPriority:
-        return value
-    if isinstance(value, int) and not isinstance(value, bool):
-        try:
-            return TaskPriority(value)
-        except ValueError:
-            pass
-    names = ", ".join(f"TaskPriority.{one.name}" for one in TaskPriority)
-    raise TaskArgumentError(f"priority={shown(value)} is none; choose from {names}")
-
-
 def _usual(tag: str, priority: TaskPriority, in_thread: bool) -> dict[str, Any]:
     """The options of every task with a function."""
     options: dict[str, Any] = {"tag": tag, "preemptible": False, "priority": priority}
@@ -523,23 +511,16 @@ def _retry(max_retries: object, delay: Any) -> Retry | None:
 
 
 def _is_async(func: Callable[..., Any]) -> bool:
-    """Whether calling it gives a coroutine; looks through partials and methods.
+    """Whether calling it gives a coroutine.
 
     Raises:
         TaskArgumentError: It is an async generator function.
     """
-    if type(func) is FunctionType and not func.__dict__:  # the usual case
-        flags = func.__code__.co_flags
-        if not flags & CO_ASYNC_GENERATOR:
-            return bool(flags & CO_COROUTINE)
-    while isinstance(func, partial):
-        func = func.func
-    called = func if isroutine(func) else getattr(type(func), "__call__", func)  # noqa: B004  # its code
-    if isasyncgenfunction(called):
+    if is_generator(func):
         raise TaskArgumentError(
             f"func={shown(func)} is an async generator, which has no single result; give a function"
         )
-    return iscoroutinefunction(called)
+    return is_async(func)
 
 
 def _check_cleanup(what: str, cleanup: object) -> None:

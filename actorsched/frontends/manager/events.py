@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Any
 
 from actorsched.exceptions import shown
 from actorsched.frontends import _hearing
+from actorsched.frontends._functions import is_async
 from actorsched.frontends._shared import SHARED
 from actorsched.frontends._vocabulary import TaskArgumentError
-from actorsched.frontends.manager.functions import is_async
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

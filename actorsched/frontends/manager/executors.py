@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from actorsched.checks import check_whole
 from actorsched.exceptions import shown
+from actorsched.frontends._functions import is_async
 from actorsched.frontends._vocabulary import TaskArgumentError
-from actorsched.frontends.manager.functions import is_async
 from actorsched.frontends.manager.visits import VISIT
 
 if TYPE_CHECKING:

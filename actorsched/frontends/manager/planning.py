@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from actorsched.frontends._functions import has_host, is_async
 from actorsched.frontends._shared import SHARED
 from actorsched.frontends.manager.executors import (
     Executor,
     ThreadPoolExecutor,
     _BuiltIn,
 )
-from actorsched.frontends.manager.functions import has_host, is_async
 from actorsched.frontends.manager.visits import Visitor
 
 if TYPE_CHECKING:

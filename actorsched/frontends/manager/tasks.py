@@ -24,6 +24,7 @@ from actorsched.exceptions import (
     shown,
 )
 from actorsched.frontends import _jobs
+from actorsched.frontends._functions import has_host, is_async, is_generator, refusal
 from actorsched.frontends._jobs import LOCK, Job, find
 from actorsched.frontends._shared import SHARED, Pool
 from actorsched.frontends._vocabulary import (
@@ -34,10 +35,10 @@ from actorsched.frontends._vocabulary import (
     TaskPriority,
     TaskStatus,
     failure,
+    priority_of,
 )
 from actorsched.frontends.manager import events
 from actorsched.frontends.manager.executors import Executor, executor_of
-from actorsched.frontends.manager.functions import has_host, is_async, is_generator, refusal
 from actorsched.frontends.manager.places import Place, here
 from actorsched.frontends.manager.planning import plan
 from actorsched.frontends.manager.visits import VISIT, Visitor
@@ -119,7 +120,7 @@ class Task:
                 (*positional, *_arguments(args)),
                 kwargs,
                 self._pool.name,
-                _priority(priority),
+                priority_of(priority),
                 _retry(max_retries, retry_delay),
                 more,
             )
@@ -511,18 +512,6 @@ def _dependencies(ids: object, own: str | None) -> tuple[Job, ...]:
 def _given(**options: Any) -> dict[str, Any]:
     """The options that say something; those that do not need no check."""
     return {name: value for name, value in options.items() if value is not None}
-
-
-def _priority(value: object) -> TaskPriority:
-    if type(value) is TaskPriority:
-        return value
-    if isinstance(value, int) and not isinstance(value, bool):
-        try:
-            return TaskPriority(value)
-        except ValueError:
-            pass
-    names = ", ".join(f"TaskPriority.{one.name}" for one in TaskPriority)
-    raise TaskArgumentError(f"priority={shown(value)} is none; choose from {names}")
 
 
 def _retry(max_retries: object, delay: Any) -> Retry:

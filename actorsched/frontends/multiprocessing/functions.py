@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from types import FunctionType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -43,15 +42,6 @@ def checked_function(function: object, task: str) -> Callable[..., Any]:
             "give a function that returns a list of its items"
         )
     return function
-
-
-def is_async(function: Callable[..., Any]) -> bool:
-    """Whether calling it gives a coroutine; looks through `functools.partial` and `__call__`."""
-    while isinstance(function, partial):
-        function = function.func
-    return inspect.iscoroutinefunction(function) or (
-        not isinstance(function, FunctionType) and inspect.iscoroutinefunction(type(function).__call__)
-    )
 
 
 def check_named(function: Callable[..., Any], names: Sequence[str], task: str) -> None:

@@ -18,6 +18,7 @@ from weakref import ref as weak
 
 from actorsched.durations import Duration, seconds
 from actorsched.exceptions import DependencyFailed, shown
+from actorsched.frontends._functions import is_async
 from actorsched.frontends._jobs import Job, find
 from actorsched.frontends._shared import SHARED
 from actorsched.frontends.multiprocessing.errors import (
@@ -34,7 +35,6 @@ from actorsched.frontends.multiprocessing.functions import (
     check_call,
     check_named,
     checked_function,
-    is_async,
 )
 from actorsched.options import Priority, task_options
 from actorsched.task import Task as Prepared

@@ -60,15 +60,6 @@ class PreemptionEvent:
         return True
 
 
-def is_async_function(function: Callable[..., Any]) -> bool:
-    """Whether calling it gives something to be awaited."""
-    if type(function) is FunctionType:
-        return bool(function.__code__.co_flags & inspect.CO_COROUTINE)
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        getattr(function, "__call__", None)  # noqa: B004 # an object whose call is async
-    )
-
-
 def place_of_event(function: Callable[..., Any]) -> int | None:
     """Among how many positional arguments the event would be; None if the function has no such parameter."""
     if type(function) is FunctionType and not hasattr(function, "__wrapped__"):

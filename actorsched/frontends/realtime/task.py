@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 from anyio.lowlevel import checkpoint
 
 from actorsched.context import current
+from actorsched.frontends._functions import is_async
 from actorsched.frontends.realtime.constraints import TaskConstraints
 from actorsched.frontends.realtime.functions import (
     PARAMETER,
     PreemptionEvent,
-    is_async_function,
     place_of_event,
 )
 from actorsched.frontends.realtime.job import RealtimeJob
@@ -224,23 +224,23 @@ class Task:
         Returns:
             A sentence for each demand that was too high, and was cut down.
         """
-        constraints, is_async = self._constraints, is_async_function(self.func)
+        constraints, in_loop = self._constraints, is_async(self.func)
         preemptible = (
             preemption
             and (constraints is None or constraints.is_preemptible)
-            and (is_async or self._takes_event())
+            and (in_loop or self._takes_event())
         )
-        plain = _plain(self.name, pool.name, self.priority, preemptible, is_async)
+        plain = _plain(self.name, pool.name, self.priority, preemptible, in_loop)
         if constraints is None and not self.max_retries:
-            self._job.prepare(self._prepared(plain, is_async), pool, None)
+            self._job.prepare(self._prepared(plain, in_loop), pool, None)
             return []
-        return self._prepare_more(plain, pool, is_async, resources)
+        return self._prepare_more(plain, pool, in_loop, resources)
 
-    def _prepared(self, options: TaskOptions, is_async: bool) -> Prepared[Any]:
-        return prepared_with(options, _run_async if is_async else _run, (self,))
+    def _prepared(self, options: TaskOptions, in_loop: bool) -> Prepared[Any]:
+        return prepared_with(options, _run_async if in_loop else _run, (self,))
 
     def _prepare_more(
-        self, plain: TaskOptions, pool: Pool, is_async: bool, resources: Mapping[str, str]
+        self, plain: TaskOptions, pool: Pool, in_loop: bool, resources: Mapping[str, str]
     ) -> list[str]:
         constraints = self.constraints
         assert self._submitted is not None
@@ -252,12 +252,12 @@ class Task:
             options["retry"] = Retry(attempts=self.max_retries + 1, jitter=False)
         if resources:
             options["resources"] = tuple(sorted(resources.values()))
-        if not is_async:  # in the event loop nobody has a processor for himself
+        if not in_loop:  # in the event loop nobody has a processor for himself
             reserved, excesses = constraints.reservation()
             options |= reserved
         self._native_resources = frozenset(resources)
         demanded = plain.replace(**options) if options else plain  # which were checked when they were given
-        self._job.prepare(self._prepared(demanded, is_async), pool, due)
+        self._job.prepare(self._prepared(demanded, in_loop), pool, due)
         return excesses
 
     @property
@@ -329,10 +329,10 @@ async def _run_async(task: Task) -> Any:
 
 
 @lru_cache(maxsize=256)
-def _plain(name: str, pool: str, priority: int, preemptible: bool, is_async: bool) -> TaskOptions:
+def _plain(name: str, pool: str, priority: int, preemptible: bool, in_loop: bool) -> TaskOptions:
     """The options of a task that demands nothing else: many have the same name."""
     options: dict[str, Any] = {"name": name, "priority": priority, "preemptible": preemptible, "tag": pool}
-    return task_options(options if is_async else {**options, "host": "thread", "abandon_on_cancel": True})
+    return task_options(options if in_loop else {**options, "host": "thread", "abandon_on_cancel": True})
 
 
 def _between(begin: float | None, end: float | None) -> float | None:
