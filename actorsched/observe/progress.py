@@ -141,7 +141,7 @@ class Progress:
             self._asked = True
             try:
                 self._runtime.call_threadsafe(self._answer)
-            except RuntimeClosed:
+            except RuntimeClosed:  # what was seen last is what there was
                 pass
         return self._look
 
@@ -220,11 +220,11 @@ def _end(live: Live) -> None:
         try:
             if stream is not None:
                 stream.flush()  # what has no end of line yet
-        except (OSError, ValueError):
+        except (OSError, ValueError):  # whoever writes there next is told
             pass
     try:
         live.stop()
-    except OSError:
+    except OSError:  # nobody looks at that terminal any more
         pass
 
 
