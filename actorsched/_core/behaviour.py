@@ -37,6 +37,20 @@ B = TypeVar("B")
 _MARK = "_actorsched_handles"
 
 
+class InvariantBroken(AssertionError):
+    """What always holds of an actor of the system does not: a bug of ours, found by a simulation."""
+
+
+def require(condition: object, actor: object, sentence: str) -> None:
+    """An invariant, in the `check` of an actor.
+
+    Raises:
+        InvariantBroken: It does not hold.
+    """
+    if not condition:
+        raise InvariantBroken(f"{actor!r}: {sentence}")
+
+
 Envelope: TypeAlias = "tuple[Behaviour, object]"
 """A message, and who it is for."""
 
@@ -138,6 +152,13 @@ class Behaviour(msgspec.Struct, eq=False, weakref=True):
             KeyError: This kind of actor takes no such message; nothing has changed.
         """
         self.reactions[type(message)](self, message, out)
+
+    def check(self) -> None:
+        """Look whether what always holds of this actor between two messages holds now. Changes nothing.
+
+        Raises:
+            InvariantBroken: Something does not.
+        """
 
 
 def quickly_written(kind: type[B]) -> type[B]:

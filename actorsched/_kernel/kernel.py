@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from actorsched._kernel.activity import Activity, Runnable
     from actorsched._kernel.backend import Backend, Future, Handle
     from actorsched._kernel.clock import Clock
+    from actorsched._kernel.world import World
     from actorsched.events import EventKind, Record
 
 _MESSAGES_PER_LOOK = 256
@@ -99,6 +100,10 @@ class Kernel:
         """The runtime, as users hold it."""
         self.virtual: bool = False
         """Whether time stands still while anything happens."""
+        self.world: World | None = None
+        """Decides what a real run leaves open; None in a real one."""
+        self.monotonic: Callable[[], float] = monotonic
+        """The time by which the loop's own work is measured: real, but in a simulation."""
         self.outside: Callable[[], bool] = _nothing_outside
         """Whether a thread or a host process has work of ours; set by the layer that knows them."""
         self.closed: bool = False

@@ -107,11 +107,24 @@ class HostStarts(HostCensus):
         Raises:
             Exception: The system would not start one.
         """
+        world, patience = self.kernel.world, (limits or self.limits).start_timeout
+        if world is not None:
+            self._number += 1
+            link: HostLink = world.launch(
+                self.kernel,
+                kind,
+                on_frame=on_frame,
+                on_exit=on_exit,
+                on_read=on_read,
+                start_timeout=patience,
+                name=f"host {self._number}",
+            )
+            return link
         if self._spawner is None:
             from actorsched._hosting.spawner import Spawner
 
-            backend, patience = self.kernel.backend, self.limits.start_timeout
-            self._spawner = Spawner(backend, start_timeout=patience, more=_NEEDED)
+            backend, longest = self.kernel.backend, self.limits.start_timeout
+            self._spawner = Spawner(backend, start_timeout=longest, more=_NEEDED)
         self._spawner.start()  # first of all: what is imported here is imported while it starts
         from actorsched._hosting.launch import launch
 
@@ -123,7 +136,7 @@ class HostStarts(HostCensus):
             on_frame=on_frame,
             on_exit=on_exit,
             on_read=on_read,
-            start_timeout=(limits or self.limits).start_timeout,
+            start_timeout=patience,
             name=f"host {self._number}",
         )
 

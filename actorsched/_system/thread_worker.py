@@ -209,6 +209,8 @@ class ThreadWorker(Behaviour):
         self.run.measured = self.judge is not None and task.options.host != "thread"
         self.run.placed = task.placed is not None
         out.send((task, Started(self, begun=True)))
+        if self.kernel.world is not None:
+            return self.kernel.world.run_thread(self, self.run)
         try:
             if self.jobs is None:
                 self._start_thread()

@@ -1,0 +1,57 @@
+"""What a kernel asks of a simulated world, in the place of what a real run leaves to chance.
+
+The law of this module: it is a port, and knows no simulation. A runtime that is not simulated has no
+world, and whoever could ask one looks for that first. The world that there is lives in `actorsched.testing`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actorsched._kernel.kernel import Kernel
+
+
+class World(Protocol):
+    """Decides all that is left open, each time in the same way for the same seed."""
+
+    def pick(self, count: int, what: str, /) -> int:
+        """Choose one of `count` possibilities, 1 or more; 0 is what would happen without a simulation.
+
+        Args:
+            count: How many there are.
+            what: What is chosen, for the event log.
+        """
+        ...
+
+    def fraction(self, what: str, /) -> float:
+        """A number in [0, 1)."""
+        ...
+
+    def lag(self, what: str, /) -> float:
+        """For how many virtual seconds a thread or a host keeps somebody waiting; mostly 0."""
+        ...
+
+    def note(self, kind: str, text: str, /) -> None:
+        """Something has happened that people want to read of when a run has failed."""
+        ...
+
+    def launch(
+        self,
+        kernel: Kernel,
+        kind: Literal["tasks", "actors"],
+        *,
+        on_frame: Callable[[Any], None],
+        on_exit: Callable[[Any], None],
+        on_read: Callable[[], object] | None,
+        start_timeout: float,
+        name: str,
+    ) -> Any:
+        """Start a simulated host; answers with what stands for a `HostLink`."""
+        ...
+
+    def run_thread(self, worker: Any, run: Any, /) -> None:
+        """Run what was assigned to the worker of a thread, and tell it with `over` when that has ended."""
+        ...
