@@ -67,7 +67,7 @@ def oldest_pins() -> list[str]:
 @nox.session
 def coverage(session: nox.Session) -> None:
     """The suite under coverage, its host processes too."""
-    session.install("-e", ".[coverage]")
+    session.install("-e", ".[test]")
     session.run("coverage", "erase")
     session.run("coverage", "run", "-m", "pytest", *session.posargs)
     session.run("coverage", "combine")

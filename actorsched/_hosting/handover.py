@@ -51,6 +51,10 @@ msgspec does without `typing_extensions` where there is none, and importing that
 anything else that is imported. User code can still import it later.
 """
 
+_MEASURED = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG", "COV_CORE_SOURCE")
+"""One of these asks for the lines that new processes run: two of coverage.py, one of pytest-cov before its 7.
+What measures them is started by `site`."""
+
 _FINDERS_OF_THE_INTERPRETER = ("BuiltinImporter", "FrozenImporter", "PathFinder")
 _FINDERS_THAT_HOSTS_CAN_DO_WITHOUT = ("_distutils_hack", "_pytest", "six")
 
@@ -91,7 +95,7 @@ def _flags() -> Iterator[str]:
 
 def _site_matters() -> bool:
     """Whether `site` would do more for a host than to compute `sys.path`: that takes it a while."""
-    if "COVERAGE_PROCESS_START" in os.environ or "COVERAGE_PROCESS_CONFIG" in os.environ:
+    if any(name in os.environ for name in _MEASURED):
         return True
     for finder in sys.meta_path:
         cls = finder if isinstance(finder, type) else type(finder)

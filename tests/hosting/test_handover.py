@@ -86,10 +86,13 @@ def test_site_is_left_out_unless_something_on_the_path_needs_it(monkeypatch: pyt
     class Finder:
         """Such as an editable installation brings along."""
 
-    for name in ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"):
+    for name in handover._MEASURED:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(sys, "meta_path", [finder for finder in sys.meta_path if isinstance(finder, type)])
     assert "-S" in handover.command(5, 6)
+    with monkeypatch.context() as measured:
+        measured.setenv("COV_CORE_SOURCE", "of pytest-cov 6")
+        assert "-S" not in handover.command(5, 6)
     monkeypatch.setattr(sys, "meta_path", [Finder, *sys.meta_path])
     assert "-S" not in handover.command(5, 6)
 
