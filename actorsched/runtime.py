@@ -532,12 +532,10 @@ class Runtime(RuntimeEnd):
 
 
 def _kernel(backend: Backend, clock: Clock | None, seed: int | None) -> Kernel:
-    """The kernel for this kind of time."""
-    if clock is not None and hasattr(clock, "bind"):
-        from actorsched._kernel.virtual import VirtualClock, VirtualKernel
-
-        assert isinstance(clock, VirtualClock)
-        return VirtualKernel(backend, clock, seed)
+    """The kernel for this kind of time: a clock that is more than a source of time brings its own."""
+    own: Callable[[Backend, int | None], Kernel] | None = getattr(clock, "kernel", None)
+    if own is not None:
+        return own(backend, seed)
     return Kernel(backend, clock or RealClock(backend), seed)
 
 

@@ -44,7 +44,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "aiologger": ("observe.log_sink",),
     "anyio": (
         *("_kernel", "_hosting", "_system", "flow", "frontends", "pipeline", "running", "runtime_end"),
-        *("observe.log_actor", "observe.timeline", "scope", "sleeping", "spawning"),
+        *("observe.log_actor", "observe.timeline", "scope", "sleeping", "spawning", "testing"),
     ),
     "cloudpickle": ("_hosting.by_value",),
     "joblib": ("integrations.joblib",),
@@ -67,7 +67,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "prometheus_client": ("frontends.realtime.metrics", "observe.prometheus"),
     "psutil": ("_hosting.load_probe",),
     "rich": ("cli", "demo", "observe.picture", "observe.progress"),
-    "trio": ("_kernel", "_hosting.child_loop", "frontends.manager.places"),
+    "trio": ("_kernel", "_hosting.child_loop", "frontends.manager.places", "testing._loops"),
     "uvloop": ("_kernel", "_hosting.child_loop"),
 }
 

@@ -90,6 +90,10 @@ class VirtualClock:
             )
         self._kernel = kernel
 
+    def kernel(self, backend: Backend, seed: int | None) -> VirtualKernel:
+        """The kernel of a runtime that is entered with this clock."""
+        return VirtualKernel(backend, self, seed)
+
     def jump(self, when: float) -> None:
         """Nothing happens before this time."""
         self._now = when

@@ -9,13 +9,54 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from actorsched._kernel.backend import Backend
     from actorsched._kernel.kernel import Kernel
+    from actorsched._kernel.simulated import SimulatedKernel
 
 
 class World(Protocol):
-    """Decides all that is left open, each time in the same way for the same seed."""
+    """Decides all that is left open, each time in the same way for the same seed.
+
+    Attributes:
+        logs: Whether what happens is written down.
+    """
+
+    logs: bool
+
+    @property
+    def now(self) -> float:
+        """The present time, in seconds; it stands still while anything happens."""
+        ...
+
+    def backend(self, backend: Backend, /) -> Backend:
+        """What stands for this backend here."""
+        ...
+
+    def joined(self, kernel: SimulatedKernel, /) -> None:
+        """A runtime is entered; its timers count from now on."""
+        ...
+
+    def parted(self, kernel: SimulatedKernel, /) -> None:
+        """It has been left."""
+        ...
+
+    def stepped(self, title: str, /) -> bool:
+        """Some user code has taken a step. Answers whether the loop is to have its turn now."""
+        ...
+
+    def failed(self, error: BaseException, /) -> None:
+        """What should hold does not: the run has failed."""
+        ...
+
+    def reported(self, level: int, text: str, error: BaseException | None, /) -> None:
+        """The runtime has written this to its log."""
+        ...
+
+    def happened(self, kind: str, name: str, details: Mapping[str, object], /) -> None:
+        """The same as `note`, for an event of a task, an actor or a host."""
+        ...
 
     def pick(self, count: int, what: str, /) -> int:
         """Choose one of `count` possibilities, 1 or more; 0 is what would happen without a simulation.

@@ -1,0 +1,176 @@
+"""A run of trio whose time is the world's.
+
+The law of this module: trio stays trio; a clock and the order of a batch are all that is replaced. A clock
+is a part of trio's interface: when nothing is ready, trio asks it how long to wait for the next deadline.
+Here that is where the world goes on, and the answer is not to wait.
+
+The order in which trio runs those that are ready is random. Where it says how Hypothesis is to have it
+repeatable, it is the world's choice here, for as long as a simulation runs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+import trio._core._run as trio_run
+
+from actorsched._kernel.on_trio import TrioBackend, TrioFuture
+from actorsched.testing._loops.port import Next
+
+if TYPE_CHECKING:
+    from actorsched._core.timers import TimerEntry
+    from actorsched.testing._loops.port import Main
+
+_LOOK: Final = 0.05
+"""Seconds between two looks at what threads have done that are none of ours."""
+
+
+class SimulatedTrioClock(trio.abc.Clock):
+    """The time of the world, which goes on when nothing is ready."""
+
+    def __init__(self, loop: SimulatedTrio) -> None:
+        self._loop = loop
+
+    def start_clock(self) -> None:
+        """Nothing has to be started."""
+
+    def current_time(self) -> float:
+        """The present time."""
+        now: float = self._loop.world.now
+        return now
+
+    def deadline_to_sleep_time(self, deadline: float) -> float:
+        """Nothing is ready: let the world go on."""
+        return self._loop.idle(deadline)
+
+
+class SimulatedTrio(trio.abc.Instrument):
+    """One run of trio in a simulated world."""
+
+    def __init__(self, world: Any) -> None:
+        self.world = world
+        self.main: Any = None
+        self.scope = trio.CancelScope()
+        self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        self._called: TrioFuture | None = None
+        self._limiter: Any = None
+
+    def __repr__(self) -> str:
+        return f"<SimulatedTrio at {self.world.now:g}>"
+
+    def idle(self, deadline: float) -> float:
+        """Nothing is ready. Answers for how long to wait, in real seconds."""
+        if self.main is None:  # it has not begun yet, or is over
+            return 0.0
+        foreign = self._limiter is not None and self._limiter.borrowed_tokens > 0
+        due = None if deadline == math.inf else deadline
+        return _LOOK if self.world.idle(due, foreign=foreign) is Next.WAIT else 0.0
+
+    def shuffle(self, batch: list[Any]) -> None:
+        """Put those that run next in the order of the world's choice; the last one comes first."""
+        waiting = list(batch)
+        batch.clear()
+        while waiting:
+            index = self.world.choose([task._counter for task in waiting]) if len(waiting) > 1 else 0
+            batch.append(waiting.pop(index))
+        batch.reverse()
+
+    def random(self) -> float:
+        """Trio draws no other random number here."""
+        return 0.0
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        """An instrument: a task has taken a step."""
+        self.world.step_taken(task._counter)
+
+    def interrupt(self) -> None:
+        """Cancel the main task."""
+        self.scope.cancel()
+
+    def others_ready(self) -> bool:
+        """It is not known, so the loop may always have its turn."""
+        return True
+
+    def left(self) -> list[Any]:
+        """Trio leaves no tasks behind."""
+        return []
+
+    def unobserved(self) -> list[Any]:
+        """Nor failures."""
+        return []
+
+    # ------------------------------------------------------------------------------------------ calls
+
+    def call_soon(self, function: Callable[..., object], /, *args: Any) -> None:
+        """Call in one of the next turns."""
+        self._calls.append((function, args))
+        if self._called is not None and not self._called.done():
+            self._called.set_result(None)
+
+    async def make_calls(self) -> None:
+        """Call what is to be called soon, as long as the run lasts."""
+        while True:
+            for _ in range(len(self._calls)):
+                function, args = self._calls.popleft()
+                function(*args)
+            if self._calls:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+            else:
+                self._called = TrioFuture()
+                await self._called
+
+    async def run(self, main: Main) -> None:
+        """The main task."""
+        self._limiter = trio.to_thread.current_default_thread_limiter()
+        trio.lowlevel.spawn_system_task(self.make_calls, name="actorsched calls")
+        self.main = trio.lowlevel.current_task()
+        try:
+            with self.scope:
+                await main(self)
+        finally:
+            self.main = None
+
+
+class SimulatedTrioBackend(TrioBackend):
+    """The same; its timers and its calls are the world's, and need no task each."""
+
+    def __init__(self, loop: SimulatedTrio, world: Any) -> None:
+        super().__init__()
+        self._world = world
+        self.call_soon = loop.call_soon  # type: ignore[method-assign]
+
+    def call_at(self, when: float, function: Callable[..., object], /, *args: Any) -> TimerEntry:  # type: ignore[override]
+        """Call at a time of the world."""
+        entry: TimerEntry = self._world.call_at(when, function, *args)
+        return entry
+
+
+@contextmanager
+def _in_order_of(loop: SimulatedTrio) -> Iterator[None]:
+    """Who comes next is the choice of the world."""
+    before = trio_run._r, trio_run._ALLOW_DETERMINISTIC_SCHEDULING
+    trio_run._r, trio_run._ALLOW_DETERMINISTIC_SCHEDULING = loop, True  # type: ignore[assignment,misc]
+    try:
+        yield
+    finally:
+        trio_run._r, trio_run._ALLOW_DETERMINISTIC_SCHEDULING = before  # type: ignore[misc]
+
+
+def run(world: Any, main: Main) -> None:
+    """Run to its end in a run of trio.
+
+    Raises:
+        BaseException: What it raises.
+    """
+    loop = SimulatedTrio(world)
+    world.loop = loop
+    try:
+        with _in_order_of(loop):
+            trio.run(loop.run, main, clock=SimulatedTrioClock(loop), instruments=[loop])
+    finally:
+        world.loop = None

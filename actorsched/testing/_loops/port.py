@@ -1,0 +1,75 @@
+"""What a simulated loop and its world want of each other.
+
+The law of this module: it is a port. There are two loops, that of asyncio and that of trio, and one world.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from enum import Enum
+from typing import Any, Protocol
+
+
+class Next(Enum):
+    """What a loop is to do that has nothing to do."""
+
+    LOOK = "look"
+    """Look again: something has been made ready, or time has moved on."""
+    TIMERS = "timers"
+    """Let its own timers expire that are due now."""
+    WAIT = "wait"
+    """Wait in real time: a thread that is none of ours is at work."""
+
+
+class Steered(Protocol):
+    """A world, as its loop sees it."""
+
+    @property
+    def now(self) -> float:
+        """The present time."""
+        ...
+
+    def choose(self, members: Sequence[int], /) -> int:
+        """Which of these tasks takes the next step: an index."""
+        ...
+
+    def step_taken(self, task: int, /) -> None:
+        """A task of the loop has taken a step."""
+        ...
+
+    def idle(self, loop_due: float | None, /, *, foreign: bool) -> Next:
+        """Nothing is ready in the loop.
+
+        Args:
+            loop_due: When the first of the loop's own timers is due; None if there is none.
+            foreign: Whether a thread that is none of ours is at work.
+        """
+        ...
+
+    def unhandled(self, error: BaseException, /) -> None:
+        """An exception has reached nobody."""
+        ...
+
+
+class Loop(Protocol):
+    """A loop, as its world sees it."""
+
+    def interrupt(self) -> None:
+        """Cancel the main task, wherever it waits."""
+        ...
+
+    def others_ready(self) -> bool:
+        """Whether anything but what runs now could run."""
+        ...
+
+    def left(self) -> list[Any]:
+        """The tasks that are not over, but for the main one."""
+        ...
+
+    def unobserved(self) -> list[Any]:
+        """The tasks that have failed, and at whose exception nobody has looked."""
+        ...
+
+
+Main = Callable[[Loop], Awaitable[None]]
+"""What runs as the main task; it is given its loop."""

@@ -1,0 +1,265 @@
+"""Running a scenario under many seeds, and making the first failure short.
+
+The law of this module: a scenario is an async function of one argument, the simulation. Each run is a world
+of its own; nothing of it is left when the next one begins.
+
+How it works: the runs keep no log, to be quick. When one fails, shorter ones are looked for that fail in
+the same way (`shrinking`), and the shortest is run once more, with a log. So a scenario has to do the same
+under the same choices: what it does may depend on nothing else, such as the machine's clock. If the failure
+does not come again, that is said, and why that may be.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import contextmanager
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+
+from actorsched.exceptions import shown
+from actorsched.testing.choices import Choices, Replayed, choices_of, text_of
+from actorsched.testing.shrinking import shrunk
+from actorsched.testing.simulation import Simulation
+from actorsched.testing.world import Entry, SimulatedWorld
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable
+
+    from actorsched.testing._loops.port import Loop
+    from actorsched.testing.choices import Seed
+
+__all__ = ["BackendName", "Explored", "Failure", "Scenario", "explore", "find_failure", "replay"]
+
+Scenario: TypeAlias = Callable[[Simulation], Awaitable[object]]
+"""What is run: an async function of one argument, the simulation."""
+BackendName: TypeAlias = Literal["asyncio", "trio"]
+_SHRINKING = 5.0
+"""For how many seconds of real time a shorter failure is looked for at most."""
+_TRIALS = 500
+
+
+class Explored(NamedTuple):
+    """What was explored without a failure.
+
+    Attributes:
+        seeds: How many seeds.
+        steps: How many steps in all.
+        simulated: How many seconds of virtual time.
+    """
+
+    seeds: int
+    steps: int
+    simulated: float
+
+
+class Failure(NamedTuple):
+    """A scenario has failed.
+
+    Attributes:
+        seed: Under this seed.
+        error: So.
+        shortest: The seed of the shortest run that was found to fail in the same way.
+        log: What happened in that.
+        repeatable: Whether the failure came again under the same seed.
+    """
+
+    seed: Seed
+    error: BaseException
+    shortest: Seed
+    log: tuple[Entry, ...]
+    repeatable: bool
+
+    def __str__(self) -> str:
+        again = f"replay it with seed {self.seed!r}, or the shortest run found with seed {self.shortest!r}"
+        if not self.repeatable:
+            again = (
+                f"it did not come again under seed {self.seed!r}: the test depends on something that no seed "
+                "decides, such as the machine's clock, the order of a set, or what an earlier test has left"
+            )
+        lines = "\n".join(map(str, self.log)) or "(nothing)"
+        return f"failed under seed {self.seed!r}; {again}\nwhat happened in it, by virtual time:\n{lines}"
+
+
+class Run(NamedTuple):
+    """What came of one run.
+
+    Attributes:
+        error: How it failed; None if it did not.
+        world: As it was at the end.
+    """
+
+    error: BaseException | None
+    world: SimulatedWorld
+
+
+def run_once(
+    scenario: Scenario,
+    choices: Choices,
+    seed: Seed,
+    backend: BackendName = "asyncio",
+    *,
+    logs: bool = False,
+    silent: bool = False,
+) -> Run:
+    """Run a scenario once."""
+    world = SimulatedWorld(choices, logs=logs)
+    simulation = Simulation(world, seed)
+
+    async def main(loop: Loop) -> None:
+        await scenario(simulation)
+        world.conditions.end()
+        world.left_behind()
+
+    error: BaseException | None = None
+    with _seeded(choices.base), _silence(silent):
+        try:
+            _runner(backend)(world, main)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as raised:
+            error = raised
+        finally:
+            world.close()
+    if world.failures:
+        error = world.failures[0]
+    return Run(error, world)
+
+
+def find_failure(
+    scenario: Scenario,
+    seeds: int | Iterable[Seed] = 100,
+    *,
+    backend: BackendName = "asyncio",
+    shorten: bool = True,
+) -> Failure | Explored:
+    """Run a scenario under many seeds, until it fails.
+
+    Args:
+        scenario: An async function of one argument, the simulation.
+        seeds: How many, from 0 on; or which.
+        backend: On which simulated loop.
+        shorten: Whether a shorter failure is looked for, which takes a few seconds at most.
+
+    Returns:
+        The first failure; or what was explored, if there was none.
+
+    Raises:
+        TypeError: It is no function; or a seed is none.
+        ValueError: There is no such backend; or a seed is none.
+    """
+    if not callable(scenario):
+        raise TypeError(
+            f"scenario={shown(scenario)} cannot be called; give an async function of a simulation"
+        )
+    count, steps, simulated = 0, 0, 0.0
+    for seed in range(seeds) if isinstance(seeds, int) else seeds:
+        run = run_once(scenario, choices_of(seed), seed, backend)
+        if run.error is not None:
+            return _failure(scenario, seed, run, backend, shorten)
+        count, steps, simulated = count + 1, steps + run.world.steps, simulated + run.world.now
+    return Explored(count, steps, simulated)
+
+
+def explore(
+    scenario: Scenario, seeds: int | Iterable[Seed] = 100, *, backend: BackendName = "asyncio"
+) -> Explored:
+    """Run a scenario under many seeds; arguments as for `find_failure`.
+
+    Returns:
+        What was explored.
+
+    Raises:
+        BaseException: What the scenario failed with under one of them. Its notes tell the seed and what
+            happened.
+    """
+    found = find_failure(scenario, seeds, backend=backend)
+    if isinstance(found, Failure):
+        raise noted(found)
+    return found
+
+
+def replay(scenario: Scenario, seed: Seed, *, backend: BackendName = "asyncio") -> Explored:
+    """Run a scenario under one seed, as it was run before.
+
+    Raises:
+        BaseException: What it fails with.
+    """
+    return explore(scenario, [seed], backend=backend)
+
+
+def noted(failure: Failure) -> BaseException:
+    """The error of a failure, with what happened in its notes."""
+    failure.error.add_note(str(failure))
+    return failure.error
+
+
+# ---------------------------------------------------------------------------------------------------- within
+
+
+def _failure(scenario: Scenario, seed: Seed, run: Run, backend: BackendName, shorten: bool) -> Failure:
+    assert run.error is not None
+    base, made = run.world.choices.base, run.world.choices.unusual()
+    looks = _look_of(run.error)
+    give_up = monotonic() + _SHRINKING
+
+    def fails(values: dict[int, int]) -> dict[int, int] | None:
+        if monotonic() > give_up:
+            return None
+        again = run_once(scenario, Choices(Replayed(values), base), seed, backend, silent=True)
+        same = again.error is not None and _look_of(again.error) == looks
+        return again.world.choices.unusual() if same else None
+
+    repeatable = fails(made) is not None
+    if shorten and repeatable:
+        made = shrunk(made, fails, _TRIALS)
+    shortest = text_of(base, made)
+    last = run_once(scenario, choices_of(shortest), shortest, backend, logs=True, silent=True)
+    return Failure(seed, run.error, shortest, tuple(last.world.log), repeatable)
+
+
+def _look_of(error: BaseException) -> tuple[object, ...]:
+    """What makes two failures the same: their kind, and that of what they consist of."""
+    inner = getattr(error, "exceptions", ())
+    return type(error), getattr(error, "title", None), tuple(map(_look_of, inner))
+
+
+@contextmanager
+def _seeded(base: int) -> Generator[None]:
+    """Whoever draws from the module `random` draws the same each time."""
+    before = random.getstate()
+    random.seed(base)
+    try:
+        yield
+    finally:
+        random.setstate(before)
+
+
+@contextmanager
+def _silence(wanted: bool) -> Generator[None]:
+    """What was logged when the scenario failed is not logged again each time that it does."""
+    logger, asyncios = logging.getLogger("actorsched"), logging.getLogger("asyncio")
+    before, nobody = (logger.propagate, asyncios.propagate), logging.NullHandler()
+    if wanted:
+        for each in (logger, asyncios):
+            each.propagate = False
+            each.addHandler(nobody)
+    try:
+        yield
+    finally:
+        logger.propagate, asyncios.propagate = before
+        logger.removeHandler(nobody)
+        asyncios.removeHandler(nobody)
+
+
+def _runner(backend: BackendName) -> Any:
+    if backend == "asyncio":
+        from actorsched.testing._loops import on_asyncio
+
+        return on_asyncio.run
+    if backend == "trio":
+        from actorsched.testing._loops import on_trio
+
+        return on_trio.run
+    raise ValueError(f"backend={backend!r} cannot be simulated; choose 'asyncio' or 'trio'")

@@ -1,0 +1,345 @@
+"""The world of one simulated run: its time, its choices, its log, and what must hold in it.
+
+The law of this module: it decides when time goes on, hands every open choice to the run's `Choices`, and
+keeps what goes wrong. It knows runtimes by their kernels, and the loop by its port. What users say to it they
+say to `Simulation`.
+
+How time goes on: it stands still while anything is ready. Then those are woken that wait for that
+(`run_until_idle`); then what is due now expires, one group after another, with all that follows from it
+before the next; then time jumps to the next that is due. If there is nothing, nothing can ever happen again:
+the run is *stuck*, which is a failure, and names who waits.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+
+from actorsched._core.timers import TimerEntry, Timers
+from actorsched.exceptions import ActorschedError
+from actorsched.testing._loops.port import Next
+
+if TYPE_CHECKING:
+    from actorsched._kernel.backend import Backend
+    from actorsched._kernel.simulated import SimulatedKernel
+    from actorsched.testing._loops.port import Loop
+    from actorsched.testing.choices import Choices
+    from actorsched.testing.conditions import Conditions
+
+_LAGS: Final = (0.0, 0.0, 0.0, 0.0005, 0.003, 0.02, 0.15, 1.0)
+"""By how many seconds something may come later than at once."""
+_STEPS: Final = 10_000_000
+"""After so many steps a run is taken to have no end."""
+
+
+class Stuck(ActorschedError):
+    """Nothing can happen any more in a simulation, and the test has not ended."""
+
+
+class Endless(ActorschedError):
+    """A simulated run took more steps than it was allowed."""
+
+
+class Left(ActorschedError):
+    """Something outlived a simulated run."""
+
+
+class Unobserved(ActorschedError):
+    """Something failed in a simulated run, and nobody but the log heard of it."""
+
+
+class Entry(NamedTuple):
+    """One line of the event log.
+
+    Attributes:
+        time: When, in seconds.
+        kind: What kind of thing has happened.
+        text: What.
+    """
+
+    time: float
+    kind: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.time:12.6f}  {self.kind:<10} {self.text}"
+
+
+class SimulatedWorld:
+    """One simulated world, for one run.
+
+    Args:
+        choices: Decide what is left open.
+        logs: Whether what happens is written down.
+        steps: After how many steps the run is given up.
+
+    Attributes:
+        now: The present time, in seconds; it begins at 0.
+        log: What has happened, if that is written down.
+        failures: What has gone wrong, besides what the test itself raises; the first is the cause.
+        kernels: Of the runtimes that are open.
+        steps: How many steps have been taken.
+    """
+
+    def __init__(self, choices: Choices, *, logs: bool = False, steps: int = _STEPS) -> None:
+        from actorsched.testing.conditions import Conditions
+
+        self.choices = choices
+        self.logs: bool = logs
+        self.now: float = 0.0
+        self.log: list[Entry] = []
+        self.failures: list[BaseException] = []
+        self.errors: list[BaseException] = []
+        """What the runtimes have told their logs only."""
+        self.kernels: list[SimulatedKernel] = []
+        self.conditions: Conditions = Conditions(self)
+        self.loop: Loop | None = None
+        self.steps: int = 0
+        self.allowed: int = steps
+        self.quiet: bool = False
+        """Whether only what the test does is chosen plainly: nothing else is left open."""
+        self._timers = Timers()
+        self._idle: deque[Callable[[], object]] = deque()
+        self._stepping: deque[Callable[[], object]] = deque()
+        self._interrupted = False
+        self._hosts: Any = None
+        self.fate: Callable[[Any, Any, bool], Any] = _no_fate
+        """What becomes of a host at a frame; set by who plans faults."""
+
+    def __repr__(self) -> str:
+        return f"<world at {self.now:g} s, {self.steps} steps, {self.choices!r}>"
+
+    # ---------------------------------------------------------------------------------------- choices
+
+    def pick(self, count: int, what: str, /) -> int:
+        """One of so many possibilities; 0 is the plain one."""
+        value = self.choices.pick(count)
+        if value and self.logs:
+            self.note("choice", f"{what}: number {value + 1} of {count}")
+        return value
+
+    def fraction(self, what: str, /) -> float:
+        """A number in [0, 1)."""
+        return self.choices.fraction()
+
+    def lag(self, what: str, /) -> float:
+        """By how many seconds something comes later than at once."""
+        lag = _LAGS[self.choices.pick(len(_LAGS))]
+        if lag and self.logs:
+            self.note("lag", f"{what} takes {lag:g} s")
+        return lag
+
+    def choose(self, members: Sequence[int], /) -> int:
+        """Which task of the loop takes the next step."""
+        return self.choices.choose(members)
+
+    # --------------------------------------------------------------------------------------- the log
+
+    def note(self, kind: str, text: str, /) -> None:
+        """Write a line of the log, if there is one."""
+        if self.logs:
+            self.log.append(Entry(self.now, kind, text))
+
+    def happened(self, kind: str, name: str, details: Mapping[str, object], /) -> None:
+        """Write down an event."""
+        said = ", ".join(f"{key}={value}" for key, value in details.items() if value is not None)
+        self.note("event", f"{kind} {name}" + (f" ({said})" if said else ""))
+
+    # ------------------------------------------------------------------------------------ what is wrong
+
+    def failed(self, error: BaseException, /) -> None:
+        """What should hold does not: the run has failed, and is ended."""
+        if error not in self.failures:
+            self.failures.append(error)
+        self.note("failure", f"{type(error).__name__}: {error}")
+        if self.loop is not None and not self._interrupted:
+            self._interrupted = True
+            self.loop.interrupt()
+
+    def unhandled(self, error: BaseException, /) -> None:
+        """An exception has reached nobody but the loop."""
+        self.failed(error)
+
+    def reported(self, level: int, text: str, error: BaseException | None, /) -> None:
+        """A runtime has written something to its log: an error that is told to nobody else is a failure."""
+        self.note("log", text)
+        if level >= logging.ERROR:
+            self.errors.append(Unobserved(text) if error is None else _caused(Unobserved(text), error))
+
+    def step_taken(self, task: int, /) -> None:
+        """A task of the loop has taken a step."""
+        self.steps += 1
+        if self.conditions.any:
+            self.conditions.look()
+        if self.steps >= self.allowed:
+            self._endless()
+
+    def stepped(self, title: str, /) -> bool:
+        """User code in a runtime has taken a step. Answers whether the loop is to have its turn now."""
+        self.steps += 1
+        if self.logs:
+            self.note("step", title)
+        if self.conditions.any:
+            self.conditions.look()
+        if self.steps >= self.allowed:
+            self._endless()
+        if self._stepping:
+            self._stepping.popleft()()
+            return True
+        loop = self.loop
+        return loop is not None and loop.others_ready() and self.choices.pick(2) == 1
+
+    def _endless(self) -> None:
+        if not self._interrupted:
+            self.failed(
+                Endless(
+                    f"the simulated run has taken {self.steps} steps until {self.now:g} s of its time, and "
+                    "was given up; if it needs more, allow them with steps=..."
+                )
+            )
+
+    def left_behind(self) -> None:
+        """The scenario has ended: nothing of it may be left."""
+        if self.loop is not None and not self.failures:
+            left = [f"task {task!r}" for task in self.loop.left()]
+            left += [f"runtime {kernel.facade!r}" for kernel in self.kernels]
+            left += [f"failure that nobody looked at: {task!r}" for task in self.loop.unobserved()]
+            if self.errors:
+                self.failed(self.errors[0])
+            elif left:
+                self.failed(Left("left behind when the test ended: " + "; ".join(left)))
+
+    def audit(self) -> None:
+        """Look at all actors of the system, at rest."""
+        for kernel in self.kernels:
+            kernel.audit()
+
+    # ---------------------------------------------------------------------------------------- runtimes
+
+    def backend(self, backend: Backend, /) -> Backend:
+        """What stands for the backend of the loop."""
+        if self.loop is None:
+            raise RuntimeError(
+                "a Runtime of a simulation was entered outside of it; enter it in the scenario"
+            )
+        if backend.name == "trio":
+            from actorsched.testing._loops.on_trio import SimulatedTrioBackend
+
+            return SimulatedTrioBackend(self.loop, self)  # type: ignore[arg-type]
+        from actorsched.testing._loops.on_asyncio import SimulatedAsyncioBackend
+
+        return SimulatedAsyncioBackend(self.loop, self)  # type: ignore[arg-type]
+
+    def joined(self, kernel: SimulatedKernel, /) -> None:
+        """A runtime is entered."""
+        self.kernels.append(kernel)
+
+    def parted(self, kernel: SimulatedKernel, /) -> None:
+        """A runtime has been left."""
+        self.kernels.remove(kernel)
+
+    @property
+    def hosts(self) -> Any:
+        """The simulated hosts and threads."""
+        if self._hosts is None:
+            from actorsched.testing._hosts import SimulatedHosts
+
+            self._hosts = SimulatedHosts(self)
+        return self._hosts
+
+    def launch(self, kernel: Any, kind: Literal["tasks", "actors"], **options: Any) -> Any:
+        """Start a simulated host."""
+        return self.hosts.launch(kernel, kind, **options)
+
+    def run_thread(self, worker: Any, run: Any, /) -> None:
+        """Run a function in a thread, in lockstep."""
+        self.hosts.run_thread(worker, run)
+
+    def close(self) -> None:
+        """The run is over."""
+        if self._hosts is not None:
+            self._hosts.close()
+
+    # -------------------------------------------------------------------------------------------- time
+
+    def call_at(self, when: float, function: Callable[..., object], /, *args: Any) -> TimerEntry:
+        """Call at a time."""
+        return self._timers.add(max(when, self.now), function, *args)
+
+    def when_idle(self, function: Callable[[], object], /) -> None:
+        """Call when nothing is ready, before time goes on."""
+        self._idle.append(function)
+
+    def after_step(self, function: Callable[[], object], /) -> None:
+        """Call when some user code of a runtime has taken its next step."""
+        self._stepping.append(function)
+
+    def idle(self, loop_due: float | None, /, *, foreign: bool) -> Next:
+        """Nothing is ready: wake who waits for that, let expire what is due, or go on in time."""
+        self.audit()
+        if self._idle:
+            self._idle.popleft()()
+            return Next.LOOK
+        now = self.now
+        due: list[Callable[[], Next]] = [] if loop_due is None or loop_due > now else [_own_timers]
+        nexts = [] if loop_due is None else [loop_due]
+        first = self._timers.next_when()
+        if first is not None:
+            nexts.append(first)
+            if first <= now:
+                due.append(self._expire)
+        for kernel in self.kernels:
+            first = kernel.first_due()
+            if first is not None:
+                nexts.append(first)
+                if first <= now:
+                    due.append(_expiring(kernel))
+        if due:
+            return due[self.choices.pick(len(due))]()
+        if foreign or (self._hosts is not None and self._hosts.busy_in_real_time):
+            return Next.WAIT
+        if nexts:
+            self.now = min(nexts)
+            return Next.LOOK
+        return self._stuck()
+
+    def _expire(self) -> Next:
+        entry = self._timers.due(self.now)
+        assert entry is not None
+        entry.action(*entry.args)
+        return Next.LOOK
+
+    def _stuck(self) -> Next:
+        """Nothing is ready, and nothing will ever be due."""
+        if self._interrupted:  # whoever is left ignores that it was cancelled
+            return Next.WAIT
+        self.failed(Stuck(f"nothing can happen any more at {self.now:g} s: {self._who_waits()}"))
+        return Next.LOOK
+
+    def _who_waits(self) -> str:
+        left = [] if self.loop is None else [repr(task) for task in self.loop.left()]
+        trees = [str(kernel.facade.tree()) for kernel in self.kernels]
+        return "\n".join(["all that there is waits", *trees, *left])
+
+
+def _caused(error: BaseException, cause: BaseException) -> BaseException:
+    error.__cause__ = cause
+    return error
+
+
+def _own_timers() -> Next:
+    return Next.TIMERS
+
+
+def _expiring(kernel: SimulatedKernel) -> Callable[[], Next]:
+    def expire() -> Next:
+        kernel.expire_phase()
+        return Next.LOOK
+
+    return expire
+
+
+def _no_fate(host: Any, frame: Any, outward: bool) -> None:
+    """Nothing becomes of it."""
