@@ -18,7 +18,7 @@ from actorsched._kernel.looking import SHOWN
 from actorsched._kernel.signals import HURRIED
 from actorsched._system.announcing import call_threadsafe
 from actorsched._system.asking import ended
-from actorsched._system.carrying import Lender
+from actorsched._system.carrying import lender_of
 from actorsched._system.policy_names import policy_of
 from actorsched._system.system import System
 from actorsched.actor import ActorRef
@@ -80,6 +80,9 @@ class Runtime(RuntimeEnd):
         ValueError: An argument has a wrong value.
     """
 
+    _system_kind: type[System] = System
+    """What it consists of; a runtime under test has one that remembers where things were spawned."""
+
     def __init__(
         self,
         *,
@@ -114,8 +117,8 @@ class Runtime(RuntimeEnd):
         kernel = _kernel(running_backend(), settings.clock, settings.seed)
         kernel.facade = self
         kernel.on_panic = self._panic
-        kernel.lender = Lender(kernel)
-        system = System(kernel, settings.policy, settings.concurrency, settings.hosts, self)
+        kernel.lender = lender_of(kernel)
+        system = self._system_kind(kernel, settings.policy, settings.concurrency, settings.hosts, self)
         for name, workers in settings.pools.items():
             system.tag_pool(name, workers, None)
         system.patience = settings.patience

@@ -3,8 +3,8 @@
 The law of this module: it changes no rule. Which of the ready activities comes next, whether the loop has a
 turn in between, and what is random, is asked of the world. Time is the world's: it stands still while
 anything happens, and timers expire when nothing else is left to do. There are no budgets of time, which would
-make a run depend on the machine. After each message its receiver is checked, and after each step of user code
-the world looks at what the test wants to hold always.
+make a run depend on the machine. When no message is in transit, all that have had one are checked, and after
+each step of user code the world looks at what the test wants to hold always.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from actorsched._core.run_queue import RunQueue
 from actorsched._kernel.kernel import Kernel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from actorsched._core.behaviour import Behaviour
     from actorsched._core.timers import TimerEntry
@@ -89,7 +89,7 @@ class SimulatedKernel(Kernel):
 
     def __init__(self, world: World, backend: Backend, clock: SimulatedClock) -> None:
         self._told = False
-        self._touched: dict[Behaviour, None] = {}
+        self._since_rest: dict[Behaviour, None] = {}
         super().__init__(backend, clock, None)
         self.world: World = world
         self.virtual = True
@@ -106,29 +106,37 @@ class SimulatedKernel(Kernel):
         self.drain()
 
     def drain(self) -> None:
-        """Run the system's actors until no message is in transit, and look at each after its message."""
-        mail, resting, touched = self.mail, self.resting, self._touched
+        """Run the system's actors until no message is in transit; then look at all that have had one."""
+        mail, resting = self.mail, self.resting
+        touched: dict[Behaviour, None] = {}
         if self.draining:
             return
         self.draining = True
         try:
             while mail or resting:
                 actor, message = mail.popleft() if mail else resting.popleft()
+                touched[actor] = None
                 try:
                     actor.reactions[type(message)](actor, message, self)
-                    actor.check()
-                    touched[actor] = None
-                except InvariantBroken as error:
-                    error.add_note(f"after {message!r}")
-                    self.world.failed(error)
                 except BaseException as error:
                     self._failed(actor, message, error)
         finally:
             self.draining = False
+        self._look_at(touched)
+
+    def _look_at(self, touched: Iterable[Behaviour]) -> None:
+        """Look at those that have had a message, as long as all that should hold has held."""
+        for actor in touched:
+            if actor not in self._since_rest:
+                self._since_rest[actor] = None
+            try:
+                actor.check()
+            except InvariantBroken as error:
+                self.world.failed(error)
 
     def audit(self) -> None:
         """Look, at rest, at all actors of the system that have had a message since this was done last."""
-        touched, self._touched = self._touched, {}
+        touched, self._since_rest = self._since_rest, {}
         for actor in touched:
             try:
                 actor.check_at_rest()

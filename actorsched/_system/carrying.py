@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from actorsched._kernel.activity import Activity
     from actorsched._kernel.kernel import Kernel
+    from actorsched._kernel.world import World
     from actorsched._system.actor_cell import ActorCell
     from actorsched._system.call import Call, Hook
     from actorsched._system.code_run import CodeRun
@@ -291,3 +292,28 @@ class Lender:
                 self._depth = outer
                 if monotonic() - then > BLOCKING:
                     self._kernel.blocked(monotonic() - then, run.title)
+
+
+class ChoosingLender(Lender):
+    """In a simulated world it is left open, each time, whether who waits for a run carries it."""
+
+    __slots__ = ("_world",)
+
+    def __init__(self, kernel: Kernel, world: World) -> None:
+        super().__init__(kernel)
+        self._willing = kernel.backend.name == "asyncio"
+        self._world = world
+
+    @property
+    def ready(self) -> bool:
+        """Whether one more run may be carried by whoever waits for it."""
+        return super().ready and self._world.pick(6, "whether who asks carries the handler") != 1
+
+    def leads(self) -> bool:
+        """Whether the first step of a run may be taken now, for a parked carrier."""
+        return super().leads() and self._world.pick(6, "whether a hook begins at once") != 1
+
+
+def lender_of(kernel: Kernel) -> Lender:
+    """The lender of a kernel."""
+    return Lender(kernel) if kernel.world is None else ChoosingLender(kernel, kernel.world)

@@ -53,8 +53,7 @@ class SimulatedLoop(base_events.BaseEventLoop):
     def __init__(self, world: Steered) -> None:
         super().__init__()
         self._world = world
-        self._steps: list[Any] = []
-        self._numbers: list[int] = []
+        self._steps: list[tuple[int, Any]] = []
         self._made = 0
         self._rung = Event()
         self._foreign: set[Any] = set()
@@ -72,31 +71,39 @@ class SimulatedLoop(base_events.BaseEventLoop):
 
     # ----------------------------------------------------------------------------------------- a turn
 
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        """Call in the next turn."""
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)  # type: ignore[attr-defined]
+        return handle
+
     def _run_once(self) -> None:
         ready = self._ready  # type: ignore[attr-defined]
         steps = self._steps
         if not ready and not steps:
             self._be_idle()
             return
-        new: list[tuple[int, Any]] = []
+        new: list[tuple[int, Any]] | None = None
         for _ in range(len(ready)):
             handle = ready.popleft()
             if handle._cancelled:
                 continue
             task = getattr(handle._callback, "__self__", None)
-            if type(task) is SimulatedTask:
-                new.append((task.number, handle))
-            else:
+            if type(task) is not SimulatedTask:
                 handle._run()
-        if len(new) > 1:
-            new.sort(key=_number)
-        for number, handle in new:
-            steps.append(handle)
-            self._numbers.append(number)
+            elif new is None:
+                new = [(task.number, handle)]
+            else:
+                new.append((task.number, handle))
+        if new is not None:
+            if len(new) > 1:
+                new.sort(key=_number)
+            steps += new
         if steps:
-            index = self._world.choose(self._numbers) if len(steps) > 1 else 0
-            handle = steps.pop(index)
-            number = self._numbers.pop(index)
+            index = 0 if len(steps) == 1 else self._world.choose([number for number, _ in steps])
+            number, handle = steps.pop(index)
             if not handle._cancelled:
                 handle._run()
                 self._world.step_taken(number)
