@@ -26,29 +26,28 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
+from actorsched._core.invariants import InvariantBroken, require
 from actorsched._core.timers import ORDINARY
 
 if TYPE_CHECKING:
     from actorsched.events import EventKind
 
+__all__ = [
+    "Behaviour",
+    "Envelope",
+    "InvariantBroken",
+    "Outbox",
+    "Reply",
+    "Timer",
+    "handles",
+    "quickly_written",
+    "require",
+]
+
 M = TypeVar("M")
 B = TypeVar("B")
 
 _MARK = "_actorsched_handles"
-
-
-class InvariantBroken(AssertionError):
-    """What always holds of an actor of the system does not: a bug of ours, found by a simulation."""
-
-
-def require(condition: object, actor: object, sentence: str) -> None:
-    """An invariant, in the `check` of an actor.
-
-    Raises:
-        InvariantBroken: It does not hold.
-    """
-    if not condition:
-        raise InvariantBroken(f"{actor!r}: {sentence}")
 
 
 Envelope: TypeAlias = "tuple[Behaviour, object]"
@@ -156,9 +155,25 @@ class Behaviour(msgspec.Struct, eq=False, weakref=True):
     def check(self) -> None:
         """Look whether what always holds of this actor between two messages holds now. Changes nothing.
 
+        Whatever else is in transit may be about it, and code of users may be in the middle of a step: only
+        what is true all the same belongs here. It is called after each message of a simulation, so it takes
+        constant time; what there may be many of is looked at while there are few (`FEW`).
+
         Raises:
             InvariantBroken: Something does not.
         """
+
+    def check_at_rest(self) -> None:
+        """The same, and what holds only when no message is in transit, and nobody's code takes a step.
+
+        Then everybody knows what concerns him. So this may look at others: whether those for whom it waits
+        know that, and whether nobody waits without a reason. It may take time in proportion to what it
+        looks at, as it is called once at the end of an instant.
+
+        Raises:
+            InvariantBroken: Something does not hold.
+        """
+        self.check()
 
 
 def quickly_written(kind: type[B]) -> type[B]:

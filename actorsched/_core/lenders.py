@@ -18,6 +18,8 @@ from heapq import heapify, heappop, heappush
 from math import inf
 from typing import Generic, TypeVar
 
+from actorsched._core.invariants import require
+
 __all__ = ["Lenders"]
 
 Lender = TypeVar("Lender", bound=Hashable)
@@ -89,14 +91,20 @@ class Lenders(Generic[Lender]):
         return self._settle()
 
     def check(self) -> None:
-        """Assert what is always true, for tests."""
-        assert self._rank == max((rank for rank, _ in self._loans.values()), default=None)
-        assert self._due == min((due for _, due in self._loans.values()), default=inf)
-        assert (self._ranks is None) == (self._dues is None)
+        """Look whether what always holds does; in time proportional to the lenders.
+
+        Raises:
+            InvariantBroken: Something does not.
+        """
+        best = max((rank for rank, _ in self._loans.values()), default=None)
+        earliest = min((due for _, due in self._loans.values()), default=inf)
+        require(self._rank == best, self, f"the highest priority that anyone lends is {best}")
+        require(self._due == earliest, self, f"the earliest deadline that anyone lends is {earliest}")
+        require((self._ranks is None) == (self._dues is None), self, "both are in order, or neither is")
         if self._ranks is None or self._dues is None:
-            assert len(self) <= FEW
+            require(len(self) <= FEW, self, "many lenders are kept in order")
             return
-        assert len(self) > FEW // 2
+        require(len(self) > FEW // 2, self, "few lenders are not kept in order")
         self._ranks.check(-rank for rank, _ in self._loans.values())
         self._dues.check(due for _, due in self._loans.values())
 
@@ -173,12 +181,17 @@ class _Multiset(Generic[Number]):
         return self._heap[0]
 
     def check(self, numbers: Iterable[Number]) -> None:
-        """Assert that these are the numbers, and that the dead are not in the majority."""
+        """Look whether these are the numbers.
+
+        Raises:
+            InvariantBroken: They are not, or there are too many dead ones.
+        """
         alive = sorted(number for number, count in self._counts.items() for _ in range(count))
-        assert alive == sorted(numbers)
-        assert sorted(self._heap) == sorted(self._counts)
-        assert self._dead == sum(not count for count in self._counts.values())
-        assert self._dead * 2 <= len(self._heap)
+        require(alive == sorted(numbers), alive, "these are the numbers that are lent")
+        require(sorted(self._heap) == sorted(self._counts), self._heap, "every number is in the heap once")
+        dead = sum(not count for count in self._counts.values())
+        require(self._dead == dead, self._heap, f"{dead} of the numbers in the heap are dead, as was counted")
+        require(self._dead * 2 <= len(self._heap), self._heap, "the dead are not in the majority")
 
     def _rebuild(self) -> None:
         self._counts = {number: count for number, count in self._counts.items() if count}

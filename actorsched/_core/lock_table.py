@@ -43,6 +43,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
 import msgspec
 
+from actorsched._core.invariants import require
 from actorsched.exceptions import shown
 
 if TYPE_CHECKING:
@@ -189,6 +190,11 @@ class LockTable(Generic[T]):
     def names(self) -> tuple[str, ...]:
         """The resources, in the order in which they were declared."""
         return tuple(self._resources)
+
+    @property
+    def busy(self) -> int:
+        """How many owners hold something, or wait."""
+        return len(self._requests)
 
     def capacity(self, name: str) -> int:
         """Return how many units there are.
@@ -397,24 +403,38 @@ class LockTable(Generic[T]):
         return None if best is None else best[2].owner
 
     def check(self) -> None:
-        """Assert what always holds between two operations."""
+        """Look whether what always holds between two operations does; in time proportional to the requests.
+
+        Raises:
+            InvariantBroken: Something does not.
+        """
         requests = {request: None for owner in self._requests for request in self.requests_of(owner)}
         for name, resource in self._resources.items():
-            assert 0 <= resource.free == resource.capacity - len(resource.holders), name
-            assert resource.queue == sorted(resource.queue), name
-            assert resource.keepers == [place for place in resource.queue if place[2].keeps], name
-            assert all(request._holds for request in resource.holders), name
-            assert all(place[2]._place is place for place in resource.queue), name
-            for request in (*resource.holders, *(place[2] for place in resource.queue)):
-                assert request in requests, request
-                assert name in request.names, request
+            self._check_resource(name, resource, requests)
         units = sum(len(resource.holders) + len(resource.queue) for resource in self._resources.values())
-        assert units == sum(len(request.names) for request in requests)
+        wanted = sum(len(request.names) for request in requests)
+        require(units == wanted, self, "each request holds, or waits for, each of its resources")
         for request in requests:
-            assert request._holds != request.waits, request
-            assert request._passed_over <= (_BYPASSES if request.waits else 0), request
-            assert request._holds or not self._served_at(_place_of(request)), f"{request!r} could have it"
-        assert not self._news
+            require(request._holds != request.waits, request, "it either holds or waits")
+            most = _BYPASSES if request.waits else 0
+            require(request._passed_over <= most, request, f"it was passed over {most} times at most")
+            served = request.waits and self._served_at(_place_of(request))
+            require(not served, request, "nobody waits for what could be had")
+        require(not self._news, self, "whoever began to keep something free was told of")
+
+    def _check_resource(self, name: str, resource: _Resource[T], requests: dict[Request[T], None]) -> None:
+        free = resource.capacity - len(resource.holders)
+        require(free >= 0, self, f"there are no more holders of {name!r} than units")
+        require(resource.free == free, self, f"{free} units of {name!r} are free, as was counted")
+        require(resource.queue == sorted(resource.queue), self, f"those who wait for {name!r} are in order")
+        keepers = [place for place in resource.queue if place[2].keeps]
+        require(resource.keepers == keepers, self, f"those who keep {name!r} are among those who wait for it")
+        require(all(request._holds for request in resource.holders), self, f"who holds {name!r} knows it")
+        known = all(place[2]._place is place for place in resource.queue)
+        require(known, self, f"who waits for {name!r} knows its place")
+        for request in (*resource.holders, *(place[2] for place in resource.queue)):
+            require(request in requests, request, "its owner knows of it")
+            require(name in request.names, request, f"it is for {name!r}")
 
     # ------------------------------------------------------------------------------------------ the inside
 

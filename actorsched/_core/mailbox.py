@@ -22,6 +22,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
+from actorsched._core.invariants import FEW, require
+
 
 class Ranked(Protocol):
     """What the lane wants of a message."""
@@ -158,6 +160,37 @@ class UserLane(msgspec.Struct, Generic[T], eq=False):
         self.queue = self.ranked = self.head = self.tail = None
         self.dead = 0
         return messages
+
+    def check(self) -> None:
+        """Look whether what always holds does; few messages are looked at one by one, many not.
+
+        Raises:
+            InvariantBroken: Something does not.
+        """
+        held, queue, ranked = self._held(), self.queue, self.ranked
+        capacity = self.capacity
+        require(0 <= self.dead <= held, self, "no more messages are dead than are queued")
+        require(
+            capacity is None or held - self.dead <= capacity, self, "no more are queued than its capacity"
+        )
+        require(not ranked or all(ranked.values()), self, "no priority is kept of which there is nothing")
+        require(
+            not ranked or self.normal not in ranked, self, "normal messages stand in the queue of their own"
+        )
+        if queue is not None:
+            room = 0 if ranked else _NO_LIMIT if capacity is None else capacity
+            require(self.limit == room, self, f"there is room for sure up to {room}, and no further")
+            bare = bool(queue) and isinstance(queue[0], tuple)
+            require(not bare or self.head is not None, self, "it is known what the arguments in front are of")
+        if held <= FEW:
+            messages = [*(queue or ()), *(message for level in (ranked or {}).values() for message in level)]
+            dead = sum(not isinstance(message, tuple) and message.dead for message in messages)
+            require(self.dead == dead, self, f"{dead} of its messages are dead, as it has counted")
+            require(
+                all(m.priority == rank for rank, level in (ranked or {}).items() for m in level),
+                self,
+                "each message stands among those of its priority",
+            )
 
     def _held(self) -> int:
         """How many messages are in memory, dead ones included."""

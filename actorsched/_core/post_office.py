@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from actorsched._core.invariants import require
+
 if TYPE_CHECKING:
     from actorsched.messages import DeadLetter
 
@@ -80,3 +82,22 @@ class PostOffice:
     def _show(self, message: Undeliverable, reason: str) -> None:
         if self._readers:
             self.show(message.letter(reason))
+
+    def check(self, under_way: int | None = None) -> None:
+        """Look whether every message is accounted for.
+
+        Args:
+            under_way: How many are queued or being handled; None if that is not known.
+
+        Raises:
+            InvariantBroken: One was lost, or counted twice.
+        """
+        ended = self.handled + self.rejected + self.dead_lettered
+        counts = (self.sent, self.handled, self.rejected, self.dead_lettered)
+        require(min(counts) >= 0, self, "nothing was counted back")
+        require(ended <= self.sent, self, f"no more messages have ended, {ended}, than were sent")
+        require(
+            under_way is None or self.sent == ended + under_way,
+            self,
+            f"sent = handled + rejected + dead-lettered + those under way, of which there are {under_way}",
+        )

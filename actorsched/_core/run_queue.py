@@ -18,6 +18,8 @@ from bisect import insort
 from collections import deque
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from actorsched._core.invariants import require
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
@@ -89,6 +91,24 @@ class RunQueue(Generic[T]):
         self.push(item, to)
         self._left.add((rank, item))
         self._skip_left()
+
+    def check(self) -> None:
+        """Look whether what always holds does; in time proportional to what is in the queue.
+
+        Raises:
+            InvariantBroken: Something does not.
+        """
+        require(self.ranks == sorted(set(self.ranks)), self, "its ranks ascend, each of them once")
+        filled = {rank for rank, level in self._levels.items() if level}
+        require(filled == set(self.ranks), self, "there are items of exactly the ranks that it names")
+        entries = [(rank, item) for rank in self.ranks for item in self._levels[rank]]
+        require(len(set(entries)) == len(entries), self, "nobody stands twice in a rank")
+        require(self._left <= set(entries), self, "an entry that was left behind is still there")
+        standing = [item for rank, item in entries if (rank, item) not in self._left]
+        require(len(set(standing)) == len(standing), self, "nobody stands in two ranks")
+        if self.ranks:
+            first = self.ranks[-1], self._levels[self.ranks[-1]][0]
+            require(first not in self._left, self, "the next entry has a meaning")
 
     def _skip_left(self) -> None:
         """See to it that the next entry has a meaning."""

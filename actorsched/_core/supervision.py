@@ -43,6 +43,7 @@ from typing import TYPE_CHECKING, Final, Generic, Literal, NoReturn, TypeAlias, 
 
 import msgspec
 
+from actorsched._core.invariants import FEW, require
 from actorsched._core.retrying import growing
 from actorsched.exceptions import shown
 
@@ -224,11 +225,34 @@ class Supervision(Generic[C]):
         return tuple(reversed(self._children))
 
     def check(self) -> None:
-        """Assert what must hold between any two calls; for tests."""
-        assert self._stopping.isdisjoint(self._down)
-        assert self._stopping | self._down <= self._children.keys()
-        assert len(self._window) <= self._spec.max_restarts
-        assert not (self._closed and (self._stopping or self._down))
+        """Look whether what always holds between any two calls does.
+
+        Raises:
+            InvariantBroken: Something does not.
+        """
+        require(self._stopping.isdisjoint(self._down), self, "nobody is both stopping and down")
+        concerned = len(self._stopping) + len(self._down)
+        if concerned <= FEW:
+            known = self._stopping | self._down <= self._children.keys()
+            require(known, self, "whoever stops, or is down, is a child")
+        require(concerned <= len(self._children), self, "no more children are not running than there are")
+        require(
+            len(self._window) <= self._spec.max_restarts,
+            self,
+            f"no more than {self._spec.max_restarts} restarts count within the period",
+        )
+        require(not (self._closed and concerned), self, "nobody comes back once all are to end")
+        self._window.check()
+
+    @property
+    def down(self) -> frozenset[C]:
+        """Those that have ended, and are to be started; for whoever checks that somebody is going to."""
+        return frozenset(self._down)
+
+    @property
+    def stopping(self) -> frozenset[C]:
+        """Those that were told to stop for the sake of a restart."""
+        return frozenset(self._stopping)
 
     # ------------------------------------------------------------------------------------------ one case each
 
@@ -377,3 +401,23 @@ class _Window(Generic[C]):
     def forget(self, child: C) -> None:
         """Let go of the child; its restarts count on."""
         self._own.pop(child, None)
+
+    def check(self) -> None:
+        """Look whether the counts are right; few restarts are looked at one by one.
+
+        Raises:
+            InvariantBroken: They are not.
+        """
+        heap = self._heap
+        require(0 <= self._free <= len(heap), heap, "no more restarts are free than there are")
+        if len(heap) <= FEW:
+            require(self._free == sum(one.free for *_, one in heap), heap, "the free restarts were counted")
+            require(
+                all(not heap[index] < heap[(index - 1) // 2] for index in range(1, len(heap))),
+                heap,
+                "the restarts stand in the order of their ends",
+            )
+            require(all(when <= one.until for when, _, one in heap), heap, "no end was put forward")
+            caused = sum(one.cause is not None for *_, one in heap)
+            known = sum(map(len, self._ended_by.values()))
+            require(caused == known, heap, "each event is known for the restarts that it has caused")

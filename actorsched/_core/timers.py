@@ -12,6 +12,8 @@ from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from typing import Any, Final
 
+from actorsched._core.invariants import require
+
 DONE: Final = 0
 """The phase of what says that work is done."""
 TOO_LATE: Final = 1
@@ -121,3 +123,23 @@ class Timers:
             self._entries = [entry for entry in self._entries if entry.active]
             heapify(self._entries)
             self._cancelled = 0
+
+    def check(self) -> None:
+        """Look whether what always holds does; in time proportional to the timers.
+
+        Raises:
+            InvariantBroken: Something does not.
+        """
+        entries = self._entries
+        require(
+            all(not entries[index] < entries[(index - 1) // 2] for index in range(1, len(entries))),
+            self,
+            "no timer comes before the one above it in the heap",
+        )
+        over = sum(not entry.active for entry in entries)
+        require(self._cancelled == over, self, f"{over} of its timers are cancelled, as it has counted")
+        require(over <= max(64, len(entries) // 2), self, "no more than half of a large heap is cancelled")
+        require(all(entry._heap is self for entry in entries if entry.active), self, "its timers are its own")
+        numbers = [entry.sequence for entry in entries]
+        require(len(set(numbers)) == len(numbers), self, "no timer is in the heap twice")
+        require(all(0 < number <= self._sequence for number in numbers), self, "it has numbered all of them")

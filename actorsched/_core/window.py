@@ -25,6 +25,8 @@ from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, final
 
+from actorsched._core.invariants import require
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -166,6 +168,30 @@ class Window(ABC):
         self.buffered -= 1
         return self._ready.popleft()
 
+    def check(self) -> None:
+        """Look whether what always holds does; in time proportional to the window.
+
+        Raises:
+            InvariantBroken: Something does not.
+        """
+        entries = list(self._present())
+        unfinished = sum(not entry.over for entry in entries)
+        waiting = sum(len(entry.waiting or ()) for entry in entries)
+        require(self.running == unfinished, self, f"{unfinished} entries are unfinished, as it has counted")
+        require(
+            self.buffered == len(self._ready) + waiting,
+            self,
+            "as many results are buffered as it has counted",
+        )
+        require(self.running <= self.workers, self, "no more entries are unfinished than there are workers")
+        require(all(not entry.doomed for entry in entries), self, "nobody who is doomed is in the window")
+        places = [entry.index for entry in entries]
+        require(places == sorted(set(places)), self, "the entries stand in the order of their items")
+        require(all(0 <= place < self.begun for place in places), self, "all of them were begun")
+        require(
+            all(entry.item is NOTHING for entry in entries if entry.over), self, "what is over keeps no item"
+        )
+
     def _over(self, entry: Entry) -> None:
         entry.over = True
         entry.item = NOTHING
@@ -179,6 +205,10 @@ class Window(ABC):
             if entry.waiting is not None:
                 self.buffered -= len(entry.waiting)
                 entry.waiting = None
+
+    @abstractmethod
+    def _present(self) -> Iterable[Entry]:
+        """The entries in the window."""
 
     @abstractmethod
     def _enter(self, entry: Entry) -> None: ...
@@ -212,6 +242,17 @@ class OrderedWindow(Window):
     def head(self) -> Entry | None:
         """The first unfinished entry."""
         return self._entries[0] if self._entries else None
+
+    def check(self) -> None:
+        """The same; and nothing is kept from leaving without a reason."""
+        super().check()
+        entries = self._entries
+        if entries:
+            require(not entries[0].over, self, "the first entry is unfinished")
+            require(entries[0].waiting is None, self, "the results of the first entry have left")
+
+    def _present(self) -> Iterable[Entry]:
+        return self._entries
 
     def _enter(self, entry: Entry) -> None:
         self._entries.append(entry)
@@ -255,6 +296,14 @@ class UnorderedWindow(Window):
     def head(self) -> Entry | None:
         """The last unfinished entry, when no other will be begun."""
         return next(iter(self._entries)) if len(self._entries) == 1 and not self.open else None
+
+    def check(self) -> None:
+        """The same; and nobody stays who has ended."""
+        super().check()
+        require(not any(entry.over for entry in self._entries), self, "whoever is over is gone")
+
+    def _present(self) -> Iterable[Entry]:
+        return self._entries
 
     def _enter(self, entry: Entry) -> None:
         self._entries[entry] = None
@@ -310,3 +359,11 @@ class Inlet:
         """Nobody wants anything any more."""
         self._items.clear()
         self.open = False
+
+    def check(self) -> None:
+        """Look whether what always holds does.
+
+        Raises:
+            InvariantBroken: Something does not.
+        """
+        require(NOTHING not in self._items, self, "what came from the source is something")

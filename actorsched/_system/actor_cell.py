@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from actorsched._core.behaviour import Behaviour, Outbox, handles, quickly_written
+from actorsched._core.behaviour import Behaviour, Outbox, handles, quickly_written, require
+from actorsched._core.invariants import FEW
 from actorsched._system.cell_lives import CellLives
 from actorsched._system.cell_state import Life
 from actorsched.exceptions import ActorStopped
@@ -111,3 +112,30 @@ class ActorCell(CellLives, eq=False):
         )
         error.__cause__ = message.error
         return ExitReason("failed", error)
+
+    # ----------------------------------------------------------------------------- what always holds
+
+    def check(self) -> None:
+        """Its ties are to others, and end with it."""
+        super().check()
+        extras = self.extras
+        if extras is None:
+            return
+        require(
+            extras.supervisor is None or extras.supervisor.owner is self, self, "its children are its own"
+        )
+        require(extras.restarts >= 0, self, "it was restarted as often as it was")
+        over = self.life is _STOPPED
+        tied = extras.watchers or extras.links or extras.started is not None
+        require(not (over and tied), self, "when it has ended, all who wanted to know were told")
+        gone = over or self.life is _DOWN
+        kept = extras.streams or extras.supervisor is not None
+        require(not (gone and kept), self, "streams and children have ended before it has")
+
+    def check_at_rest(self) -> None:
+        """The same; and those that are linked know that."""
+        super().check_at_rest()
+        links = () if self.extras is None else self.extras.links
+        for other in links if len(links) <= FEW else ():
+            mutual = other.extras is not None and self in other.extras.links
+            require(mutual, self, f"{other!r} is linked to it as well")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
-from actorsched._core.behaviour import quickly_written
+from actorsched._core.behaviour import quickly_written, require
 from actorsched._hosting import wire
 from actorsched._hosting.failures import pack_error, unpack_error
 from actorsched._hosting.transfer import dump_call, dumps
@@ -160,6 +160,14 @@ class HostedCell(CellMoves, kw_only=True):
         self.fail(error)
         if turn is None:
             self.kernel.drain()
+
+    def check_at_rest(self) -> None:
+        """The same; and it lives in a host that has not ended."""
+        super().check_at_rest()
+        instance: RemoteInstance | None = self.instance
+        if instance is not None and self.life in (Life.RUNNING, Life.DRAINING):
+            require(instance.port.link is not None, self, "whoever lives in a host has one that was started")
+        require(self.packed is not None or not self.born, self, "the arguments of its next life are packed")
 
 
 class _RemoteGenerator:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from actorsched._core.behaviour import Behaviour, Outbox, handles
+from actorsched._core.behaviour import Behaviour, Outbox, handles, require
 from actorsched.exceptions import RuntimeClosed
 
 if TYPE_CHECKING:
@@ -63,6 +63,15 @@ class Announcer(Behaviour, kw_only=True):
         finally:
             if due:
                 self.at_rest((self, _ANNOUNCE))
+
+    def check(self) -> None:
+        """The calls are its own."""
+        require(all(call._announcer is self for call in self.due), self, "the calls that are due are its own")
+
+    def check_at_rest(self) -> None:
+        """The same; and none is left: they are made as soon as nothing is in transit."""
+        self.check()
+        require(not self.due, self, "all calls that were due have been made")
 
 
 class Call:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from actorsched._core.behaviour import Outbox, handles
+from actorsched._core.behaviour import Outbox, handles, require
 from actorsched._system.call import Hook
 from actorsched._system.cell_state import Extras, Life
 from actorsched._system.cell_turns import CellTurns
@@ -331,3 +331,29 @@ class CellLives(CellTurns, eq=False):
             assert self.ending is not None
             self.returns = False
             self._bury(self.ending)
+
+    # ----------------------------------------------------------------------------- what always holds
+
+    def check_at_rest(self) -> None:
+        """The same; and its supervisor knows where it is in its life."""
+        super().check_at_rest()
+        supervisor = self.supervisor
+        if supervisor.closing is None:
+            child = self in supervisor.children
+            require(
+                child == (self.life is not _STOPPED), self, "its supervisor has it for a child until its end"
+            )
+            down = child and self.life is _DOWN
+            require(
+                not down or not supervisor.children.running(self),
+                self,
+                "its supervisor knows that it is down",
+            )
+        waits = self.life is not _ENDING or self.turn is not None or self.hook is not None
+        if not waits:
+            extras = self.extras
+            require(
+                extras is not None and (extras.streams or extras.supervisor is not None),
+                self,
+                "a life ends as soon as nothing has to be waited for",
+            )

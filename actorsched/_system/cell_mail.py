@@ -9,9 +9,11 @@ from __future__ import annotations
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
+from actorsched._core.behaviour import require
+from actorsched._core.invariants import FEW
 from actorsched._core.mailbox import Refusal
 from actorsched._system.asking import make_call
-from actorsched._system.call import Call, Letter
+from actorsched._system.call import Call, Hook, Letter
 from actorsched._system.cell_state import Life
 from actorsched._system.cell_urgency import RECONSIDER, CellUrgency
 from actorsched.exceptions import MailboxFull
@@ -189,3 +191,28 @@ class CellMail(CellUrgency, eq=False):
             self._admit()
         if self.life == _DRAINING:  # perhaps it was the last that it had to wait for
             self.go_on_ending()
+
+    # ----------------------------------------------------------------------------- what always holds
+
+    @property
+    def under_way(self) -> int:
+        """How many messages to it were taken and have not ended: queued, or being handled."""
+        turn, extras = self.turn, self.extras
+        handled = turn is not None and not isinstance(turn, Hook) and turn.ended is None
+        streams: set[Call] = set() if extras is None else extras.streams
+        return self.lane.size + handled + sum(call is not turn and call.ended is None for call in streams)
+
+    def check(self) -> None:
+        """Nobody waits for room that there is."""
+        super().check()
+        lane, extras = self.lane, self.extras
+        lane.check()
+        over = self.life is Life.STOPPED
+        require(not (over and lane.size), self, "when it has ended, no message is left in its mailbox")
+        if extras is not None and extras.room:
+            require(not over, self, "nobody waits for room in what has ended")
+            full = lane.capacity is not None and lane.size >= lane.capacity
+            require(full, self, "nobody waits for room while there is some")
+            if len(extras.room) <= FEW:
+                asked = all(call.admitted is not None and not call.dead for call in extras.room)
+                require(asked, self, "whoever waits for room is told when there is some")

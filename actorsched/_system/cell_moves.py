@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from actorsched._core.behaviour import Outbox, handles
+from actorsched._core.behaviour import Outbox, handles, require
 from actorsched._system.actor_cell import ActorCell
 from actorsched._system.call import Call
 from actorsched._system.cell_state import Life
@@ -145,3 +145,9 @@ class CellMoves(ActorCell, eq=False):
             actor=self.name,
             reason=_MOVED.kind,
         )
+
+    def check(self) -> None:
+        """While it moves, it ends in order to begin elsewhere."""
+        super().check()
+        require(not self.is_moving or self.life is Life.ENDING, self, "whoever moves ends its present life")
+        require(not self.arriving or self.life is Life.STARTING, self, "whoever arrives has yet to start")

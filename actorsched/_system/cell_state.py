@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
+from actorsched._core.behaviour import require
 from actorsched._system.call import Call, Hook, Letter
 from actorsched._system.urgent import Urgent
 from actorsched.exceptions import ActorStopped
@@ -151,6 +152,30 @@ class CellState(Urgent, eq=False):
         )
         error.__cause__ = ending.error
         return error
+
+    # ----------------------------------------------------------------------------- what always holds
+
+    def check(self) -> None:
+        """Its life, its end and its instance say the same."""
+        super().check()
+        life, ending, leaving = self.life, self.ending, self.leaving
+        alive, over = life in (Life.RUNNING, Life.DRAINING), life in (Life.DOWN, Life.STOPPED)
+        require((ending is None) == (life < Life.ENDING), self, "it is known why a life ends that does")
+        require(
+            life is not Life.RUNNING or leaving is None, self, "whoever is to leave takes no more messages"
+        )
+        require(
+            life is not Life.DRAINING or leaving is not None, self, "it is known why it drains its mailbox"
+        )
+        require(not alive or (self.born and self.instance is not None), self, "whoever lives has an instance")
+        require(not alive or not self.recalled, self, "its supervisor knows that it is up")
+        require(not over or self.instance is None, self, "what has ended has no instance")
+        require(not over or (self.turn is None and self.hook is None), self, "in what has ended no code runs")
+        require(not self.killed or life >= Life.ENDING, self, "whoever was killed ends")
+        require(
+            not self.returns or life in (Life.ENDING, Life.DOWN), self, "who is to come back has to end first"
+        )
+        require(self.returns or life is not Life.DOWN, self, "who is down is to come back")
 
     if TYPE_CHECKING:  # what one page asks of a later one
 

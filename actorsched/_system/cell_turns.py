@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from anyio import CancelScope
 
+from actorsched._core.behaviour import require
 from actorsched._kernel.current import CURRENT
 from actorsched._kernel.stepper import DONE
 from actorsched._system.call import Call, Hook, Letter
@@ -286,3 +287,31 @@ class CellTurns(CellMail, eq=False):
         else:
             return False
         return True
+
+    # ----------------------------------------------------------------------------- what always holds
+
+    def check(self) -> None:
+        """One turn at a time."""
+        super().check()
+        turn, hook = self.turn, self.hook
+        if turn is not None:
+            owner: object = getattr(turn, "owner", None)
+            require(owner is self, self, "whoever has the turn is of its own code")
+            require(hook is None, self, "no hook waits for the turn while somebody has it")
+            changing = not isinstance(turn, Hook) or self.life in (Life.STARTING, Life.ENDING)
+            require(changing, self, "hooks run at the beginning and at the end of a life")
+        require(
+            hook is None or self.life in (Life.STARTING, Life.ENDING), self, "a hook is due as it changes"
+        )
+
+    def check_at_rest(self) -> None:
+        """The same; and whoever has something to do stands in the run queue."""
+        super().check_at_rest()
+        require(
+            self.scheduled or not self._has_work(), self, "whoever has something to run is in the run queue"
+        )
+        idle = self.life is not Life.DRAINING or self.turn is not None or self.lane or self._awaits_room()
+        require(idle, self, "whoever leaves, and has worked off its mailbox, has gone")
+
+    def _awaits_room(self) -> bool:
+        return self.extras is not None and bool(self.extras.room or self.extras.resuming)

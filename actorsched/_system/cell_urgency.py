@@ -16,7 +16,8 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
-from actorsched._core.behaviour import Outbox, handles
+from actorsched._core.behaviour import Outbox, handles, require
+from actorsched._core.invariants import FEW
 from actorsched._core.lenders import Lenders
 from actorsched._system.cell_state import NORMAL, CellState
 from actorsched._system.waiting import Waiter
@@ -84,3 +85,16 @@ class CellUrgency(CellState, eq=False):
         if self.scheduled and rank != self.rank:
             self.kernel.ready.move(self.owner, self.rank, rank)
         super().set_effective(rank, due, out)
+
+    def check_at_rest(self) -> None:
+        """The same; and while its code waits, its urgency is the best of its own and of what it is lent."""
+        super().check_at_rest()
+        lent = self.lenders
+        require(lent is None or len(lent), self, "who is lent nothing has no lenders")
+        if self.waits and self.may_wait:
+            most = self.own_rank if lent is None or lent.rank is None else max(self.own_rank, lent.rank)
+            require(self.rank == most, self, f"what its code waits for inherits from it, which is {most}")
+        if lent is not None and len(lent) <= FEW:
+            for lender in lent:
+                waits = not isinstance(lender, Waiter) or self in lender.lends_to()
+                require(waits, self, f"{lender!r}, who lends, waits for it")

@@ -6,6 +6,8 @@ from abc import abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from actorsched._core.behaviour import require
+from actorsched._core.invariants import FEW
 from actorsched._system.feed import Feed
 from actorsched.messages import Unwatch, Watch
 
@@ -54,6 +56,16 @@ class Queue(Feed, kw_only=True):
             self.failure = reason
             self.finish()
 
+    @property
+    def has_items(self) -> bool:
+        """Whether something has come and was not read."""
+        return bool(self.items)
+
+    def check(self) -> None:
+        """The failure with which it ends is told when it has ended."""
+        super().check()
+        require(self.over or self.failure is None, self, "what has not ended has not failed")
+
 
 class Collector(Queue, kw_only=True):
     """Tasks, in the order in which they settle. It watches them, and leaves them alone."""
@@ -95,6 +107,23 @@ class Collector(Queue, kw_only=True):
         for task, settling in pending.items():
             self.kernel.post(task, Unwatch(settling))
         super().close(reason)
+
+    def check(self) -> None:
+        """It is over when the last task has settled."""
+        super().check()
+        require(self.over or self.pending or not self.settled, self, "it is over when all tasks have settled")
+        require(not (self.over and self.pending), self, "it waits for no task when it is over")
+        if len(self.pending) <= FEW:
+            own = all(one.task is task for task, one in self.pending.items())
+            require(own, self, "every task that it waits for tells it by a word of its own")
+
+    def check_at_rest(self) -> None:
+        """The same; and it has heard of every task that has settled."""
+        super().check_at_rest()
+        if len(self.pending) <= FEW:
+            for task, settling in self.pending.items():
+                if settling.collector is self:
+                    require(task.outcome is None, self, f"it has heard that {task!r} has settled")
 
 
 class Settling:
@@ -153,3 +182,9 @@ class Letterbox(Queue, kw_only=True):
         self.office.unsubscribe(self)
         self.nursery.feeds.pop(self, None)
         super().finish()
+
+    def check(self) -> None:
+        """Nobody is told of its end before that."""
+        super().check()
+        listed = self in self.nursery.feeds
+        require(not (self.over and listed), self, "what is over is not in the books of its scope any more")

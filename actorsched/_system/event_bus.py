@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from actorsched._core.behaviour import Behaviour, Outbox, handles
+from actorsched._core.behaviour import Behaviour, Outbox, handles, require
 from actorsched._system.collector import Queue
 from actorsched.events import KINDS, Event, Record
 
@@ -161,6 +161,27 @@ class EventBus(Behaviour, kw_only=True):
             for kind in kernel.heard
         }
 
+    # ----------------------------------------------------------------------------- what always holds
+
+    def check(self) -> None:
+        """Whoever wants to know is known by the kernel, and is going to be told."""
+        kernel = self.kernel
+        require(not self.fresh or self.telling, self, "whoever is to be told of something is going to be")
+        require(kernel.heard == self.audience.keys(), self, "there is an audience for all that is heard")
+        require(kernel.wanted == kernel.heard | kernel.read, self, "what is heard, or read, is wanted")
+        require(
+            kernel.watched == bool(kernel.wanted), self, "the runtime is watched when something is wanted"
+        )
+        require(not kernel.journal or self.readers, self, "nothing is written down that nobody reads")
+        audience = {one for some in self.audience.values() for one in some}
+        require(audience <= set(self.listeners), self, "whoever is told listens")
+        require(all(reader.listed or reader.over for reader in self.readers), self, "its readers are listed")
+
+    def check_at_rest(self) -> None:
+        """The same; and all listeners have been told."""
+        self.check()
+        require(not self.fresh, self, "whoever listens has been told")
+
 
 def event_of(record: Record) -> Event:
     """What somebody sees of it."""
@@ -235,3 +256,17 @@ class EventFeed(Queue, kw_only=True):
             self.bus.go(self)
         self.nursery.feeds.pop(self, None)
         super().finish()
+
+    @property
+    def has_items(self) -> bool:
+        """Whether something has come and was not read; what is still in the journal will wake the reader."""
+        return bool(self.events)
+
+    def check(self) -> None:
+        """It is given what happens until it is over."""
+        super().check()
+        require(not (self.over and self.listed), self, "what is over is given nothing more")
+        require(
+            not self.listed or self in self.bus.readers, self, "the bus knows who is to be given what happens"
+        )
+        require(self.gone >= 0, self, "as many were lost as made room")

@@ -12,7 +12,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from actorsched._core.behaviour import Outbox, handles
+from actorsched._core.behaviour import Outbox, handles, require
 from actorsched._system.asking import aside, begin_to_wait, go_on, waiter_of
 from actorsched._system.waiting import Waiter, pass_probe
 from actorsched.messages import Failure, Probe
@@ -153,3 +153,19 @@ class Feed(Waiter, kw_only=True):
         enders, self.enders = self.enders, []
         for ender in enders:
             self.kernel.reply(ender, None)
+
+    # ----------------------------------------------------------------------------- what always holds
+
+    def check(self) -> None:
+        """When it is over, everybody who waited for that was told."""
+        super().check()
+        require(not (self.over and self.enders), self, "when it is over, all who waited for that were told")
+        reader = self.reader
+        asleep = reader is not None and not reader.done()
+        require(not (self.over and asleep), self, "nobody waits for an item of what is over")
+        require(not (asleep and self.has_items), self, "nobody waits for an item that is there")
+
+    @property
+    def has_items(self) -> bool:
+        """Whether there is something to read now."""
+        return False

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
-from actorsched._core.behaviour import Behaviour, Outbox, handles
+from actorsched._core.behaviour import Behaviour, Outbox, handles, require
+from actorsched._core.invariants import FEW
 from actorsched._system.feed import Feed
 from actorsched.exceptions import RuntimeClosed
 from actorsched.messages import Cancel, Settled
@@ -211,6 +212,22 @@ class Intake(Feed, kw_only=True):
         if not self.over:
             self.book.abandon(RuntimeClosed("this was not done, because the runtime has failed, or closed"))
         super().finish()
+
+    def check(self) -> None:
+        """Every order that is carried out has a task, and every task of it an order."""
+        super().check()
+        if len(self.orders) <= FEW:
+            for task, order in self.orders.items():
+                require(order.task is task, self, f"{order!r} knows its task")
+        require(not self.over or self.closing, self, "it is over when it was closed, or has failed")
+
+    def check_at_rest(self) -> None:
+        """The same; and whoever has ordered something knows how it has ended."""
+        super().check_at_rest()
+        require(not self.ended_ones, self, "futures are told when nothing is in transit")
+        if len(self.orders) <= FEW:
+            for task in self.orders:
+                require(task.outcome is None, self, f"it has heard that {task!r} has ended")  # type: ignore[attr-defined]  # a task
 
 
 _LEFT = "cannot schedule new futures after the runtime was left; submit within `async with Runtime()`"

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
-from actorsched._core.behaviour import Behaviour, Outbox, handles
+from actorsched._core.behaviour import Behaviour, Outbox, handles, require
+from actorsched._core.invariants import FEW
 from actorsched._core.window import NOTHING, Entry, Inlet, Window
 from actorsched._kernel.current import CURRENT
 from actorsched._system.asking import aside
@@ -377,3 +378,40 @@ class Line(Feed, kw_only=True):
                 self._close_inline()
             self.nursery.feeds.pop(self, None)
             self.finish()
+
+    # ------------------------------------------------------------------------------ what always holds
+
+    @property
+    def has_items(self) -> bool:
+        """Whether there is a result."""
+        return self.stations[-1].window.ready
+
+    def check(self) -> None:
+        """Each window is in order, and each task is for an entry that has not ended."""
+        super().check()
+        require(not (self.over and self.live), self, "when it is over, none of its tasks is left")
+        require(not (self.over and self.puller is not None), self, "when it is over, nobody reads the source")
+        require(not self.closing or self.dry, self, "whoever closes wants no more items")
+        require(self.inline is False or self.puller is None, self, "a source is read by one only")
+        for station in self.stations:
+            if station.window.running <= FEW:
+                station.window.check()
+        if len(self.live) <= FEW:
+            for task, (place, entry) in self.live.items():
+                require(entry.work is task, self, f"{entry!r} knows its task")
+                require(not entry.over, self, f"{entry!r}, for which a task runs, is not over")
+                require(0 <= place < len(self.stations), self, "each task runs for a station")
+
+    def check_at_rest(self) -> None:
+        """The same; and nothing stands still that could move on."""
+        super().check_at_rest()
+        before: Window | Inlet = self.inlet
+        for place, station in enumerate(self.stations):
+            ready = bool(len(self.inlet)) if before is self.inlet else before.ready  # type: ignore[union-attr]
+            require(
+                not (ready and station.window.places), self, f"station {place} takes what it has room for"
+            )
+            before = station.window
+        if len(self.live) <= FEW:
+            for task in self.live:
+                require(task.outcome is None, self, f"it has heard that {task!r} has settled")  # type: ignore[attr-defined]  # a task

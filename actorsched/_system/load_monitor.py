@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
-from actorsched._core.behaviour import Behaviour, Outbox, handles
+from actorsched._core.behaviour import Behaviour, Outbox, handles, require
+from actorsched._core.load import LoadSample
 from actorsched._core.pulse import Pulse
 from actorsched._system.thread_worker import interpreter_ends
 from actorsched.sizes import shown_size
 
 if TYPE_CHECKING:
-    from actorsched._core.load import LoadSample
     from actorsched._hosting.load_probe import LoadProbe
     from actorsched._system.host_census import HostSupervisor
     from actorsched._system.host_staff import HostStaff
@@ -36,6 +36,8 @@ CALM = 1.0
 """Seconds between two looks while there are hosts."""
 _SUSPICIOUS = 0.2
 """Seconds between two looks while a host is suspected."""
+_ROOM = 1024.0
+"""So many cores a simulated machine has, all of them free."""
 _BLIND = "the load of the machine cannot be measured now; hosts are started and ended without knowing it"
 
 
@@ -86,7 +88,7 @@ class LoadMonitor(Behaviour, kw_only=True):
 
     def hurry(self) -> None:
         """Tasks wait for a host: how is the machine?"""
-        if self.probe is None:
+        if self.probe is None and self.staff.kernel.world is None:
             self._prepare()
         else:
             self._look_in(max(0.0, self.looked + FAST - self._now))
@@ -140,9 +142,11 @@ class LoadMonitor(Behaviour, kw_only=True):
     @handles(Look)
     def _look(self, message: Look, out: Outbox) -> None:
         staff = self.staff
-        hosts = {host.link.pid: host for host in staff.hosts if host.link is not None and host.link.pid}
         if self.closed or not (staff.hosts or staff.wanting):
             return None
+        if staff.kernel.world is not None:
+            return self._assume_calm(out)
+        hosts = {host.link.pid: host for host in staff.hosts if host.link is not None and host.link.pid}
         if self.probe is None:
             return self._prepare()
         self.looked = now = self._now
@@ -158,6 +162,18 @@ class LoadMonitor(Behaviour, kw_only=True):
             out.send((pool, sample))
         staff.take(sample)
         return self._look_in(FAST if staff.wanting else _SUSPICIOUS if self.suspected else CALM)
+
+    def _assume_calm(self, out: Outbox) -> None:
+        """In a simulation there is no machine to be looked at: it has room for whatever may be started."""
+        staff = self.staff
+        self.looked = now = self._now
+        wait = staff.queue_wait(now)
+        self.sample = sample = LoadSample(now, cores=_ROOM, ours=0.0, others=0.0, queue_wait=wait)
+        for pool in staff.pools.values():
+            out.send((pool, sample))
+        staff.take(sample)
+        if any(staff.present(pool) < pool.limits.max for pool in staff.pools.values() if pool.waiting_since):
+            self._look_in(FAST)
 
     def _cannot_see(self, error: Exception) -> None:
         """Do without a look, and try again later: hosts are needed on a machine that tells nothing, too."""
@@ -203,3 +219,11 @@ class LoadMonitor(Behaviour, kw_only=True):
                 f"{shown_size(fresh)}, so no host is replaced for its size; raise it",
             )
         return self.pointless
+
+    def check(self) -> None:
+        """It knows the pulse of whom it suspects."""
+        require(set(self.suspected) <= self.pulses.keys(), self, "whoever is suspected has a pulse")
+        ill = [pid for pid, pulse in self.pulses.items() if pulse.since is not None]
+        require(set(self.suspected) <= set(ill), self, "whoever is suspected was seen stopped")
+        require(self.lag >= 0.0, self, "no look begins before it is due")
+        require(self.due is None or self.due >= self.looked, self, "the next look comes after the last one")

@@ -16,8 +16,9 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from actorsched._core.behaviour import Behaviour, Outbox, handles
+from actorsched._core.behaviour import Behaviour, Outbox, handles, require
 from actorsched._core.deadlock import is_stuck
+from actorsched._core.invariants import FEW
 from actorsched._core.lenders import Lenders
 from actorsched._core.lock_table import LockTable, Request
 from actorsched._system.guarded import guarded
@@ -62,6 +63,16 @@ class Resource(Behaviour, eq=False):
 
     def __repr__(self) -> str:
         return f"<resource {self.name!r} of capacity {self.capacity}>"
+
+    def check(self) -> None:
+        """Those who lend are requests for it that wait."""
+        require(self.capacity > 0, self, "it has a unit")
+        require(self.inherit or not len(self.lenders), self, "nobody lends where nobody inherits")
+        if len(self.lenders) <= FEW:
+            self.lenders.check()
+            for request in self.lenders:
+                require(request.waits, self, f"{request!r}, which lends, waits")
+                require(self.name in request.names, self, f"{request!r}, which lends, is for it")
 
 
 class LockWait(Waiter, kw_only=True, eq=False):
@@ -132,6 +143,13 @@ class LockWait(Waiter, kw_only=True, eq=False):
                 others = [holder for holder in holders if holder is not self.request.owner]
                 for holder in others or holders[:1]:  # if there are others, the circle leads through them
                     pass_probe(self, holder, message, out)
+
+    def check(self) -> None:
+        """As long as it is known, its request waits."""
+        super().check()
+        known = self.locks.waits.get(self.request)
+        require(known is None or known is self, self, "one request waits once")
+        require(known is None or self.request.waits, self, "what is known to wait does")
 
 
 def is_certain(holders: Sequence[Waiter]) -> bool:
@@ -381,6 +399,54 @@ class Locks(Behaviour, kw_only=True):
         """Those who wait are ordered by another policy."""
         self.table.urgency = guarded(policy, "the resources").urgency
         self._serve(self.table.reorder(), out)
+
+    # ------------------------------------------------------------------------------ what always holds
+
+    def check(self) -> None:
+        """The book, and those who lend, agree; looked at one by one while they are few."""
+        table = self.table
+        require(tuple(self.resources) == table.names, self, "every resource is in the book")
+        if table.busy > FEW or len(self.resources) > FEW:
+            return
+        table.check()
+        for resource in self.resources.values():
+            resource.check()
+            name = resource.name
+            require(
+                resource.capacity == table.capacity(name), resource, "it has as many units as in the book"
+            )
+        for request, wait in self.waits.items():
+            wait.check()
+            require(wait.request is request, self, "each wait stands for its request")
+            lend = [self.resources[name] for name in request.names if self.resources[name].inherit]
+            require(
+                all(request in one.lenders for one in lend), request, "whoever waits lends to what it wants"
+            )
+        waiting = {task for resource in self.resources for task in table.waiting(resource)}
+        known = {request.owner for request in self.waits}
+        require(waiting == known, self, "everybody who waits is in the wait-for graph, and nobody else is")
+
+    def check_at_rest(self) -> None:
+        """The same; and no loan was lost: who holds what others wait for is as urgent as they are."""
+        self.check()
+        require(not self.keepers, self, "those for whom something is kept free were probed")
+        if self.table.busy > FEW or self.knots():
+            return
+        for resource in self.resources.values():
+            lent = resource.lenders
+            for holder in self.table.holders(resource.name):
+                require(holder.outcome is None, resource, f"{holder!r}, who holds it, has not ended")
+                require(
+                    lent.rank is None or holder.rank >= lent.rank, resource, f"{holder!r} inherits from it"
+                )
+                require(holder.due <= lent.due, resource, f"{holder!r} inherits its deadline")
+        for request in self.waits:
+            owner = request.owner
+            require(owner.outcome is None, request, "whoever waits has not ended")
+            one = owner.request is request or (
+                owner.waits is not None and self.waits[request] in owner.awaits()
+            )
+            require(one or owner.worker is not None, request, "its owner knows that it waits")
 
 
 def locks_of(kernel: Kernel, policy: SchedulingPolicy[TaskActor]) -> Locks:

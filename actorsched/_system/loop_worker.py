@@ -17,7 +17,7 @@ from time import monotonic
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from actorsched._core.behaviour import Behaviour, Outbox, handles, quickly_written
+from actorsched._core.behaviour import Behaviour, Outbox, handles, quickly_written, require
 from actorsched._kernel.current import CURRENT
 from actorsched._system.acquiring import acquisition
 from actorsched._system.code_run import CodeRun, Deferred, without_cancellation
@@ -271,6 +271,32 @@ class LoopWorker(CodeRun, Behaviour):
         )
         stray.__cause__ = error
         return Finished(error=stray)
+
+    # ----------------------------------------------------------------------------- what always holds
+
+    def check(self) -> None:
+        """It is at its gate when it was preempted, and done when its code is."""
+        require(self.dozing >= 0, self, "nobody wakes up who does not sleep")
+        require(
+            not self.shelved or (self.gate is not None and not self.begun), self, "it is shelved at its gate"
+        )
+        require(self.ended is None or self.begun, self, "what has ended has begun")
+        task = self.owner
+        if task.worker is self:
+            slot = (self.scheduler is None) == task.pool.boundless
+            require(slot, self, "it tells the scheduler of its end where somebody may wait for its slot")
+            require(task.attempt == self.attempt, self, "it runs the present attempt")
+        if self.processor is not None:
+            require(not self.processor.busy or self.gate is None, self, "who is preempted uses no processor")
+
+    def check_at_rest(self) -> None:
+        """The same; and its task knows of it as long as it runs."""
+        self.check()
+        task, over = self.owner, self.ended is not None or self.context is None
+        kept = over or task.worker is self or task.outcome is not None
+        require(kept, self, "its task knows who runs it")
+        paused = self.gate is None or over or self.interrupted or task.paused
+        require(paused, self, "its task knows that it was preempted")
 
 
 class LoopStaff:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
+from actorsched._core.behaviour import require
 from actorsched._system.loop_worker import LoopWorker
 
 if TYPE_CHECKING:
@@ -38,6 +39,11 @@ class MeasuredWorker(LoopWorker, eq=False):
             usage = gauge.used(plain=not placed.learned.asynchronous, returned=error is None)
             placed.ran(usage)
         LoopWorker.over(self, value, error)
+
+    def check(self) -> None:
+        """The same; and it has something to measure with."""
+        LoopWorker.check(self)
+        require(not self.begun or self.gauge is not None, self, "what is measured has a gauge")
 
 
 class _Measured(Coroutine[Any, Any, Any]):

@@ -14,7 +14,8 @@ from weakref import WeakSet
 
 import msgspec
 
-from actorsched._core.behaviour import Behaviour, Outbox, Reply, handles
+from actorsched._core.behaviour import Behaviour, Outbox, Reply, handles, require
+from actorsched._core.invariants import FEW
 from actorsched.messages import Cancel, Closed, Escalated, Settled
 from actorsched.status import TaskStatus
 
@@ -116,3 +117,20 @@ class Nursery(Behaviour):
         waiting, self.waiting = self.waiting, []
         for reply in waiting:
             out.reply(reply, None)
+
+    def check(self) -> None:
+        """What it is told of and what it does are one; in constant time."""
+        require(self.cancelling or not self.errors, self, "a scope with an error cancels all its tasks")
+        require(self.contains or not self.unseen, self, "no failure stays unseen that ends the scope")
+        require(self.gone is None or not self.waiting, self, "nobody waits for what has come about")
+
+    def check_at_rest(self) -> None:
+        """The same; and it knows of the end of every task that has settled."""
+        self.check()
+        if len(self.live) <= FEW:
+            for child in self.live:
+                task: TaskActor = child  # type: ignore[assignment]
+                require(task.outcome is None, self, f"it knows that {task!r} has settled")
+        if len(self.unseen) <= FEW:
+            failed = all(task.outcome is not None and task.outcome.error is not None for task in self.unseen)
+            require(failed, self, "what nobody has seen are failures")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
+from actorsched._core.invariants import FEW, require
 from actorsched._core.policies import Policy
 from actorsched._system.guarded import guarded
 from actorsched.messages import Assign
@@ -130,6 +131,8 @@ class Pool:
         """Who was preempted; among them some that were chosen again."""
         self.beside = 0
         """How many more than the limit may run, beside those that wait for something unknown."""
+        self.over = 0
+        """How many more than the limit ran when that was lowered last: they go on."""
         self.looking = False
         """Whether somebody will look for a stall."""
         self.full = False
@@ -235,6 +238,70 @@ class Pool:
             return False
         when, alarm = self.policy.alarm(now), self.alarm_when
         return when is None or (alarm is not None and alarm <= when)
+
+    def check(self) -> None:
+        """Look whether what always holds between two messages does; few tasks are looked at one by one.
+
+        Raises:
+            InvariantBroken: Something does not.
+        """
+        if self.boundless:
+            idle = not (self.on or self.leaving or self.next or self.wishing or len(self.policy))
+            return require(idle, self, "where there is room for every task, none has a slot or waits for one")
+        most = None if self.limit is None else self.limit + self.beside + self.over
+        require(most is None or self.running <= most, self, f"no more run than may, which is {most}")
+        require(min(self.beside, self.over) >= 0, self, "nothing is taken from the limit")
+        require(len(self.policy) >= len(self.leaving), self, "whoever is to leave its slot is in the queue")
+        timed = (self.alarm is None) == (self.alarm_when is None)
+        require(timed, self, "an alarm is set when it is known for when")
+        for tasks, place in ((self.on, Place.ON), (self.leaving, Place.LEAVING), (self.next, Place.NEXT)):
+            if len(tasks) <= FEW:
+                require(all(task.pool is self for task in tasks), self, f"those that are {place} are its own")
+                at_place = all(task.place is place for task in tasks)
+                require(at_place, self, f"those that it knows to be {place} know it too")
+        require(len(set(self.next)) == len(self.next), self, "nobody is next twice")
+        if len(self.leaving) <= FEW:
+            asked = [task for task, asked in self.leaving.items() if asked]
+            require(all(task.worker is not None for task in asked), self, "who was asked to leave has begun")
+        if len(self.wishing) <= FEW:
+            placed = all(task.place is not None for task in self.wishing)
+            require(placed, self, "whoever wants to hear that it was chosen has begun, and has not ended")
+        self._check_policy()
+
+    def _check_policy(self) -> None:
+        """The same of the queue, if the policy is one of ours."""
+        policy: Any = self.policy
+        if len(policy) + self.running > FEW or not tells_its_queue(policy):
+            return
+        policy.check()
+        require(all(task in policy for task in self.leaving), self, "who is to leave is in the queue again")
+        free = not any(task in policy for task in (*self.on, *self.next))
+        require(free, self, "nobody has a slot, or is next, and is in the queue")
+
+    def check_at_rest(self) -> None:
+        """The same, and what holds when no message is in transit: nobody waits for what is free.
+
+        Raises:
+            InvariantBroken: Something does not.
+        """
+        self.check()
+        require(not self.choosing, self, "who gets the slots is decided at the end of an instant")
+        require(not self.asked_in_vain, self, "whoever has a slot has a worker")
+        obstacle = self.full or self.stuck or self.lacking is not None
+        if not obstacle:
+            require(not (len(self.policy) and self.has_room), self, "nobody waits while a slot is free")
+            require(not (self.next and self.has_slot), self, "whoever is next has the slot that was left")
+        require(not self.next or self.leaving or self.over, self, "somebody leaves for whoever is next")
+
+    @property
+    def asked_in_vain(self) -> bool:
+        """Whether somebody has a slot and no worker, be they few."""
+        return len(self.on) <= FEW and any(task.worker is None for task in (*self.on, *self.leaving))
+
+
+def tells_its_queue(policy: object) -> bool:
+    """Whether a policy can be asked who is in its queue: ours can."""
+    return hasattr(type(policy), "__contains__")
 
 
 class ReusedWorkers:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
     from contextvars import Context
 
+    from actorsched._system.actor_cell import ActorCell
     from actorsched._system.cell_turns import CellTurns
 
     _Handle = Callable[..., Generator[Any, Any, Any]]
@@ -64,6 +65,11 @@ class Reading:
 
     def __repr__(self) -> str:
         return f"<reading {self.letter!r}>"
+
+    @property
+    def owner(self) -> ActorCell:
+        """Whose turn it is."""
+        return self._cell.owner
 
     def call(self) -> Call:
         """The letter that is being handled, as a run of its own."""

@@ -32,7 +32,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from actorsched._core.behaviour import Behaviour, Outbox, handles
+from actorsched._core.behaviour import Behaviour, Outbox, handles, require
+from actorsched._core.invariants import FEW
 from actorsched._system.pools import STALL, Alarm, Choose, LookForStall, Place
 from actorsched.messages import (
     Chosen,
@@ -585,6 +586,7 @@ class Scheduler(Behaviour):
     def _set_limit(self, message: SetLimit, out: Outbox) -> None:
         pool = message.pool
         pool.limit = pool.processors = message.limit
+        pool.over = max(0, pool.running - message.limit)
         self._choose_soon(pool, out)
 
     def _hand_over(self, pool: Pool, policy: SchedulingPolicy[TaskActor], out: Outbox) -> None:
@@ -599,3 +601,26 @@ class Scheduler(Behaviour):
             for task in (*pool.on, *pool.next, *waiting):
                 policy.admit(task, now, pool.processors)
         self._choose_soon(pool, out)
+
+    # ------------------------------------------------------------------------------ what always holds
+
+    def check(self) -> None:
+        """Look at every pool, in time proportional to their number."""
+        for pool in self.pools.values():
+            pool.check()
+            blocked = pool.full or pool.stuck or pool.lacking is not None
+            require(
+                self.crowded or not blocked,
+                pool,
+                "a pool that found no worker is looked at when there is one",
+            )
+            for task in () if pool.running > FEW else (*pool.on, *pool.leaving):
+                require(task.host in self.staffs, task, "there are workers for whoever has a slot")
+
+    def check_at_rest(self) -> None:
+        """The same, and nobody waits without a reason."""
+        self.check()
+        for pool in self.pools.values():
+            pool.check_at_rest()
+        lets_ask = self.asks_later is not None and not any(pool.choosing for pool in self.pools.values())
+        require(not lets_ask, self, "whoever lets others ask first is chosen again")

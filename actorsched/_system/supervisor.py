@@ -17,7 +17,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, cast
 
-from actorsched._core.behaviour import Behaviour, Outbox, Timer, handles
+from actorsched._core.behaviour import Behaviour, Outbox, Timer, handles, require
+from actorsched._core.invariants import FEW
 from actorsched._core.supervision import Escalate, Expected, Forget, Restart, Supervision
 from actorsched.exceptions import HostDied
 from actorsched.messages import (
@@ -302,3 +303,55 @@ class Supervisor(Behaviour):
                 self._kill_rest(out)
         elif any(plan.stopping and plan.stopping[0] is message.child for plan in self.plans):
             out.send((message.child, Kill(_SHUTDOWN, restart=True)))
+
+    # ----------------------------------------------------------------------------- what always holds
+
+    def check(self) -> None:
+        """Every child that is not running is in a plan, and all stop when it closes."""
+        self.children.check()
+        if self.closing is not None:
+            return self._check_closing(self.closing)
+        require(
+            not self.over and not self.kill and self.failure is None, self, "it is over when all have ended"
+        )
+        down, stopping = self.children.down, self.children.stopping
+        if len(down) + len(stopping) <= FEW and len(self.plans) <= FEW:
+            planned = {child for plan in self.plans for child in plan.start}
+            told = [child for plan in self.plans for child in plan.stopping]
+            require(stopping == set(told), self, "whoever stops for a restart is waited for, and nobody else")
+            require(len(told) == len(stopping), self, "whoever stops is waited for once")
+            lost = [child for child in down if child not in planned]
+            require(not lost, self, f"somebody is going to start whoever is down; nobody does {lost}")
+            for plan in self.plans:
+                self._check_plan(plan)
+        return None
+
+    def _check_plan(self, plan: Plan) -> None:
+        """A restart that is under way has something to wait for, and keeps the order of start."""
+        waits = plan.stopping or plan.starting is not None or plan.back_off is not None
+        require(waits, self, f"{plan!r} waits for something")
+        timed = (plan.deadline is not None) == bool(plan.stopping)
+        require(timed, self, "whoever is being stopped has so long, and no longer")
+        child = plan.starting
+        running = child is None or (child in self.children and self.children.running(child))
+        require(running, self, "a child that is starting counts as running")
+        order = (
+            [child for child in self.children if child in plan.start] if len(self.children) <= FEW else None
+        )
+        left = [child for child in plan.start if child in self.children]
+        require(
+            order is None or order == left,
+            self,
+            "children start in the order in which they were first started",
+        )
+
+    def _check_closing(self, closing: list[Behaviour]) -> None:
+        """While it closes nobody comes back, and it says so when the last one has ended."""
+        require(not self.plans, self, "nobody is restarted by who closes")
+        require(
+            self.over is not bool(closing), self, "the owner is told when no child is left, and not before"
+        )
+        if len(closing) <= FEW:
+            require(len(set(closing)) == len(closing), self, "each child is stopped once")
+            left = all(child in closing for child in self.children)
+            require(left, self, "every child that is left is going to be stopped")

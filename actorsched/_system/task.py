@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from actorsched._core.behaviour import Behaviour, Outbox, handles, quickly_written
+from actorsched._core.behaviour import Behaviour, Outbox, handles, quickly_written, require
+from actorsched._core.invariants import FEW
 from actorsched._system.task_attempts import TaskAttempts
 from actorsched._system.task_state import function_name
 from actorsched.exceptions import DependencyFailed
@@ -23,6 +24,7 @@ REFS: set[type] = set()
 _NOTHING: dict[str, Any] = {}
 _WAITING = TaskStatus.WAITING
 _READY = TaskStatus.READY
+_PENDING = TaskStatus.PENDING
 
 
 @quickly_written
@@ -134,6 +136,29 @@ class TaskActor(TaskAttempts, eq=False):
         if kwargs:
             kwargs = dict(zip(kwargs, _results(kwargs.values()), strict=True))
         return _results(self.args), kwargs
+
+    def check(self) -> None:
+        """It depends on others until the last of them has settled."""
+        super().check()
+        upstream, missing = self.upstream, self.missing
+        require(missing >= 0, self, "it has heard of no more upstream tasks than there are")
+        require(upstream is not None or not missing, self, "whoever has to hear of others knows them")
+        if upstream is not None:
+            require(missing <= len(upstream), self, "it has to hear of no more than it depends on")
+            early = self.status in (_PENDING, _WAITING) and self.worker is None
+            require(early, self, "it does not begin before those that it depends on have settled")
+
+    def check_at_rest(self) -> None:
+        """The same; and what is missing is what has not settled, and is going to tell it."""
+        super().check_at_rest()
+        upstream = self.upstream
+        if upstream is not None and self.status is _WAITING and len(upstream) <= FEW:
+            missing = dict.fromkeys(other for other in upstream if other.outcome is None)
+            count = len(missing)
+            require(self.missing == count, self, f"{count} of those that it depends on have not settled")
+            require(count, self, "whoever depends on others waits for one of them")
+            told = all(self in (other.waiters or ()) for other in missing)
+            require(told, self, "those that it depends on know that it waits")
 
 
 def _named(task: Behaviour) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from actorsched._core.behaviour import Behaviour, Outbox, handles
+from actorsched._core.behaviour import Behaviour, Outbox, handles, require
 from actorsched._core.retrying import Again, after_crash, after_failure
 from actorsched._system.task_end import said, stopped_for_good
 from actorsched._system.task_waits import TaskWaits
@@ -322,3 +322,36 @@ class TaskAttempts(TaskWaits, eq=False):
     def _cancellation(self, reason: str | None) -> TaskCancelled:
         why = f": {reason}" if reason else ""
         return TaskCancelled(f"task {self.name!r} was cancelled{why}", reason=reason, task=self.name)
+
+    # ----------------------------------------------------------------------------- what always holds
+
+    def check(self) -> None:
+        """Its attempts were counted, and its timer is for something."""
+        super().check()
+        worker, status, retry = self.worker, self.status, self.options.retry
+        require(
+            self.timer is None or self.at_work or status is TaskStatus.RETRYING,
+            self,
+            "its timer is for the attempt that is under way, or for the next one",
+        )
+        retries = status is not TaskStatus.RETRYING or self.timer is not None
+        require(retries, self, "there is a timer for its next attempt")
+        require(
+            not self.paused or worker is not None, self, "only what runs was stopped in favour of another"
+        )
+        require(status is not TaskStatus.PREEMPTED or self.paused, self, "whoever is preempted was stopped")
+        require(worker is None or self.attempt > 0, self, "whoever runs is in an attempt")
+        require(0 <= self.crashes <= self.attempt, self, "no more attempts have crashed than there were")
+        require(self.crashes <= retry.crashes + 1, self, "it has not outlived its crash budget")
+        require(self.attempt - self.crashes <= retry.attempts, self, "it had no more attempts than it may")
+        decided = None if self.special is None else self.special.decided
+        settled = decided is None or self.outcome is None or decided.status is self.outcome.status
+        require(settled, self, "it has ended as somebody has decided")
+
+    def check_at_rest(self) -> None:
+        """The same; and whoever was to be stopped is being stopped."""
+        super().check_at_rest()
+        stopped = self.stopping is None or self.at_work or self.outcome is not None
+        require(stopped, self, "no cancellation is lost, also before the start")
+        alone = self.paused or self.status is not TaskStatus.PREEMPTED
+        require(alone, self, "whoever is preempted was stopped by its worker")

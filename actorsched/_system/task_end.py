@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from actorsched._core.behaviour import Behaviour, Outbox, handles
+from actorsched._core.behaviour import Behaviour, Outbox, handles, require
+from actorsched._core.invariants import FEW
 from actorsched._system.task_state import Special, TaskState, function_name
 from actorsched.exceptions import DeadlineMissed, TaskCancelled
 from actorsched.messages import Await, Forget, Outcome, Settled, Unwatch, Watch
@@ -161,6 +162,31 @@ class TaskEnd(TaskState, eq=False):
     def _unwatch(self, message: Unwatch, out: Outbox) -> None:
         if self.answers is not None:
             self.answers.pop(message.answer, None)
+
+    def check(self) -> None:
+        """What has ended keeps nothing alive but its outcome."""
+        super().check()
+        if self.outcome is not None:
+            silent = self.waiters is None and self.answers is None
+            require(silent, self, "when it has ended, everybody who waited was told")
+            require(self.timer is None, self, "what has ended has no timer")
+            require(
+                self.upstream is None and not self.missing, self, "what has ended waits for no other task"
+            )
+            empty = self.function is None and self.context is None and not (self.args or self.kwargs)
+            require(empty and self.packed is None, self, "what has ended keeps no function and no arguments")
+            require(self.lenders is None, self, "what has ended inherits from nobody")
+            special = self.special
+            free = special is None or (special.request is None and not special.locking)
+            require(free, self, "what has ended asks for no resource")
+
+    def check_at_rest(self) -> None:
+        """The same; and none of those who wait for it have ended themselves."""
+        super().check_at_rest()
+        waiters = self.waiters or ()
+        if len(waiters) <= FEW:
+            living = all(not isinstance(waiter, TaskState) or waiter.outcome is None for waiter in waiters)
+            require(living, self, "whoever waits for it has not ended")
 
 
 def said(error: BaseException) -> str:

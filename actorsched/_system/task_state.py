@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
+from actorsched._core.behaviour import require
+from actorsched._core.lifecycle import FINAL
+from actorsched._system.pools import Place, tells_its_queue
 from actorsched._system.urgent import Urgent
 from actorsched._system.waiting import Waiter
 from actorsched.messages import Acquire, Outcome, Ready
@@ -31,12 +34,14 @@ if TYPE_CHECKING:
     from actorsched._system.locks import Locks
     from actorsched._system.measuring import Timing
     from actorsched._system.nursery import Nursery
-    from actorsched._system.pools import Place, Pool
+    from actorsched._system.pools import Pool
     from actorsched._system.task import TaskActor
     from actorsched.exceptions import DeadlineMissed, TaskCancelled, TaskTimeout
     from actorsched.options import TaskOptions
 
 _NOTHING_YET: tuple[float, str | None] = (0.0, None)
+_WITH_WORKER = frozenset({TaskStatus.RUNNING, TaskStatus.PREEMPTED})
+_WITHOUT_WORKER = frozenset({TaskStatus.PENDING, TaskStatus.RETRYING})
 
 
 class Special(msgspec.Struct, eq=False):
@@ -232,6 +237,48 @@ class TaskState(Urgent, eq=False):
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
+
+    # ----------------------------------------------------------------------------- what always holds
+
+    def check(self) -> None:
+        """Its status, its outcome, its worker and its place say the same."""
+        super().check()
+        outcome, worker, status = self.outcome, self.worker, self.status
+        require(
+            (outcome is not None) == (status in FINAL), self, "it has an outcome when its status is final"
+        )
+        require(outcome is None or outcome.status is status, self, "its outcome says what its status says")
+        require(outcome is None or worker is None, self, "nobody runs what has ended")
+        at_work = worker is not None
+        require(at_work or status not in _WITH_WORKER, self, f"somebody runs it while it is {status.value}")
+        require(
+            not at_work or status not in _WITHOUT_WORKER, self, f"nobody runs it while it is {status.value}"
+        )
+        require(self.holders >= 0, self, "nobody who held it was counted out twice")
+        place, pool = self.place, self.pool
+        require(place is None or not pool.boundless, self, "there are no places where there is room for all")
+        require(place is not Place.ON or self in pool.on, self, "its pool knows that it has a slot")
+        require(
+            place is not Place.LEAVING or self in pool.leaving, self, "its pool knows that it is to leave"
+        )
+        require(place is not Place.LENT or at_work, self, "whoever has lent its slot has begun")
+
+    def check_at_rest(self) -> None:
+        """The same; and it stands where its status says."""
+        super().check_at_rest()
+        policy: Any = self.pool.policy
+        place, ready = self.place, self.status is TaskStatus.READY
+        require(place is None or self.outcome is None, self, "what has ended has no place")
+        if place in (Place.QUEUED, Place.LEAVING) and tells_its_queue(policy):
+            require(self in policy, self, "whoever waits for a slot is in the queue")
+        waits_for_slot = ready and not self.at_work
+        if waits_for_slot:
+            require(
+                place in (Place.QUEUED, Place.NEXT), self, "whoever is ready waits for a slot, or is next"
+            )
+        if self.outcome is not None:
+            held = self.scheduler is not None and self.locks.table.requests_of(self)  # type: ignore[arg-type]
+            require(not held, self, "what has ended holds no resource, and waits for none")
 
     @abstractmethod
     def upstream_completed(self, task: TaskActor, out: Outbox) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from actorsched._core.behaviour import Outbox, handles
+from actorsched._core.behaviour import Outbox, handles, require
+from actorsched._core.invariants import FEW
 from actorsched._core.lenders import Lenders
 from actorsched._system.task_end import TaskEnd
 from actorsched._system.urgent import Urgent
@@ -138,3 +139,41 @@ class TaskWaits(TaskEnd, eq=False):
         at = f" at {where}" if where else " as it starts" if self.worker is None else ""
         what = f"resource {target.name}" if target.locks_wait else repr(target.name)
         return f"task {self.name!r} (priority {self.own_rank}) holds {held} and waits for {what}{at}"
+
+    def check(self) -> None:
+        """Only while its code runs does that wait for something; and its urgency is its own, or lent."""
+        super().check()
+        require(self.waits is None or self.worker is not None, self, "nothing waits when nobody runs it")
+        if self.outcome is None:
+            self._check_urgency()
+
+    def _check_urgency(self) -> None:
+        rank, due, lent = self.own_rank, self.own_due, self.lenders
+        most = rank if lent is None or lent.rank is None else max(rank, lent.rank)
+        soonest = due if lent is None else min(due, lent.due)
+        require(rank <= self.rank <= most, self, "its priority is its own, or the highest that it inherits")
+        require(soonest <= self.due <= due, self, "its deadline is its own, or the earliest that it inherits")
+        if lent is not None and not self._may_be_in_circle():
+            require(self.rank == most, self, f"its priority is {most}, the highest of its own and those lent")
+            require(self.due == soonest, self, "its deadline is the earliest of its own and those lent")
+
+    def check_at_rest(self) -> None:
+        """The same; and no loan was lost."""
+        super().check_at_rest()
+        if self.outcome is not None or self._may_be_in_circle():
+            return
+        waiters = [waiter for waiter in self.waiters or () if isinstance(waiter, Urgent)]
+        if len(waiters) <= FEW:
+            for waiter in waiters:
+                require(self.rank >= waiter.rank, self, f"it inherits the priority of {waiter!r}, who waits")
+                require(self.due <= waiter.due, self, f"it inherits the deadline of {waiter!r}, who waits")
+        lenders = self.lenders or ()
+        if len(lenders) <= FEW:
+            for lender in lenders:
+                waits = not isinstance(lender, TaskWaits) or self in lender.lends_to()
+                require(waits, self, f"{lender!r}, who lends, waits for it")
+
+    def _may_be_in_circle(self) -> bool:
+        """Whether somebody waits for resources: those in a circle find what is effective by another way."""
+        locks = getattr(self.scheduler, "locks", None)
+        return locks is not None and bool(locks.waits)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
-from actorsched._core.behaviour import Behaviour, Outbox, Timer, handles
+from actorsched._core.behaviour import Behaviour, Outbox, Timer, handles, require
 from actorsched._kernel.current import CURRENT
 from actorsched._system.gauges import ThreadGauge
 from actorsched._system.stillness import Stillness, of_this_thread
@@ -79,6 +79,8 @@ class ThreadRun(msgspec.Struct, eq=False):
     """Whether somebody may want to know what it uses: nobody does who was sent to a thread by name."""
     placed: bool = False
     """Whether that is to be known exactly, because it learns where to run."""
+    pace: Any = None
+    """In a simulation, what keeps its thread in step with the loop; None where threads run as they like."""
     used: Usage | None = None
     """What it has used. Written by the thread, read by the loop when the run is over."""
 
@@ -105,6 +107,8 @@ class ThreadRun(msgspec.Struct, eq=False):
         """
         if self.unwinding:
             return
+        if self.pace is not None:
+            self.pace.pause()
         while (go_on := self.preempted) is not None and self.stop is None:
             self.kernel.call_threadsafe(self.worker.reached_checkpoint, self, go_on)
             go_on.wait()
@@ -238,7 +242,7 @@ class ThreadWorker(Behaviour):
     def _preempt(self, message: Preempt, out: Outbox) -> None:
         run = self.run
         if run is not None and run.owner is message.task and run.stop is None and run.preempted is None:
-            run.preempted = Event()
+            run.preempted = Event() if run.pace is None else run.pace.gate()
 
     def reached_checkpoint(self, run: ThreadRun, go_on: Event) -> None:
         """The thread waits to be let on."""
@@ -316,6 +320,28 @@ class ThreadWorker(Behaviour):
             self._let_on(run)
             self.retire()
             self.over(run, Finished(error=run.stop, stopped=True))
+
+    # ----------------------------------------------------------------------------- what always holds
+
+    def check(self) -> None:
+        """It runs one task at a time, which waits at a checkpoint only when it was preempted."""
+        run = self.run
+        require(run is not None or self.grace is None, self, "nobody is given time who runs nothing")
+        require((self.thread is None) == (self.jobs is None), self, "a thread is told what to do")
+        if run is not None:
+            require(run.worker is self, self, "what it runs is its own")
+            require(run.preempted is not None or not run.paused, self, "only who was preempted is stopped")
+            stopped = run.stop is None or run.preempted is None
+            require(stopped, self, "whoever was told to stop may go on to do that")
+
+    def check_at_rest(self) -> None:
+        """The same; and the task that it runs knows that."""
+        self.check()
+        run = self.run
+        if run is not None:
+            require(run.owner.worker is self, self, f"{run.owner!r} knows who runs it")
+            require(run.owner.attempt == run.attempt, self, "it runs the present attempt")
+            require(run.owner.paused == run.paused, self, "its task knows whether it was stopped")
 
 
 def interpreter_ends(error: RuntimeError) -> bool:

@@ -19,13 +19,15 @@ from collections.abc import Iterable
 from math import inf
 from typing import ClassVar
 
-from actorsched._core.behaviour import Behaviour, Outbox, handles
+from actorsched._core.behaviour import Behaviour, Outbox, handles, require
 from actorsched._core.lenders import Lenders
 from actorsched._system.waiting import Waiter
 from actorsched.messages import Disinherit, Inherit
 from actorsched.options import Priority
 
 _NORMAL = int(Priority.NORMAL)
+_FEW = 8
+"""So many lenders are looked at each time that somebody checks."""
 
 
 class Urgent(Waiter, kw_only=True, eq=False):
@@ -101,6 +103,13 @@ class Urgent(Waiter, kw_only=True, eq=False):
         for target in self.awaits():
             target.urged_by(self, out)
         self.urgency_changed(out)
+
+    def check(self) -> None:
+        """What it is lent is in order, and lent by others."""
+        super().check()
+        if self.lenders is not None and len(self.lenders) <= _FEW:
+            self.lenders.check()
+            require(self not in self.lenders, self, "nobody lends to itself")
 
 
 def _is_in_circle(one: Waiter) -> bool:

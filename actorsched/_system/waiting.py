@@ -32,7 +32,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
-from actorsched._core.behaviour import Behaviour, Outbox, Reply, handles
+from actorsched._core.behaviour import Behaviour, Outbox, Reply, handles, require
+from actorsched._core.invariants import FEW
 from actorsched.exceptions import AskCycle, DeadlockError
 from actorsched.messages import (
     Await,
@@ -181,6 +182,19 @@ class Waiter(Behaviour, eq=False, kw_only=True):
             self.waits.pass_on(self, message, out)
             self.waits_changed()
 
+    # ------------------------------------------------------------------------------ what always holds
+
+    def check(self) -> None:
+        """What its code waits for is in order."""
+        if self.waits is not None:
+            self.waits.check(self)
+
+    def check_at_rest(self) -> None:
+        """The same; and those for whom it waits know that."""
+        self.check()
+        if self.waits is not None:
+            self.waits.check_at_rest(self)
+
 
 class Aside(Waiter, kw_only=True):
     """Something that code may wait for though it is neither task nor actor: a step of an end, say."""
@@ -205,6 +219,10 @@ class Aside(Waiter, kw_only=True):
     def _probe(self, message: Probe, out: Outbox) -> None:
         for other in self.others():
             pass_probe(self, other, message, out)
+
+    def check(self) -> None:
+        """It stands for something, and has no code of its own."""
+        require(self.waits is None and self.scheduler is None, self, "what is no actor has nothing to lend")
 
 
 class Waits:
@@ -369,6 +387,40 @@ class Waits:
         self._open.clear()
         self._strands.clear()
         self.hurry(out)
+
+    # --------------------------------------------------------------------------------- what always holds
+
+    def check(self, owner: Waiter) -> None:
+        """Look whether what always holds of the waits of this owner does.
+
+        Raises:
+            InvariantBroken: Something does not.
+        """
+        require(owner not in self._open, owner, "nobody waits for itself")
+        require(owner.scheduler is not None or not self._lent, owner, "nobody lends a slot that has none")
+        require(self._lent or not self._reclaimed, owner, "nobody asks for a slot that was not lent")
+        require(
+            self._reclaimed or not self._resuming, owner, "whoever waits for nothing but its slot asks for it"
+        )
+        if len(self._open) <= FEW:
+            require(all(self._open.values()), owner, "whatever it waits for is waited for by somebody")
+            answers = {answer for answers in self._open.values() for answer in answers}
+            require(self._strands.keys() <= answers, owner, "only who waits is known by the strand that does")
+
+    def check_at_rest(self, owner: Waiter) -> None:
+        """Look whether those for whom the owner waits know that.
+
+        Raises:
+            InvariantBroken: Somebody does not, and never will.
+        """
+        for target in self._open if len(self._open) <= FEW else ():
+            if target.settles:
+                task: Any = target
+                require(task.outcome is None, owner, f"it has heard of the end of {target!r}")
+                require(owner in (task.waiters or ()), owner, f"{target!r} knows that it waits")
+        require(
+            self._lent or not self._open or owner.scheduler is None, owner, "its slot is lent while it waits"
+        )
 
     # --------------------------------------------------------------------------------------- the probes
 

@@ -74,6 +74,10 @@ class Edf(Policy[Item]):
     def __len__(self) -> int:
         return len(self._waiting)
 
+    def __contains__(self, task: object) -> bool:
+        """Whether a task is in the queue."""
+        return self._keys.get(task) in self._waiting  # type: ignore[call-overload]
+
     def __repr__(self) -> str:
         return f"Edf(admission={self.admission!r})"
 

@@ -126,6 +126,11 @@ class Fair(Policy[Item]):
     def __len__(self) -> int:
         return self._length
 
+    def __contains__(self, task: object) -> bool:
+        """Whether a task is in the queue."""
+        record = self._records.get(task)  # type: ignore[call-overload]
+        return record is not None and record.queued
+
     def __repr__(self) -> str:
         return (
             f"Fair(levels={self.levels}, quanta={self.quanta}, boost={self.boost}, "

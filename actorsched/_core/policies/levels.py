@@ -151,6 +151,10 @@ class Levels(Generic[Item]):
     def __len__(self) -> int:
         return len(self._cells)
 
+    def __contains__(self, task: object) -> bool:
+        """Whether a task is in the queue."""
+        return task in self._cells
+
     def remove(self, task: Item, /) -> bool:
         """Take a task out of the queue; False if it was not there."""
         cell = self._cells.pop(task, None)
