@@ -93,6 +93,14 @@ class World(Protocol):
         """Start a simulated host; answers with what stands for a `HostLink`."""
         ...
 
+    def lane(self, capacity: int | None, overflow: str, normal: int, /) -> Any:
+        """The user lane of an actor's mailbox."""
+        ...
+
+    def cell_kind(self, *, hosted: bool) -> Any:
+        """The class of the cells of actors, in the runtime's process or in hosts."""
+        ...
+
     def run_thread(self, worker: Any, run: Any, /) -> None:
         """Run what was assigned to the worker of a thread, and tell it with `over` when that has ended."""
         ...

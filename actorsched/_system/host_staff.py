@@ -199,7 +199,9 @@ class HostStaff(HostStarts):
         """The cell of an actor whose code runs in a host."""
         from actorsched._system.actor_host import HostedCell
 
-        return HostedCell(*fields, staff=self, **named)
+        world = self.kernel.world
+        kind: type[HostedCell] = HostedCell if world is None else world.cell_kind(hosted=True)
+        return kind(*fields, staff=self, **named)
 
     def ref_of(self, waiter: Waiter) -> Any:
         """The ref of a task or actor, as it travels."""

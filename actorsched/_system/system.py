@@ -57,6 +57,8 @@ if TYPE_CHECKING:
 _STARTING = Life.STARTING
 _RUNNING = Life.RUNNING
 _NORMAL = int(Priority.NORMAL)
+_KINDS: tuple[Callable[..., ActorCell], Callable[..., Any]] = ActorCell, UserLane
+"""What an actor's cell and its mailbox are, but in a simulated world."""
 KINDS = ("loop", "thread", "process")
 """The kinds of hosts, each with a pool of its own."""
 THREADS = 40
@@ -490,7 +492,9 @@ class System:
             )
         table, kwargs, context = table_of(actor_class, base), options.kwargs, copy_context()
         mailbox: Mailbox = options.mailbox or actor_class.mailbox
-        kind: Callable[..., ActorCell] = ActorCell
+        kind, lane = (
+            _KINDS if kernel.world is None else (kernel.world.cell_kind(hosted=False), kernel.world.lane)
+        )
         instance, life = None, _RUNNING  # that of an actor without a start of its own: it is made running
         if (options.host or table.host) == "process":
             kind, life = self.staff.hosted_cell, _STARTING
@@ -506,7 +510,7 @@ class System:
             args,
             kwargs,
             context,
-            UserLane(mailbox.capacity, mailbox.overflow, _NORMAL),  # pyright: ignore[reportUnknownArgumentType] # as ActorCell.lane
+            lane(mailbox.capacity, mailbox.overflow, _NORMAL),
             supervisor,
             name,
             next(_actor_numbers),

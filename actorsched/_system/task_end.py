@@ -20,6 +20,9 @@ from actorsched.status import TaskStatus
 _NOTHING: dict[str, Any] = {}
 _FINAL: dict[str, Any] = {"final": True}
 
+UNOBSERVED = "and nobody looked at its outcome"
+"""How the report of a failure ends of which nobody else hears."""
+
 
 class TaskEnd(TaskState, eq=False):
     """Being settled."""
@@ -122,7 +125,7 @@ class TaskEnd(TaskState, eq=False):
             self.observed = True
             error = outcome.error.with_traceback(outcome.origin)
             how = "failed" if outcome.status is TaskStatus.FAILED else "missed its deadline"
-            out.report(logging.ERROR, f"task {self.name!r} {how}, and nobody looked at its outcome", error)
+            out.report(logging.ERROR, f"task {self.name!r} {how}, {UNOBSERVED}", error)
 
     def expected_by(self, waiter: Behaviour, out: Outbox, *, probed: bool = False) -> bool:
         """Somebody wants to hear how it ends. Answers whether that is news."""

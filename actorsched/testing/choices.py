@@ -52,6 +52,10 @@ class Source(Protocol):
         """The index of one of two or more members, which are known by their numbers, in plain order."""
         ...
 
+    def chance(self, probability: float) -> int:
+        """1 with this probability, 0 otherwise."""
+        ...
+
 
 class Seeded:
     """Choices drawn from a number."""
@@ -68,6 +72,10 @@ class Seeded:
         """A number from 0 to `count - 1`."""
         draw = self._draw
         return int(draw() * count) if self._boldness == 1 or draw() < self._boldness else 0
+
+    def chance(self, probability: float) -> int:
+        """1 with this probability, however bold the run is."""
+        return int(self._draw() < probability)
 
     def choose(self, members: Sequence[int]) -> int:
         """The index of a member."""
@@ -102,6 +110,10 @@ class Replayed:
     def choose(self, members: Sequence[int]) -> int:
         """The index of a member."""
         return self.pick(len(members))
+
+    def chance(self, probability: float) -> int:
+        """1 if it was so then."""
+        return self.pick(2)
 
 
 class Choices:
@@ -148,6 +160,12 @@ class Choices:
         value = self._source.choose(members)
         self.made.append(value)
         return value
+
+    def chance(self, probability: float) -> bool:
+        """Whether something happens that is so probable; plainly, it does not."""
+        value = self._source.chance(probability)
+        self.made.append(value)
+        return value == 1
 
     def fraction(self) -> float:
         """A number in [0, 1)."""

@@ -108,7 +108,12 @@ def run_once(
     simulation = Simulation(world, seed)
 
     async def main(loop: Loop) -> None:
-        await scenario(simulation)
+        try:
+            await scenario(simulation)
+        finally:
+            world.close()
+        if world.hosts_used:  # their code comes to its end now
+            await simulation.run_until_idle()
         world.conditions.end()
         world.left_behind()
 

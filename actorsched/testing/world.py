@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from actorsched._core.timers import TimerEntry, Timers
+from actorsched._system.task_end import UNOBSERVED
 from actorsched.exceptions import ActorschedError
 from actorsched.testing._loops.port import Next
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from actorsched.testing._loops.port import Loop
     from actorsched.testing.choices import Choices
     from actorsched.testing.conditions import Conditions
+    from actorsched.testing.faults import Faults
 
 _LAGS: Final = (0.0, 0.0, 0.0, 0.0005, 0.003, 0.02, 0.15, 1.0)
 """By how many seconds something may come later than at once."""
@@ -85,6 +87,7 @@ class SimulatedWorld:
 
     def __init__(self, choices: Choices, *, logs: bool = False, steps: int = _STEPS) -> None:
         from actorsched.testing.conditions import Conditions
+        from actorsched.testing.faults import Faults
 
         self.choices = choices
         self.logs: bool = logs
@@ -105,6 +108,7 @@ class SimulatedWorld:
         self._stepping: deque[Callable[[], object]] = deque()
         self._interrupted = False
         self._hosts: Any = None
+        self.faults: Faults = Faults(self)
         self.fate: Callable[[Any, Any, bool], Any] = _no_fate
         """What becomes of a host at a frame; set by who plans faults."""
 
@@ -163,9 +167,9 @@ class SimulatedWorld:
         self.failed(error)
 
     def reported(self, level: int, text: str, error: BaseException | None, /) -> None:
-        """A runtime has written something to its log: an error that is told to nobody else is a failure."""
+        """A runtime has written to its log: a failure of which nobody else hears is one of the run."""
         self.note("log", text)
-        if level >= logging.ERROR:
+        if level >= logging.ERROR and text.endswith(UNOBSERVED):
             self.errors.append(Unobserved(text) if error is None else _caused(Unobserved(text), error))
 
     def step_taken(self, task: int, /) -> None:
@@ -249,6 +253,11 @@ class SimulatedWorld:
             self._hosts = SimulatedHosts(self)
         return self._hosts
 
+    @property
+    def hosts_used(self) -> bool:
+        """Whether there have been any."""
+        return self._hosts is not None
+
     def launch(self, kernel: Any, kind: Literal["tasks", "actors"], **options: Any) -> Any:
         """Start a simulated host."""
         return self.hosts.launch(kernel, kind, **options)
@@ -256,6 +265,18 @@ class SimulatedWorld:
     def run_thread(self, worker: Any, run: Any, /) -> None:
         """Run a function in a thread, in lockstep."""
         self.hosts.run_thread(worker, run)
+
+    def lane(self, capacity: int | None, overflow: str, normal: int, /) -> Any:
+        """The user lane of a mailbox."""
+        from actorsched.testing.mail import SimulatedLane
+
+        return self.faults.lane(SimulatedLane(capacity, overflow, normal, faults=self.faults))
+
+    def cell_kind(self, *, hosted: bool) -> Any:
+        """The class of the cells of actors."""
+        from actorsched.testing.mail import SimulatedCell, SimulatedHostedCell
+
+        return SimulatedHostedCell if hosted else SimulatedCell
 
     def close(self) -> None:
         """The run is over."""
