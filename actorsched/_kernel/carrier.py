@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import types
 from collections.abc import Generator
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from anyio import CancelScope
@@ -44,12 +43,12 @@ BLOCKING = 0.1
 @types.coroutine
 def _drive(activity: Activity, yielded: Any, carrier: Carrier, kernel: Kernel) -> Generator[Any, Any, Any]:
     """Step a suspended activity to its end within its own context, passing its traps on to the loop."""
-    context, stepper = activity.context, activity.stepper
+    context, stepper, clock = activity.context, activity.stepper, kernel.monotonic
     assert context is not None
     assert stepper is not None
     step: Callable[[Any], Any]
     value: Any
-    carrier.since = monotonic()
+    carrier.since = clock()
     while True:
         carrier.trap = yielded
         try:
@@ -63,14 +62,14 @@ def _drive(activity: Activity, yielded: Any, carrier: Carrier, kernel: Kernel) -
             if thrown is not None:
                 step, value = stepper.throw, thrown
         carrier.trap = None
-        then = monotonic()
+        then = clock()
         try:
             yielded = context.run(step, value)
             if yielded is DONE:
                 return kernel.result_of(stepper)
         finally:
             value = sent = thrown = None  # an error refers to this frame
-            carrier.since = now = monotonic()
+            carrier.since = now = clock()
             if now - then > BLOCKING:
                 kernel.blocked(now - then, activity.title)
 

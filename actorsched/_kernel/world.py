@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from actorsched._kernel.backend import Backend
     from actorsched._kernel.kernel import Kernel
@@ -21,9 +21,11 @@ class World(Protocol):
 
     Attributes:
         logs: Whether what happens is written down.
+        numbers: Of tasks and of actors, which are the same in each run.
     """
 
     logs: bool
+    numbers: tuple[Iterator[int], Iterator[int]]
 
     @property
     def now(self) -> float:

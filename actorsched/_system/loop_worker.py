@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from contextvars import Context
-from time import monotonic
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -106,7 +105,7 @@ class LoopWorker(CodeRun, Behaviour):
         if self.dozing and self.woken <= carrier.since:  # otherwise it is a child that sleeps again and again
             return False
         busy = self.processor is not None and self.processor.busy
-        return not busy and monotonic() - carrier.since >= STALL
+        return not busy and self.kernel.monotonic() - carrier.since >= STALL
 
     @property
     def kept(self) -> bool:
@@ -121,7 +120,7 @@ class LoopWorker(CodeRun, Behaviour):
     def wakes(self) -> None:
         """It has slept enough, or was cancelled."""
         self.dozing -= 1
-        self.woken = monotonic()
+        self.woken = self.kernel.monotonic()
 
     def acquisition(self, names: tuple[str, ...]) -> Acquisition:
         """What its code acquires."""
@@ -176,7 +175,7 @@ class LoopWorker(CodeRun, Behaviour):
         assert gate is not None
         out.reply(gate, None)
         if self.carrier is not None:
-            self.carrier.since = monotonic()  # the pause was no wait of its own
+            self.carrier.since = self.kernel.monotonic()  # the pause was no wait of its own
         if self.processor is not None:
             self.processor.go_on(self, out)
         if self.shelved:

@@ -64,8 +64,8 @@ KINDS = ("loop", "thread", "process")
 THREADS = 40
 """How many plain functions may run in threads at once: the same as anyio's default."""
 
-_task_numbers = count(1)
-_actor_numbers = count(1)
+_numbers = count(1), count(1)
+"""Of tasks and of actors: each of this process has its own."""
 
 
 class System:
@@ -80,6 +80,8 @@ class System:
         facade: Any,
     ) -> None:
         self.kernel = kernel
+        world = kernel.world
+        self._task_numbers, self._actor_numbers = _numbers if world is None else world.numbers
         self.began: float = kernel.now
         """When it began, by its clock."""
         kernel.outside = self._works_outside
@@ -307,7 +309,7 @@ class System:
             kwargs = {name: _unwrapped(value) for name, value in kwargs.items()} if kwargs else kwargs
         task = TaskActor(
             nursery,
-            next(_task_numbers),
+            next(self._task_numbers),
             function,
             args,
             kwargs,  # type: ignore[arg-type]  # never changed
@@ -513,7 +515,7 @@ class System:
             lane(mailbox.capacity, mailbox.overflow, _NORMAL),
             supervisor,
             name,
-            next(_actor_numbers),
+            next(self._actor_numbers),
             None if name is None else self._forget_name,
             instance,
             life,

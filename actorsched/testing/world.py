@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from actorsched._core.timers import TimerEntry, Timers
@@ -91,6 +92,7 @@ class SimulatedWorld:
 
         self.choices = choices
         self.logs: bool = logs
+        self.numbers = count(1), count(1)
         self.now: float = 0.0
         self.log: list[Entry] = []
         self.failures: list[BaseException] = []
