@@ -11,12 +11,11 @@ not. So either the host has said so, or it is held before its next task until it
 
 from __future__ import annotations
 
-from time import monotonic
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from actorsched._core.behaviour import Outbox, handles
+from actorsched._core.behaviour import Outbox, handles, require
 from actorsched._hosting import wire
 from actorsched._system.host_state import HostWorkerState
 from actorsched.messages import PriorityChanged, Unbegun
@@ -93,7 +92,7 @@ class HostAhead(HostWorkerState, kw_only=True):
     @property
     def _is_quick(self) -> bool:
         """Whether what runs in the host will be over in a moment, as far as can be known."""
-        return self.pace <= _AHEAD / 2 and monotonic() - self.heard < 2 * _AHEAD
+        return self.pace <= _AHEAD / 2 and self.kernel.monotonic() - self.heard < 2 * _AHEAD
 
     @handles(PriorityChanged)
     def _priority_changed(self, message: PriorityChanged, out: Outbox) -> None:
@@ -107,7 +106,7 @@ class HostAhead(HostWorkerState, kw_only=True):
 
     def _pace_known(self) -> None:
         """Some tasks have ended, and it is known how long they took: it may have more in advance, or less."""
-        self.repaced, self.heard = False, monotonic()
+        self.repaced, self.heard = False, self.kernel.monotonic()
         self.window = max(1, min(_MOST_AHEAD, int(_AHEAD / (self.pace + 1e-5))))
 
     def _watch(self) -> None:
@@ -185,3 +184,14 @@ class HostAhead(HostWorkerState, kw_only=True):
         self.left += 1
         run.clear_grace()
         self.kernel.send((self.scheduler, Unbegun(self, run.owner)))
+
+    # ----------------------------------------------------------------------------- what always holds
+
+    def check(self) -> None:
+        """The same; and it is held for as long as an answer is awaited."""
+        super().check()
+        require(1 <= self.window <= _MOST_AHEAD, self, "it may have one task, and not too many")
+        require(len(self.runs) <= _MOST_AHEAD, self, "it has no more tasks than it ever may")
+        require(self.revokes >= 0, self, "no more revocations were answered than there were")
+        require(not self.held or self.revokes or not self.runs, self, "it is held until it has answered")
+        require(self.pace >= 0.0 and self.silences >= 0, self, "nothing takes less than no time")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from actorsched._core.behaviour import require
 from actorsched._system.host_stops import HostStops
 from actorsched.messages import Finished, Idle, Unbegun
 
@@ -103,3 +104,21 @@ class HostEnd(HostStops, kw_only=True):
         error = end.of_limited(ration.memory_mb).error(f"task {task.name!r}", remedy)
         error.__cause__ = ration.error
         return error
+
+    # ----------------------------------------------------------------------------- what always holds
+
+    def check(self) -> None:
+        """The same; and it is told to end only when it takes no more, and has nothing left."""
+        super().check()
+        told = self.farewell is not None
+        require(self.retiring or not told, self, "whoever is told to end takes no more tasks")
+        require(not (told and self.runs), self, "whoever is told to end has nothing left to do")
+        named = not self.runs or all(run.owner.host == "process" for run in self.runs.values())
+        require(named or self.retiring, self, "its tasks are for a host process")
+
+    def check_at_rest(self) -> None:
+        """The same; and it is told to end as soon as nothing is left."""
+        super().check_at_rest()
+        idle = self.is_over and self.link is not None and self in self.pool.workers
+        told = not idle or self.farewell is not None
+        require(told, self, "whoever takes no more, and has nothing left, is told to end")

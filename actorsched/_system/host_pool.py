@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple, assert_never
 
 import msgspec
 
-from actorsched._core.behaviour import Behaviour, Outbox, handles
+from actorsched._core.behaviour import Behaviour, Outbox, handles, require
 from actorsched._core.load import LoadSample
 from actorsched._core.scaling import Demand, Hold, Reap, Scaling, Spawn, overloaded
 from actorsched.exceptions import HostDied
@@ -325,6 +325,21 @@ class HostPool(Behaviour, kw_only=True):
             self.patience.cancel()
         self.look_due = -inf  # earlier than any other
 
+    # ----------------------------------------------------------------------------- what always holds
+
+    def check(self) -> None:
+        """Its hosts are its own, and whoever it prefers is one of them."""
+        workers = self.workers
+        require(len(set(workers)) == len(workers), self, "each of its hosts is there once")
+        require(all(worker.pool is self for worker in workers), self, "its hosts know that they are its own")
+        require(
+            self.favourite is None or self.favourite in workers, self, "whom it prefers is one of its hosts"
+        )
+        require(not self.patience_over, self, "it loses its patience for one look only")
+        suspended = sum(worker.suspended for worker in workers)
+        allowed = self.limits.max if len(self.staff.pools) == 1 else None
+        require(allowed is None or suspended <= allowed, self, "no more hosts are suspended than may run")
+
 
 def _idle_since(worker: HostWorker) -> float:
     return worker.idle_since
@@ -365,3 +380,7 @@ class NoHost(Behaviour, kw_only=True):
     @handles(Interrupt, Preempt, PriorityChanged, Resume)
     def _told(self, message: object, out: Outbox) -> None:
         """It never runs anything."""
+
+    def check(self) -> None:
+        """It says why there is no host."""
+        require(str(self.reason) or self.reason.args, self, "it says why no host could be started")

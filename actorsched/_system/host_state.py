@@ -13,7 +13,7 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
-from actorsched._core.behaviour import Behaviour
+from actorsched._core.behaviour import Behaviour, require
 from actorsched._system.stillness import Stillness, of_process
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class HostWorkerState(Behaviour, kw_only=True):
     why_over: str = "the runtime closes"
     """Why its host is told to end, once it is."""
     heard: float = inf
-    """When what runs in the host began, or was known not to have begun yet, by `time.monotonic`."""
+    """When what runs in the host began, or was known not to have begun yet, by `kernel.monotonic`."""
 
     def __repr__(self) -> str:
         return f"<host worker with {self.link!r}, {len(self.runs)} tasks>"
@@ -122,6 +122,8 @@ class HostWorkerState(Behaviour, kw_only=True):
     def stalled(self) -> bool:
         """Whether its host has been waiting for something for some time."""
         link = self.link
+        if self.kernel.world is not None:
+            return False  # no process that could be looked at
         if not self.ready or link is None or self.suspended or link.last_started < next(iter(self.runs), 0):
             return False  # or it has not begun yet
         if self.stillness is None:
@@ -148,3 +150,19 @@ class HostWorkerState(Behaviour, kw_only=True):
 
     def _later(self, delay: float, message: object) -> Timer:
         return self.kernel.call_for_host(delay, self.kernel.post, self, message)
+
+    # ----------------------------------------------------------------------------- what always holds
+
+    def check(self) -> None:
+        """What its host has stands in the order in which it was given."""
+        numbers = list(self.runs)
+        require(numbers == sorted(numbers), self, "its runs are in the order in which they were given")
+        require(all(run.worker is self for run in self.runs.values()), self, "its runs are its own")
+        require(len({run.owner for run in self.runs.values()}) == len(numbers), self, "it has each task once")
+
+    def check_at_rest(self) -> None:
+        """The same; and each task that it has knows that."""
+        self.check()
+        for run in self.runs.values():
+            require(run.owner.worker is self, self, f"{run.owner!r} knows who runs it")
+            require(run.owner.attempt == run.attempt, self, f"of {run.owner!r} it has the present attempt")

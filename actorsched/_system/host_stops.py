@@ -12,7 +12,7 @@ still to come from it; before it is killed, what it has not begun is taken back.
 
 from __future__ import annotations
 
-from actorsched._core.behaviour import Outbox, handles
+from actorsched._core.behaviour import Outbox, handles, require
 from actorsched._hosting import wire
 from actorsched._system.host_ahead import HostAhead
 from actorsched._system.pools import Place
@@ -92,3 +92,21 @@ class HostStops(HostAhead, kw_only=True):
             self.retiring = True
             assert self.link is not None
             self.link.kill()
+
+    # ----------------------------------------------------------------------------- what always holds
+
+    def check(self) -> None:
+        """The same; and it is suspended in favour of another only, when no result is still to come."""
+        super().check()
+        require(self.suspended or not self.called_back, self, "only who is suspended is called back")
+        if self.suspended:
+            require(self.leaving, self, "it is suspended because what it runs is to make room")
+            alone = not self.runs or list(self.runs) == [self.leaving]
+            require(alone, self, "when it is suspended, the results of all others have come")
+
+    def check_at_rest(self) -> None:
+        """The same; and the task that was suspended knows that."""
+        super().check_at_rest()
+        run = self.runs.get(self.leaving) if self.suspended else None
+        paused = run is None or self.called_back or run.owner.paused
+        require(paused, self, "the task that is suspended knows that it was preempted")
