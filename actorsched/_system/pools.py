@@ -245,8 +245,10 @@ class Pool:
         Raises:
             InvariantBroken: Something does not.
         """
+        idle = not (self.on or self.leaving or self.next or self.wishing or len(self.policy))
+        if idle and self.alarm is None:  # as nearly all are nearly always
+            return require(min(self.beside, self.over) >= 0, self, "nothing is taken from the limit")
         if self.boundless:
-            idle = not (self.on or self.leaving or self.next or self.wishing or len(self.policy))
             return require(idle, self, "where there is room for every task, none has a slot or waits for one")
         most = None if self.limit is None else self.limit + self.beside + self.over
         require(most is None or self.running <= most, self, f"no more run than may, which is {most}")
