@@ -102,9 +102,10 @@ def run_once(
     *,
     logs: bool = False,
     silent: bool = False,
+    make: Callable[..., SimulatedWorld] = SimulatedWorld,
 ) -> Run:
-    """Run a scenario once."""
-    world = SimulatedWorld(choices, logs=logs)
+    """Run a scenario once, in a world that is made for it."""
+    world = make(choices, logs=logs)
     simulation = Simulation(world, seed)
 
     async def main(loop: Loop) -> None:
@@ -112,9 +113,8 @@ def run_once(
             await scenario(simulation)
         finally:
             world.close()
-        if world.hosts_used:  # their code comes to its end now
-            await simulation.run_until_idle()
         world.conditions.end()
+        await _unwound(simulation, world)
         world.left_behind()
 
     error: BaseException | None = None
@@ -130,6 +130,15 @@ def run_once(
     if world.failures:
         error = world.failures[0]
     return Run(error, world)
+
+
+async def _unwound(simulation: Simulation, world: SimulatedWorld) -> None:
+    """Let the code of hosts come to its end: where it takes its time for that, it is given some."""
+    for patience in (0, 1, 3600, 86400):
+        if not world.unwinding:
+            return
+        await simulation.run_until_idle()
+        await simulation.advance(patience)
 
 
 def find_failure(
