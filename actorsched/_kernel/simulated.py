@@ -155,8 +155,11 @@ class SimulatedKernel(Kernel):
                 self.drain()
             if suspended is None and runnable.has_more():
                 ready.push(runnable, runnable.rank)
-            if world.stepped(runnable.title) or suspended is not None:
+            if suspended is not None:
+                world.stepped(runnable, suspended[0])
                 return suspended
+            if world.stepped(runnable, None):
+                return None
         return None
 
     def blocked(self, seconds: float, title: str) -> None:
@@ -180,13 +183,13 @@ class SimulatedKernel(Kernel):
     def tell(self, kind: EventKind, task: Any, /, **details: Any) -> None:
         """Tell all who want to know, and the log."""
         if self.world.logs:
-            self.world.happened(kind, task.name, details)
+            self.world.happened(kind, task.name, task.number, details)
         super().tell(kind, task, **details)
 
     def note(self, kind: EventKind, name: str, number: int | str, details: dict[str, Any], /) -> None:
         """The same."""
         if self.world.logs:
-            self.world.happened(kind, name, details)
+            self.world.happened(kind, name, number, details)
         super().note(kind, name, number, details)
 
     def report(self, level: int, text: str, error: BaseException | None = None, /) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from actorsched._kernel.activity import Activity, Runnable
     from actorsched._kernel.backend import Backend
     from actorsched._kernel.kernel import Kernel
     from actorsched._kernel.simulated import SimulatedKernel
@@ -44,8 +45,13 @@ class World(Protocol):
         """It has been left."""
         ...
 
-    def stepped(self, title: str, /) -> bool:
-        """Some user code has taken a step. Answers whether the loop is to have its turn now."""
+    def stepped(self, runnable: Runnable, activity: Activity | None, /) -> bool:
+        """Some user code has taken a step. Answers whether the loop is to have its turn now.
+
+        Args:
+            runnable: Whose code.
+            activity: What has suspended; None if nothing has.
+        """
         ...
 
     def failed(self, error: BaseException, /) -> None:
@@ -56,7 +62,7 @@ class World(Protocol):
         """The runtime has written this to its log."""
         ...
 
-    def happened(self, kind: str, name: str, details: Mapping[str, object], /) -> None:
+    def happened(self, kind: str, name: str, number: int | str, details: Mapping[str, object], /) -> None:
         """The same as `note`, for an event of a task, an actor or a host."""
         ...
 

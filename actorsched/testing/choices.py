@@ -116,6 +116,31 @@ class Replayed:
         return self.pick(2)
 
 
+class Drawn:
+    """Choices that somebody else makes, as far as they go; all others are 0."""
+
+    __slots__ = ("_draw", "_left")
+
+    def __init__(self, draw: Callable[[int], int], most: int) -> None:
+        self._draw = draw
+        self._left = most
+
+    def pick(self, count: int) -> int:
+        """A number from 0 to `count - 1`."""
+        if not self._left:
+            return 0
+        self._left -= 1
+        return self._draw(count - 1)
+
+    def choose(self, members: Sequence[int]) -> int:
+        """The index of a member."""
+        return self.pick(len(members))
+
+    def chance(self, probability: float) -> int:
+        """Whether it happens, however probable it is."""
+        return self.pick(2)
+
+
 class Choices:
     """The choices of one run.
 

@@ -19,18 +19,19 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from actorsched.exceptions import shown
-from actorsched.testing.choices import Choices, Replayed, choices_of, text_of
+from actorsched.testing.choices import Choices, Drawn, Replayed, choices_of, text_of
 from actorsched.testing.shrinking import shrunk
 from actorsched.testing.simulation import Simulation
-from actorsched.testing.world import Entry, SimulatedWorld
+from actorsched.testing.world import SimulatedWorld
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
 
     from actorsched.testing._loops.port import Loop
     from actorsched.testing.choices import Seed
+    from actorsched.testing.story import Entry
 
-__all__ = ["BackendName", "Explored", "Failure", "Scenario", "explore", "find_failure", "replay"]
+__all__ = ["BackendName", "Explored", "Failure", "Scenario", "drive", "explore", "find_failure", "replay"]
 
 Scenario: TypeAlias = Callable[[Simulation], Awaitable[object]]
 """What is run: an async function of one argument, the simulation."""
@@ -201,6 +202,30 @@ def replay(scenario: Scenario, seed: Seed, *, backend: BackendName = "asyncio") 
         BaseException: What it fails with.
     """
     return explore(scenario, [seed], backend=backend)
+
+
+def drive(
+    scenario: Scenario, draw: Callable[[int], int], *, backend: BackendName = "asyncio", choices: int = 500
+) -> None:
+    """Run a scenario once, with choices that are made by somebody else, such as Hypothesis.
+
+    With Hypothesis: `@given(st.data())`, and then `drive(scenario, lambda last: data.draw(st.integers(0,
+    last)))`.
+
+    Args:
+        scenario: As for `find_failure`.
+        draw: Given a number, answers with one from 0 to that; 0 is the plain choice.
+        backend: On which simulated loop.
+        choices: After so many, all others are plain.
+
+    Raises:
+        BaseException: What the scenario fails with. Its notes tell what happened.
+    """
+    run = run_once(scenario, Choices(Drawn(draw, choices)), 0, backend)
+    if run.error is not None:
+        shortest = text_of(0, run.world.choices.unusual())
+        last = run_once(scenario, choices_of(shortest), shortest, backend, logs=True, silent=True)
+        raise noted(Failure(shortest, run.error, shortest, tuple(last.world.log), last.error is not None))
 
 
 def noted(failure: Failure) -> BaseException:

@@ -16,14 +16,17 @@ import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from actorsched._core.timers import TimerEntry, Timers
 from actorsched._system.task_end import UNOBSERVED
 from actorsched.exceptions import ActorschedError
+from actorsched.testing import story
 from actorsched.testing._loops.port import Next
+from actorsched.testing.story import Entry
 
 if TYPE_CHECKING:
+    from actorsched._kernel.activity import Activity, Runnable
     from actorsched._kernel.backend import Backend
     from actorsched._kernel.simulated import SimulatedKernel
     from actorsched.testing._loops.port import Loop
@@ -51,23 +54,6 @@ class Left(ActorschedError):
 
 class Unobserved(ActorschedError):
     """Something failed in a simulated run, and nobody but the log heard of it."""
-
-
-class Entry(NamedTuple):
-    """One line of the event log.
-
-    Attributes:
-        time: When, in seconds.
-        kind: What kind of thing has happened.
-        text: What.
-    """
-
-    time: float
-    kind: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.time:12.6f}  {self.kind:<10} {self.text}"
 
 
 class SimulatedWorld:
@@ -148,10 +134,9 @@ class SimulatedWorld:
         if self.logs:
             self.log.append(Entry(self.now, kind, text))
 
-    def happened(self, kind: str, name: str, details: Mapping[str, object], /) -> None:
+    def happened(self, kind: str, name: str, number: int | str, details: Mapping[str, object], /) -> None:
         """Write down an event."""
-        said = ", ".join(f"{key}={value}" for key, value in details.items() if value is not None)
-        self.note("event", f"{kind} {name}" + (f" ({said})" if said else ""))
+        self.note("event", story.event(kind, name, number, details))
 
     # ------------------------------------------------------------------------------------ what is wrong
 
@@ -182,20 +167,29 @@ class SimulatedWorld:
         if self.steps >= self.allowed:
             self._endless()
 
-    def stepped(self, title: str, /) -> bool:
+    def step_of(self, task: Any, /) -> None:
+        """Write down that a task of the loop has taken a step."""
+        text = story.later_step(task, self.kernels)
+        if text is not None:
+            self.note("step", text)
+
+    def stepped(self, runnable: Runnable, activity: Activity | None, /) -> bool:
         """User code in a runtime has taken a step. Answers whether the loop is to have its turn now."""
         self.steps += 1
         if self.logs:
-            self.note("step", title)
+            self.note("step", story.step(runnable, activity))
         if self.conditions.any:
             self.conditions.look()
         if self.steps >= self.allowed:
             self._endless()
         if self._stepping:
-            self._stepping.popleft()()
+            self._wake_stepper()
             return True
         loop = self.loop
         return loop is not None and loop.others_ready() and self.choices.pick(2) == 1
+
+    def _wake_stepper(self) -> None:
+        self._stepping.popleft()()
 
     def _endless(self) -> None:
         if not self._interrupted:
@@ -256,9 +250,9 @@ class SimulatedWorld:
         return self._hosts
 
     @property
-    def hosts_used(self) -> bool:
-        """Whether there have been any."""
-        return self._hosts is not None
+    def unwinding(self) -> bool:
+        """Whether code of hosts has yet to come to its end."""
+        return self._hosts is not None and self._hosts.unwinding
 
     def launch(self, kernel: Any, kind: Literal["tasks", "actors"], **options: Any) -> Any:
         """Start a simulated host."""

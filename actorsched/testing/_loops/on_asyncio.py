@@ -107,6 +107,8 @@ class SimulatedLoop(base_events.BaseEventLoop):
             if not handle._cancelled:
                 handle._run()
                 self._world.step_taken(number)
+                if self._world.logs:
+                    self._world.step_of(handle._callback.__self__)
         handle = None
 
     def _be_idle(self) -> None:
@@ -142,8 +144,8 @@ class SimulatedLoop(base_events.BaseEventLoop):
         """Make a task, which has the next number."""
         self._check_closed()  # type: ignore[attr-defined]
         options.pop("eager_start", None)  # nobody runs out of turn
-        task = SimulatedTask(coro, loop=self, name=name, context=context, **options)
         self._made += 1
+        task = SimulatedTask(coro, loop=self, name=name or f"Task-{self._made}", context=context, **options)
         task.number = self._made
         self.tasks.add(task)
         return task

@@ -14,12 +14,14 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
 import trio._core._run as trio_run
 
 from actorsched._kernel.on_trio import TrioBackend, TrioFuture
+from actorsched.testing._hosts.lockstep import call_from_step
 from actorsched.testing._loops.port import Next
 
 if TYPE_CHECKING:
@@ -87,6 +89,8 @@ class SimulatedTrio(trio.abc.Instrument):
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
         """An instrument: a task has taken a step."""
         self.world.step_taken(task._counter)
+        if self.world.logs:
+            self.world.step_of(task)
 
     def interrupt(self) -> None:
         """Cancel the main task."""
@@ -142,7 +146,15 @@ class SimulatedTrioBackend(TrioBackend):
     def __init__(self, loop: SimulatedTrio, world: Any) -> None:
         super().__init__()
         self._world = world
+        self._thread = get_ident()
         self.call_soon = loop.call_soon  # type: ignore[method-assign]
+
+    def call_soon_threadsafe(self, function: Callable[..., object], /, *args: Any) -> None:
+        """The same from any thread. Trio itself would be woken by a socket, so not at a certain moment."""
+        if get_ident() == self._thread:
+            self.call_soon(function, *args)
+        elif not call_from_step(function, *args):
+            super().call_soon_threadsafe(function, *args)
 
     def call_at(self, when: float, function: Callable[..., object], /, *args: Any) -> TimerEntry:  # type: ignore[override]
         """Call at a time of the world."""

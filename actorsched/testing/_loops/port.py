@@ -22,7 +22,13 @@ class Next(Enum):
 
 
 class Steered(Protocol):
-    """A world, as its loop sees it."""
+    """A world, as its loop sees it.
+
+    Attributes:
+        logs: Whether it wants to hear of each step.
+    """
+
+    logs: bool
 
     @property
     def now(self) -> float:
@@ -35,6 +41,10 @@ class Steered(Protocol):
 
     def step_taken(self, task: int, /) -> None:
         """A task of the loop has taken a step."""
+        ...
+
+    def step_of(self, task: Any, /) -> None:
+        """The same, for the log: the task itself."""
         ...
 
     def idle(self, loop_due: float | None, /, *, foreign: bool) -> Next:
