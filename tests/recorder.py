@@ -79,12 +79,16 @@ class Recorder:
         return mail
 
     def deliver(self, *to: Behaviour) -> list[Envelope]:
-        """Deliver what is for these, and what follows from it; answers with what was for others."""
+        """Deliver what is for these, and what follows from it; answers with what was for others.
+
+        After each message its receiver is checked.
+        """
         others: list[Envelope] = []
         while self.mail or self.resting:
             actor, message = self.mail.popleft() if self.mail else self.resting.popleft()
             if actor in to:
                 actor.receive(message, self)
+                actor.check()
             else:
                 others.append((actor, message))
         return others

@@ -351,7 +351,7 @@ class Supervisor(Behaviour):
         require(
             self.over is not bool(closing), self, "the owner is told when no child is left, and not before"
         )
-        if len(closing) <= FEW:
+        if max(len(closing), len(self.children)) <= FEW:
             require(len(set(closing)) == len(closing), self, "each child is stopped once")
             left = all(child in closing for child in self.children)
             require(left, self, "every child that is left is going to be stopped")

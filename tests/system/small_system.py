@@ -175,8 +175,7 @@ class System:
         for answer in [answer for answer, request in self.open.items() if request.owner is task]:
             del self.open[answer]
         stopped = worker.told is not None
-        self.out.send((task, Finished(error=error or worker.told, stopped=stopped)))
-        self.send(self.scheduler, Idle(worker, task))
+        self.send(self.scheduler, Idle(worker, task, Finished(error=error or worker.told, stopped=stopped)))
 
     # ---------------------------------------------------------------------------------- what others do
 
@@ -199,8 +198,15 @@ class System:
         while self.out.mail or self.out.resting:
             to, message = self.out.mail.popleft() if self.out.mail else self.out.resting.popleft()
             to.receive(message, self.out)
+            to.check()
             if not (self.out.mail or self.out.resting):
                 self._unwind()
+        self.check_at_rest()
+
+    def check_at_rest(self) -> None:
+        """Nothing is in transit: look at everybody."""
+        for actor in (self.scheduler, self.locks, self.nursery, *self.tasks):
+            actor.check_at_rest()
 
     def _unwind(self) -> None:
         """Whoever was refused what it wanted waits for it no longer; what it holds it keeps."""

@@ -72,7 +72,7 @@ def test_who_is_done_before_its_deadline_or_exactly_at_it_is_in_time(after: floa
     for hard in (False, True):
         system = System()
         task = system.task("t", deadline=5, hard=hard)
-        system.out.later(after, task, Finished(1), phase=DONE)
+        system.out.later(after, system.scheduler, Idle(NOBODY, task, Finished(1)), phase=DONE)
         system.after(after)
         assert (task.status, outcome(task).tardiness) == (TaskStatus.COMPLETED, 0.0)
         system.after(100)
@@ -129,7 +129,7 @@ def test_whoever_returns_a_value_though_it_was_told_to_stop_has_missed_it_all_th
     system = System()
     task = system.task("t", deadline=5, hard=True)
     system.after(5)
-    system.send(task, Finished("too late"))
+    system.send(system.scheduler, Idle(NOBODY, task, Finished("too late")))
     missed(task)
     assert outcome(task).value is None
 
@@ -264,8 +264,7 @@ def test_a_task_that_is_started_in_time_is_none_whatever_comes_later() -> None:
 def test_a_task_that_is_started_at_its_last_moment_is_started_in_time() -> None:
     system = System(limit=1)
     running, task = system.task("running"), system.task("t", max_latency=2)
-    system.out.later(2, running, Finished(), phase=DONE)
-    system.out.later(2, system.scheduler, Idle(NOBODY, running), phase=DONE)
+    system.out.later(2, system.scheduler, Idle(NOBODY, running, Finished()), phase=DONE)
     system.after(2)
     assert task.status is TaskStatus.RUNNING
     assert not system.out.reports

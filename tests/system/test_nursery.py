@@ -47,6 +47,7 @@ class World:
         child = self.children[number]
         child.outcome = Outcome(status, error=error)
         self.nursery.receive(Settled(child, child.outcome), self.out)
+        self.nursery.check()
         return self.said()
 
     def said(self) -> str:
@@ -120,6 +121,7 @@ def test_a_supervisor_that_gives_up_ends_everything(contains: bool) -> None:
     supervisor, waiting = Child("supervisor"), Answer()
     world.nursery.waiting.append(waiting)
     world.nursery.receive(Escalated(supervisor, ExitReason("failed", error)), world.out)
+    world.nursery.check()
     assert world.said().count("cancel") == 3
     assert world.ended == 1
     assert world.nursery.errors == [error]
@@ -132,6 +134,7 @@ def test_everybody_who_waits_hears_that_no_actor_is_left() -> None:
     waiting = [Answer(), Answer()]
     world.nursery.waiting.extend(waiting)
     world.nursery.receive(Closed(supervisor), world.out)
+    world.nursery.check()
     assert [answer.given for answer in waiting] == [[None], [None]]
     assert world.nursery.gone is supervisor
     assert world.ended == 0

@@ -196,6 +196,7 @@ class World:
                 case _:
                     assert to is self.scheduler, (to, message)
                     to.receive(message, self.out)
+                    self.scheduler.check()
         words, self.words = self.words, []
         return ", ".join(words)
 

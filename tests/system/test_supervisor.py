@@ -107,6 +107,7 @@ class World:
 
     def tell(self, message: object) -> None:
         self.supervisor.receive(message, self.out)
+        self.supervisor.check()
 
     def heard(self) -> str:
         """What was sent since this was asked last."""
@@ -422,10 +423,11 @@ def test_closing_many_looks_at_each_of_them_once() -> None:
     for child in children:
         world.supervisor.adopt(child, "transient", world.out)
     world.closes()
-    for child in reversed(children):
-        world.tell(Exited(child, ExitReason("shutdown"), gone=True))
+    for child in reversed(children):  # unchecked: a check compares the last of them
+        world.supervisor.receive(Exited(child, ExitReason("shutdown"), gone=True), world.out)
     assert world.heard().endswith("stop 0, closed")
     assert compared == 0
+    world.supervisor.check()
 
 
 def test_force_may_come_after_a_close_in_order() -> None:
@@ -578,6 +580,7 @@ class SupervisorMachine(RuleBasedStateMachine):
             reason = self.lives[to].takes(message)
             if reason is not None:
                 self.world.supervisor.receive(Exited(to, reason, gone=True), out)
+                self.world.supervisor.check()
 
     def tell(self, message: object) -> None:
         self.world.tell(message)
@@ -672,7 +675,7 @@ class SupervisorMachine(RuleBasedStateMachine):
         supervisor = self.world.supervisor if hasattr(self, "world") else None
         if supervisor is None:
             return
-        supervisor.children.check()
+        supervisor.check()
         for life in self.having("gone"):
             assert life.child not in supervisor.children
 

@@ -99,6 +99,7 @@ class World:
         for message in messages:
             before = self.task.status
             self.task.receive(message, self.out)
+            self.task.check()
             if self.task.status is not before:
                 assert self.task.status in ALLOWED[before], f"{before} -> {self.task.status}"
             said += self.out.taken()
