@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import logging
     from contextlib import AbstractAsyncContextManager as AsyncContextManager
 
+    from actorsched._system.handlers import Handler
     from actorsched.actor import ActorRef
     from actorsched.durations import Duration
     from actorsched.runtime import Runtime
@@ -230,7 +231,6 @@ class Context:
     def _timer(
         self, delay: Duration, handler: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *, periodic: bool
     ) -> ActorTimer:
-        from actorsched._system.actor_timers import set_timer
         from actorsched.durations import seconds
 
         key = kwargs.pop("key", None)
@@ -240,7 +240,13 @@ class Context:
         first = seconds(delay, field="period" if periodic else "delay")
         if periodic and not first:
             raise ValueError(f"period={delay!r} is no time at all; give a duration above zero")
-        return ActorTimer(set_timer(cell, first, periodic, entry, args, kwargs, key))
+        return ActorTimer(self._set_timer(first, periodic, entry, args, kwargs, key))
+
+    def _set_timer(self, delay: float, periodic: bool, handler: Handler, *message: Any) -> Any:
+        """Set a timer whose arguments were checked: args, kwargs and key follow the handler."""
+        from actorsched._system.actor_timers import set_timer
+
+        return set_timer(self._cell(), delay, periodic, handler, *message)
 
 
 class ActorTimer:

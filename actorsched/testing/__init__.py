@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from actorsched._kernel.virtual import VirtualClock
+    from actorsched.testing._alone.face import alone
+    from actorsched.testing._alone.strand import NeedsRuntime
     from actorsched.testing.computing import compute
     from actorsched.testing.exploring import Explored, Failure, explore, find_failure, replay
     from actorsched.testing.simulation import Simulation
 
 _HOMES = {
+    "alone": "actorsched.testing._alone.face",
+    "NeedsRuntime": "actorsched.testing._alone.strand",
     "VirtualClock": "actorsched._kernel.virtual",
     "compute": "actorsched.testing.computing",
     "Explored": "actorsched.testing.exploring",
@@ -25,6 +29,8 @@ _HOMES = {
 }
 
 __all__ = [
+    "alone",
+    "NeedsRuntime",
     "VirtualClock",
     "compute",
     "Explored",
