@@ -116,7 +116,6 @@ class Carrier:
         """Carry until the kernel closes or an activity was cancelled."""
         kernel = self._kernel
         self.task = kernel.backend.current_task()
-        kernel.carriers.add(self)
         try:
             with CancelScope() as self.scope:
                 while not self.scope.cancel_called and kernel.backend.is_sound():
@@ -130,7 +129,7 @@ class Carrier:
                     elif not await self._park():
                         return
         finally:
-            kernel.carriers.discard(self)
+            kernel.carriers.pop(self, None)
             if self._called:
                 kernel.missed()
 

@@ -87,7 +87,8 @@ class Kernel:
         self.burst = 1 if self.seeded else _BURST
         self.steppers: list[Stepper] = []
         """Those that step no code now. One whose code has suspended stays with that until its end."""
-        self.carriers: set[Carrier] = set()
+        self.carriers: dict[Carrier, None] = {}
+        """All that are there or were called, in the order in which they were."""
         self.idle: list[Carrier] = []
         self.cancelled: type[BaseException] = get_cancelled_exc_class()
         self.thread: int = get_ident()
@@ -382,7 +383,9 @@ class Kernel:
             if gate is not None and not gate.done():
                 gate.set_result(True)
                 return
-        self.backend.start_task(self._new_carrier().run, name="actorsched carrier")
+        carrier = self._new_carrier()
+        self.backend.start_task(carrier.run, name="actorsched carrier")
+        self.carriers[carrier] = None  # from now on: who closes waits also for one that has yet to begin
 
     def _new_carrier(self) -> Carrier:
         return Carrier(self)

@@ -185,6 +185,20 @@ async def test_no_task_of_ours_is_left_when_the_runtime_is() -> None:
         assert asyncio.all_tasks() == before
 
 
+async def test_a_carrier_that_was_called_and_has_yet_to_begin_is_waited_for() -> None:
+    async with Runtime() as rt:
+        worker = await rt.spawn(Worker)
+        worker.tell(Worker.hold)
+        await settle()
+        kernel = rt._system.kernel
+        before = len(kernel.carriers)
+        assert not kernel.idle  # who could come instead
+        kernel._call_carrier()
+        assert len(kernel.carriers) == before + 1
+        await worker.kill()
+    assert not kernel.carriers
+
+
 def _asyncio() -> bool:
     import sniffio
 
