@@ -16,6 +16,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from actorsched._hosting.handover import receive, take_over
+from actorsched._hosting.imports import when_imported
 from actorsched._hosting.logs import catch_logs
 from actorsched._hosting.port import Port
 
@@ -46,7 +47,14 @@ def main(descriptors: dict[str, int]) -> None:
 
         host = ActorHost(port, handed["backend"])
     catch_logs(port, handed["log_levels"])
+    when_imported("pdb", lambda: _debug_at_the_terminal(port, handed["group"]))
     host.run()
+
+
+def _debug_at_the_terminal(port: Port, group: int) -> None:
+    from actorsched._hosting.breakpoints import install
+
+    install(port, group)
 
 
 def _take_places(descriptors: dict[str, int]) -> None:

@@ -131,6 +131,7 @@ def handover(kind: str, backend: str) -> bytes:
         "processors": list(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [],
         "warnings": _warning_filters(),
         "log_levels": log_levels(),
+        "group": os.getpgrp(),
     }
     data = marshal.dumps(handed)
     return len(data).to_bytes(4, "little") + data

@@ -3,7 +3,7 @@
 The law of this module: everything happens on the loop's thread (but the release of shared memory, which any
 thread may trigger), nothing waits, and nothing is decided: what a frame means is the business of the layer
 above. Only what concerns the link itself is settled here: `Hello`, `Bye`, `Release`, functions already known
-over there.
+over there. And while code in the host is debugged, it is neither killed nor suspended: that is done later.
 
 How it works: what is sent in one turn of the loop goes out as one packet at its end, but the first frame
 after a silence goes out at once. A task host has a second socket for what must reach it while its main
@@ -39,6 +39,7 @@ from actorsched._hosting.wire import (
     Cancel,
     Define,
     FromHost,
+    Halted,
     Hello,
     Levels,
     Path,
@@ -48,6 +49,7 @@ from actorsched._hosting.wire import (
     Stop,
     ToHost,
     Undefine,
+    WentOn,
 )
 
 if TYPE_CHECKING:
@@ -56,10 +58,11 @@ if TYPE_CHECKING:
     from actorsched._hosting.definitions import Definition
     from actorsched._hosting.exits import Cause, HostExit
     from actorsched._hosting.host_process import HostProcess
+    from actorsched._hosting.terminal import Debugged
     from actorsched._kernel.backend import Backend, Handle, Watch
 
 _URGENT = frozenset({Answer, Cancel, Revoke})
-_OURS = frozenset({Bye, Hello, Release})
+_OURS = frozenset({Bye, Halted, Hello, Release, WentOn})
 
 _READ = 256 * 1024
 _FLUSH_AT = 512
@@ -74,6 +77,10 @@ _PAUSE = 5.0
 
 _LINGER = 5.0
 """How many seconds a host may take to end after it has said `Bye` or has closed its socket."""
+
+_AFTERWARDS = 1.0
+"""How many seconds a host has, once it is not debugged any more, that was to be killed meanwhile: what was
+asked of it could only be heard now."""
 
 
 class Ends(NamedTuple):
@@ -94,6 +101,7 @@ class HostLink:
         pid: Its process id; 0 as long as it is not known.
         ready: Whether it has said `Hello`.
         exited: How it ended; None while it lives.
+        debugged: What is known of its debugger, once it has had one.
     """
 
     def __init__(
@@ -114,6 +122,7 @@ class HostLink:
         self.name = name
         self.ready: bool = False
         self.exited: HostExit | None = None
+        self.debugged: Debugged | None = None
         self._backend = backend
         self._process = process
         self._on_frame = on_frame
@@ -123,6 +132,7 @@ class HostLink:
         self._blame: tuple[Cause, str] | None = None
         self._said_bye = False
         self._suspended = False
+        self._unwanted = False
         self._reads = 0
         self._known: set[int] = set()
         self._levels = levels_version()
@@ -242,13 +252,23 @@ class HostLink:
         self.send(Stop())
 
     def kill(self) -> None:
-        """End the host and everything that it has started, now, or as soon as there is a process."""
-        self._signal(signal.SIGKILL)
+        """End the host and everything that it has started, now, or as soon as there is a process.
+
+        While it is debugged, that is put off.
+        """
+        if self._is_debugged:
+            self._unwanted = True
+        else:
+            self._signal(signal.SIGKILL)
 
     def suspend(self) -> None:
-        """Stop the processes of the host where they are, until `resume`."""
+        """Stop the processes of the host where they are, until `resume`.
+
+        While it is debugged, that is put off.
+        """
         self._suspended = True
-        self._signal(signal.SIGSTOP)
+        if not self._is_debugged:
+            self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let suspended processes go on."""
@@ -390,12 +410,39 @@ class HostLink:
         elif isinstance(frame, Bye):
             self._said_bye = True
             self._set_timer(_LINGER, self.kill)
+        elif isinstance(frame, Halted):
+            self._halted(frame)
+        elif isinstance(frame, WentOn):
+            self._went_on()
         else:
             assert isinstance(frame, Hello)
             self.ready = True
             self._process.is_there(frame.pid)
             self._set_timer(None)
             self._on_frame(frame)
+
+    # ----------------------------------------------------------------------------------------- being debugged
+
+    @property
+    def _is_debugged(self) -> bool:
+        return self.debugged is not None and self.debugged.halted
+
+    def _halted(self, frame: Halted) -> None:
+        if self.debugged is None:
+            from actorsched._hosting.terminal import Debugged
+
+            self.debugged = Debugged(self.name, self.pid, self._backend)
+        self.debugged.halt(frame)
+
+    def _went_on(self) -> None:
+        """It is not debugged any more; do what was put off."""
+        if self.debugged is None or not self.debugged.halted:
+            return
+        self.debugged.go_on()
+        if self._unwanted:
+            self._set_timer(_AFTERWARDS, self.kill)
+        if self._suspended:
+            self._signal(signal.SIGSTOP)
 
     # ------------------------------------------------------------------------------------------------ the end
 
@@ -429,6 +476,7 @@ class HostLink:
             self._timer = self._backend.call_at(self._backend.monotonic() + delay, action, *args)
 
     def _stop_reading(self) -> None:
+        self._went_on()  # it could not say so any more
         reading, self._reading = self._reading, None
         if reading is not None:
             reading.close()
@@ -441,7 +489,9 @@ class HostLink:
             steps.callback(self._read_the_rest)
 
     def _tell_end(self) -> None:
-        self.kill()  # whatever it has started, and left behind
+        if self.debugged is not None:
+            self.debugged.go_on()
+        self._signal(signal.SIGKILL)  # whatever it has started, and left behind
         self.exited = judge(
             self.pid,
             self._process.status,

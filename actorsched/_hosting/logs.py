@@ -5,8 +5,8 @@ The law of this module: both halves of that crossing, and nothing else about log
 How it works: a handler on the host's root logger turns each record into a `Log` frame, which goes out at
 once, for the record before a crash is the one that matters. Levels are the parent's; when they change, a host
 is told before its next task or call. Importing `logging` takes a host longer than many a task, so the handler
-is put in place when somebody else imports it: a finder sees that coming. The parent turns the frame back into
-a record and gives it to the logger of its name.
+is put in place when somebody else imports it (`imports`). The parent turns the frame back into a record and
+gives it to the logger of its name.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from actorsched._hosting.imports import when_imported
 from actorsched._hosting.transfer import dumps, loads
 from actorsched._hosting.wire import Log
 from actorsched._kernel.current import CURRENT
@@ -21,9 +22,7 @@ from actorsched.exceptions import NotTransferable
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Mapping, Sequence
-    from importlib.machinery import ModuleSpec
-    from types import ModuleType
+    from collections.abc import Mapping
 
     from actorsched._hosting.port import Port
 
@@ -122,10 +121,7 @@ _levels: dict[str, int] = {}
 def catch_logs(port: Port, levels: dict[str, int]) -> None:
     """Send what is logged in this process to the parent, from the moment on that logging is imported."""
     _levels.update(levels)
-    if "logging" in sys.modules:
-        _install(port)
-    else:
-        sys.meta_path.insert(0, _LoggingFinder(port))
+    when_imported("logging", lambda: _install(port))
 
 
 def take_levels(levels: dict[str, int]) -> None:
@@ -203,30 +199,3 @@ def _extra(record: logging.LogRecord) -> bytes:
     except NotTransferable:
         payload = dumps({name: repr(value) for name, value in extra.items()}, "the extras of a log record")
     return payload if isinstance(payload, bytes) else b""
-
-
-class _LoggingFinder:
-    """Waits for `logging` to be imported."""
-
-    def __init__(self, port: Port) -> None:
-        self._port = port
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        """Answer only for `logging`, with its true specification and one thing more to do after loading."""
-        if name != "logging":
-            return None
-        from importlib.machinery import PathFinder
-
-        sys.meta_path.remove(self)
-        spec = PathFinder.find_spec(name)
-        if spec is not None and spec.loader is not None:
-            load: Any = spec.loader.exec_module
-
-            def exec_module(module: ModuleType) -> None:
-                load(module)
-                _install(self._port)
-
-            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
-        return spec

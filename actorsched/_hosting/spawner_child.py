@@ -119,8 +119,8 @@ class Spawner:
         """Do what one message says. In a host that it has brought about, answer with its descriptors."""
         data, descriptors, whole = receive(self._socket)
         if not data:
-            # By force, as its parent is about to do: coverage.py can be told to write its figures in `os._exit`,
-            # and a file would be left half written.
+            # By force, as its parent is about to do: coverage.py can be told to write its figures in
+            # `os._exit`, and a file would be left half written.
             os.kill(os.getpid(), signal.SIGKILL)
         message = self._decode(data)
         if isinstance(message, Fork):

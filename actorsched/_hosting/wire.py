@@ -283,6 +283,22 @@ class Told(msgspec.Struct, array_like=True, gc=False, tag=45):
     body: Payload = b""
 
 
+class Halted(msgspec.Struct, array_like=True, gc=False, tag=46):
+    """Code in the host has come to a breakpoint, and waits for the terminal.
+
+    Attributes:
+        origin: The number of the task or call whose code it is; 0 for none.
+        who: The same for people.
+    """
+
+    origin: int
+    who: str
+
+
+class WentOn(msgspec.Struct, array_like=True, gc=False, tag=47):
+    """It goes on, and has given the terminal back."""
+
+
 class Started(msgspec.Struct, array_like=True, gc=False, tag=50):
     """A task has begun and is not done yet. Quick tasks are told of by their end alone."""
 
@@ -410,7 +426,7 @@ ToHost = (
     | Open | Call | CancelCall | Demand | Close | Forget
 )  # fmt: skip
 FromHost = (
-    Hello | Bye | Log | Request | CancelRequest | Told | Release
+    Hello | Bye | Log | Request | CancelRequest | Told | Release | Halted | WentOn
     | Started | Measured | Done | Failed | Exhausted | Revoked | Progress
     | Opened | OpenFailed | Closed | Returned | Raised | Item | Ended
 )  # fmt: skip

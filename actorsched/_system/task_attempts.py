@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from actorsched._core.behaviour import Behaviour, Outbox, handles, require
 from actorsched._core.retrying import Again, after_crash, after_failure
+from actorsched._system.debugging import time_debugged
 from actorsched._system.task_end import said, stopped_for_good
 from actorsched._system.task_waits import TaskWaits
 from actorsched.exceptions import DeadlineMissed, TaskCancelled, TaskTimeout
@@ -111,6 +112,9 @@ class TaskAttempts(TaskWaits, eq=False):
     @handles(AttemptExpired)
     def _expired(self, message: AttemptExpired, out: Outbox) -> None:
         if self.worker is None or self.attempt != message.attempt or self.stopping is not None:
+            return
+        if self.host == "process" and (debugged := time_debugged(self.worker, self)):
+            self.timer = out.later(debugged, self, message)
             return
         timeout = self.options.timeout
         expired = TaskTimeout(
