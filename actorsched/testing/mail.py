@@ -60,6 +60,15 @@ class SimulatedLane(UserLane[Any]):
             return bool(self)
         return any(self._first_ones(level) for level in self._by_rank())
 
+    def drain(self) -> list[Any]:
+        """Take everything out, in order, held back or not."""
+        if not self._chooses:
+            return super().drain()
+        messages = [message for level in self._by_rank() for message in level if not message.dead]
+        self.queue = self.ranked = self.head = self.tail = self.held = None
+        self.dead = 0
+        return messages
+
     def hold_back(self, message: Any, until: float) -> None:
         """Give a message out no sooner than this."""
         if self.held is None:
