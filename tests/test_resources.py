@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -24,6 +25,7 @@ from actorsched import (
     checkpoint,
     current,
 )
+from actorsched.options import usable_cpus
 from actorsched.testing import VirtualClock, compute
 from tests.manual_clock import ManualClock, settle, until
 
@@ -1083,3 +1085,20 @@ async def test_of_equals_who_runs_already_asks_before_one_that_comes_on(policy: 
         await rt.sleep(1)
         await first.set_priority(3)
     assert order == ["runs", "comes"]
+
+
+async def test_whoever_is_cancelled_while_it_waits_for_a_worker_gives_back_what_it_holds() -> None:
+    """It got its resources when it was chosen, and then there was no processor for it."""
+    going_on = threading.Event()
+    async with Runtime() as rt:
+        rt.resource("db")
+        all_cores = {"host": "thread", "cpu_cores": usable_cpus()}
+        busy = await spawned(rt, going_on.wait, 10, **all_cores)
+        await until(lambda: busy.status is TaskStatus.RUNNING)
+        second = await spawned(rt, len, "", resources=["db"], **all_cores)
+        await until(lambda: table(rt).holders("db") == [second._task])
+        assert second.status is TaskStatus.READY
+        await second.cancel()
+        assert_free(rt)
+        going_on.set()
+        assert await (await rt.spawn(len, "abc", resources=["db"])) == 3

@@ -198,9 +198,9 @@ class CellMail(CellUrgency, eq=False):
     def under_way(self) -> int:
         """How many messages to it were taken and have not ended: queued, or being handled."""
         turn, extras = self.turn, self.extras
-        handled = turn is not None and not isinstance(turn, Hook) and turn.ended is None
+        handled = turn is not None and not isinstance(turn, Hook)  # deferred calls included
         streams: set[Call] = set() if extras is None else extras.streams
-        return self.lane.size + handled + sum(call is not turn and call.ended is None for call in streams)
+        return self.lane.size + handled + sum(call is not turn for call in streams)
 
     def check(self) -> None:
         """Nobody waits for room that there is."""

@@ -232,7 +232,9 @@ class Locks(Behaviour, kw_only=True):
         """Whether a task that is about to start has what it needs. If not, it is told when it has."""
         request = task.request
         if request is None:
-            request = task.specially().request = Request(task, tuple(task.options.resources))
+            special = task.specially()
+            request = special.request = Request(task, tuple(task.options.resources))
+            special.locking = True  # it may be cancelled with them before it has begun, for want of a worker
         if request.holds:
             return True
         if self.table.acquire(request):

@@ -276,9 +276,9 @@ class TaskState(Urgent, eq=False):
             require(
                 place in (Place.QUEUED, Place.NEXT), self, "whoever is ready waits for a slot, or is next"
             )
-        if self.outcome is not None:
-            held = self.scheduler is not None and self.locks.table.requests_of(self)  # type: ignore[arg-type]
-            require(not held, self, "what has ended holds no resource, and waits for none")
+        if not self.holds_resources and self.scheduler is not None:
+            held = self.locks.table.requests_of(self)  # type: ignore[arg-type]  # a TaskActor
+            require(not held, self, f"whoever holds resources, or waits for some, gives them back: {held}")
 
     @abstractmethod
     def upstream_completed(self, task: TaskActor, out: Outbox) -> None:
