@@ -75,7 +75,7 @@ def revive_actor(
     Raises:
         ActorStopped: The actor has ended, and nobody holds it any more.
     """
-    if inside.doorway is not None:
+    if inside.present() is not None:
         return RemoteActorRef(number, name, actor_class, handlers or {})
     cell = _actors.get(number)
     if cell is None:
@@ -107,7 +107,7 @@ def revive_task(number: int, name: str) -> Any:
     Raises:
         LookupError: It has settled, and nobody holds it any more, or too many have travelled since.
     """
-    if inside.doorway is not None:
+    if inside.present() is not None:
         return RemoteTaskRef(number, name)
     task = _tasks.get(number)
     if task is None:
@@ -139,8 +139,9 @@ class PassingRef:
 
 
 def _doorway() -> inside.Doorway:
-    assert inside.doorway is not None
-    return inside.doorway
+    doorway = inside.present()
+    assert doorway is not None
+    return doorway
 
 
 class RemoteActorRef:
@@ -296,10 +297,11 @@ def _method(handler: Handler) -> Callable[..., Any]:
 class RemoteStream(AsyncIterator[Any]):
     """A streamed reply, read in a host. Leaving the loop closes it, as does `aclose()`."""
 
-    __slots__ = ("_body", "_number", "_over")
+    __slots__ = ("_body", "_doorway", "_number", "_over")
 
     def __init__(self, body: tuple[Any, ...]) -> None:
         self._body = body
+        self._doorway = _doorway()  # the collector may come upon it where there is none
         self._number: int | None = None
         self._over = False
 
@@ -311,12 +313,12 @@ class RemoteStream(AsyncIterator[Any]):
             raise StopAsyncIteration
         try:
             if self._number is None:
-                self._number = await _doorway().request("stream", self._body)
-            more, item = await _doorway().request("next_item", (self._number,))
+                self._number = await self._doorway.request("stream", self._body)
+            more, item = await self._doorway.request("next_item", (self._number,))
         except BaseException:
             number, self._number = self._number, None
             self._over = True
-            _drop_stream(number)
+            self._drop(number)
             raise
         if not more:
             self._number = None
@@ -329,15 +331,14 @@ class RemoteStream(AsyncIterator[Any]):
         number, self._number = self._number, None
         self._over = True
         if number is not None:
-            await _doorway().request("close_stream", (number,))
+            await self._doorway.request("close_stream", (number,))
 
     def __del__(self) -> None:
-        _drop_stream(self._number)
+        self._drop(self._number)
 
-
-def _drop_stream(number: int | None) -> None:
-    if number is not None and inside.doorway is not None:
-        inside.doorway.tell("drop_stream", (number,))
+    def _drop(self, number: int | None) -> None:
+        if number is not None:
+            self._doorway.tell("drop_stream", (number,))
 
 
 class RemoteTaskRef:

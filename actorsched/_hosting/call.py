@@ -79,7 +79,7 @@ class HostedActor:
         self.turn = turn
         self.instance: Any = None
         self.ref: Any = None
-        self.calls: set[HostedCall] = set()
+        self.calls: dict[HostedCall, None] = {}
         self._empty: Future | None = None
 
     def __repr__(self) -> str:
@@ -95,7 +95,7 @@ class HostedActor:
 
     def left(self, call: HostedCall) -> None:
         """A call is over."""
-        self.calls.discard(call)
+        self.calls.pop(call, None)
         if not self.calls and self._empty is not None and not self._empty.done():
             self._empty.set_result(None)
 
@@ -150,7 +150,7 @@ class HostedCall:
         self.context: CallContext | None = None
         if actor is not None:
             self.context = CallContext(port, actor.opened, actor.ref, number)
-            actor.calls.add(self)
+            actor.calls[self] = None
 
     def __repr__(self) -> str:
         return f"<HostedCall {self.number} of {self._actor!r}>"

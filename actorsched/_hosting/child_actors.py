@@ -58,12 +58,13 @@ class ActorHost:
     Args:
         port: Where to say what.
         backend: "asyncio", "uvloop" or "trio".
+        doorway: How code in it reaches the runtime; None to open the doorway of this process.
     """
 
-    def __init__(self, port: Port, backend: str) -> None:
+    def __init__(self, port: Port, backend: str, doorway: inside.Doorway | None = None) -> None:
         self._port = port
         self._backend_name = backend
-        self._doorway = inside.open_doorway(port)
+        self._doorway = doorway or inside.open_doorway(port)
         self._classes: dict[int, Payload] = {}
         self._loaded: dict[int, Any] = {}
         self._actors: dict[int, HostedActor] = {}

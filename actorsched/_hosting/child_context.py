@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from itertools import count
-from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from actorsched._hosting import inside
@@ -331,7 +330,7 @@ class RemoteRuntime:
                 "long something takes use time.monotonic()"
             )
         _, clock, stands = time
-        return clock if stands else clock + monotonic()
+        return clock if stands else clock + _doorway().monotonic()
 
     async def request(self, verb: str, body: object) -> Any:
         """Ask the runtime for something that has no method here."""
@@ -372,10 +371,14 @@ class RemoteRuntime:
 
 
 async def _request(verb: str, body: object) -> Any:
-    assert inside.doorway is not None
-    return await inside.doorway.request(verb, body)
+    return await _doorway().request(verb, body)
 
 
 def _tell(verb: str, body: object) -> None:
-    assert inside.doorway is not None
-    inside.doorway.tell(verb, body)
+    _doorway().tell(verb, body)
+
+
+def _doorway() -> inside.Doorway:
+    doorway = inside.present()
+    assert doorway is not None
+    return doorway

@@ -5,12 +5,15 @@ to actors and tasks that arrived there, and the contexts of tasks and handlers. 
 settled between whoever asks here and the layer that answers there.
 
 How it works: `request` is awaited until the parent's `Answer` has come; cancelling it tells the parent so.
-`tell` waits for nothing and works from any thread. `doorway` is None in every process that is no host.
+`tell` waits for nothing and works from any thread. A real host is a process, which has one `doorway`. Hosts
+that are simulated share the process of their runtime: code in them finds its own in a context variable.
 """
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from itertools import count
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from actorsched._hosting.failures import unpack_error
@@ -19,12 +22,17 @@ from actorsched._hosting.wire import Answer, CancelRequest, Request, Told
 from actorsched._kernel.current import CURRENT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from actorsched._hosting.port import Port
     from actorsched._kernel.backend import Backend, Future
 
 
 class Doorway:
     """The requests of one host."""
+
+    monotonic: Callable[[], float] = staticmethod(monotonic)
+    """The time there, in seconds, which is that of the runtime's loop too."""
 
     def __init__(self, port: Port) -> None:
         self._port = port
@@ -34,6 +42,12 @@ class Doorway:
     def __repr__(self) -> str:
         return f"<Doorway: {len(self._waiting)} requests under way>"
 
+    def backend(self) -> Backend:
+        """The event loop in which somebody asks."""
+        from actorsched._kernel.choose import running_backend
+
+        return running_backend()
+
     async def request(self, verb: str, body: object) -> Any:
         """Ask the parent, and wait for its answer.
 
@@ -41,11 +55,9 @@ class Doorway:
             NotTransferable: The body cannot cross.
             BaseException: What the parent answered with.
         """
-        from actorsched._kernel.choose import running_backend
-
         payload = dumps(body, f"what was sent with {verb!r}")
         number = next(self._numbers)
-        backend = running_backend()
+        backend = self.backend()
         future = backend.create_future()
         self._waiting[number] = backend, future
         self._port.say(Request(number, _origin(), verb, payload))
@@ -91,6 +103,14 @@ def _origin() -> int:
 
 doorway: Doorway | None = None
 """The doorway of this process; None when it is no host."""
+
+SIMULATED: ContextVar[Doorway | None] = ContextVar("actorsched_doorway", default=None)
+"""The doorway of the simulated host whose code is running; None elsewhere."""
+
+
+def present() -> Doorway | None:
+    """The doorway of the host in which the code runs that calls; None when that is no host."""
+    return doorway or SIMULATED.get()
 
 
 def open_doorway(port: Port) -> Doorway:

@@ -113,9 +113,7 @@ def running_in(worker: HostWorker) -> tuple[HostRun, float] | None:
     first = next(iter(worker.runs.items()), None)
     if first is None or link is None or not link.ready:
         return None
-    from time import monotonic
-
-    return first[1], max(0.0, monotonic() - worker.heard)
+    return first[1], max(0.0, worker.kernel.monotonic() - worker.heard)
 
 
 def host_states(staff: HostStaff) -> Counter[HostState]:

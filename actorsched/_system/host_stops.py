@@ -86,9 +86,10 @@ class HostStops(HostAhead, kw_only=True):
 
     @handles(GraceOver)
     def _grace_over(self, message: GraceOver, out: Outbox) -> None:
-        if self._number_of(message.task):
+        number = self._number_of(message.task)
+        if number and number != next(iter(self.runs)):
             self._take_back()
-        if self._number_of(message.task):
+        if self._number_of(message.task):  # it runs; or the host, with nothing to do before it, is silent
             self.retiring = True
             assert self.link is not None
             self.link.kill()

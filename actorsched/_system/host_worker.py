@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from itertools import count
 from math import inf
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from actorsched._core.behaviour import Outbox, quickly_written
@@ -69,7 +68,7 @@ class HostWorker(HostEnd, kw_only=True):
         else:
             run.packed = packed
         if len(self.runs) == 1:
-            self.heard = monotonic()
+            self.heard = self.kernel.monotonic()
         elif self.lookup is None:
             self._watch()
         task.begun_by(self, out)
@@ -103,8 +102,9 @@ class HostWorker(HostEnd, kw_only=True):
 
     def _time(self, task: TaskActor) -> tuple[float, float, bool]:
         """What the host has to know about time. All processes of a computer have the same `monotonic`."""
-        now = self.kernel.now
-        return task.due, now if self.kernel.virtual else now - monotonic(), self.kernel.virtual
+        kernel = self.kernel
+        stands = kernel.virtual and kernel.world is None
+        return task.due, kernel.now if stands else kernel.now - kernel.monotonic(), stands
 
     # ------------------------------------------------------------------------------------------ from the host
 
@@ -145,7 +145,7 @@ class HostWorker(HostEnd, kw_only=True):
     def _hello(self, frame: wire.Hello) -> None:
         """What it was given while it started begins now."""
         self.pool.staff.tally.begun(self, self.pool.name, self.why_there)
-        self.heard = monotonic()
+        self.heard = self.kernel.monotonic()
         for number, run in list(self.runs.items()):
             if run.owner.turned_away(self, self.kernel):
                 del self.runs[number]

@@ -11,7 +11,6 @@ afterwards when it did: only then is their start known.
 
 from __future__ import annotations
 
-from time import monotonic
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -61,8 +60,8 @@ class Timing(msgspec.Struct, eq=False, gc=False):
         """This attempt began in a host at that time of the machine's clock; at 0, it never did."""
         if not then:
             self.unbegun(attempt - 1)
-        elif not kernel.virtual:  # virtual time stands still as long as a host is at work
-            self.corrected(kernel.now - (monotonic() - then), attempt)
+        elif kernel.world is not None or not kernel.virtual:  # else time stands still while a host is at work
+            self.corrected(kernel.now - (kernel.monotonic() - then), attempt)
 
     def moved(self, pool: Pool, options: TaskOptions) -> None:
         """The task belongs to another pool."""
