@@ -137,10 +137,12 @@ class HandlerTable:
         """
         handler = self.handlers.get(name)
         if handler is None:
+            from difflib import get_close_matches
+
             known = ", ".join(sorted(self.handlers)) or "none"
-            raise AttributeError(
-                f"{self.owner} has no handler {name!r}; a handler is a public async def. It has: {known}"
-            )
+            near = " or ".join(map(repr, get_close_matches(name, self.handlers)))
+            hint = f"; did you mean {near}?" if near else "; a handler is a public async def."
+            raise AttributeError(f"{self.owner} has no handler {name!r}{hint} It has: {known}")
         return handler
 
     def of(self, function: Callable[..., Any], actor: type) -> Handler:

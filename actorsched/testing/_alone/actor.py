@@ -309,11 +309,11 @@ def refuse_real_refs(values: tuple[Any, ...]) -> None:
     Raises:
         TypeError: One of these is such a ref.
     """
-    value: Any
     for value in values:
-        if isinstance(value, (ActorRef, TaskRef)) and not isinstance(value, (ActorStandIn, TaskStandIn)):
+        real = isinstance(value, (ActorRef, TaskRef))
+        if real and not isinstance(value, (ActorStandIn, TaskStandIn)):
             raise TypeError(
-                f"{shown(value)} belongs to a runtime, and what is tested alone is in none; "
+                f"{value!r} belongs to a runtime, and what is tested alone is in none; "
                 "give a stand-in, by alone.ref() or alone.task_ref()"
             )
 

@@ -265,6 +265,8 @@ class Cell:
         self.life = Life.STOPPED
         self.ref.end(self.ending or ExitReason("stopped"))
         mailbox, self._mailbox = self._mailbox, deque()
+        if self._again is not None:
+            self._again.effects._end(None, self._gone("it was not restarted"))
         for handling in mailbox:
             handling.ended(None, self._gone(f"{handling.entry.name} was not handled"))
 

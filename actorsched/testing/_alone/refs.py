@@ -11,7 +11,7 @@ prepared answers; it cannot wait for others there.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, TypeVar, cast
 
 from actorsched._system.handlers import Handler, table_of
 from actorsched.actor import Actor, ActorRef, is_actor_class
@@ -56,15 +56,14 @@ class Partner:
         self.ending: ExitReason | None = None
         self.full = False
 
-    @property
-    def kernel(self) -> NoReturn:
-        """What a real runtime asks its own refs for.
+    def __getattr__(self, name: str) -> NoReturn:
+        """A real runtime asks its own refs for more than there is here.
 
         Raises:
             TypeError: Always.
         """
         raise TypeError(
-            f"the ref of {self.name!r} is a stand-in for what is tested alone; no runtime has that actor"
+            f"the ref of {self.name!r} is a stand-in for what is tested alone: no runtime has that actor"
         )
 
     def gone(self) -> ActorStopped:
@@ -123,6 +122,14 @@ class ActorStandIn(ActorRef[A], eq=False, weakref=True):
 
     def __repr__(self) -> str:
         return f"<stand-in for actor {self.name!r}>"
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, ActorRef):
+            return super().__eq__(other)  # pyright: ignore[reportUnknownArgumentType]  # of any actor
+        return NotImplemented  # it may be ANY
+
+    def __hash__(self) -> int:
+        return super().__hash__()
 
     def __reduce__(self) -> NoReturn:
         raise NotTransferable(
@@ -283,7 +290,7 @@ def _actor(value: Any) -> ActorStandIn[Any]:
         raise TypeError(
             f"{value!r} is the ref of a real actor; what is tested alone knows only stand-ins, by alone.ref()"
         )
-    return value
+    return value  # pyright: ignore[reportUnknownVariableType]  # of any actor
 
 
 def make_ref(name: str, actor_class: type[A] | None) -> ActorStandIn[A]:
@@ -299,5 +306,4 @@ def make_ref(name: str, actor_class: type[A] | None) -> ActorStandIn[A]:
     if actor_class is not None and not is_actor_class(actor_class):
         raise TypeError(f"{shown(actor_class)} is no class of actors; give one, or none for any handler")
     partner: Any = Partner(name, actor_class)
-    ref: ActorStandIn[A] = ActorStandIn(partner)
-    return ref
+    return cast("ActorStandIn[A]", ActorStandIn(partner))

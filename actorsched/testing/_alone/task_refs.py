@@ -57,15 +57,14 @@ class Outstanding:
         """Where it is in its life, as far as anybody knows."""
         return TaskStatus.RUNNING if self.outcome is None else self.outcome.status
 
-    @property
-    def kernel(self) -> NoReturn:
-        """What a real runtime asks its own refs for.
+    def __getattr__(self, name: str) -> NoReturn:
+        """A real runtime asks its own refs for more than there is here.
 
         Raises:
             TypeError: Always.
         """
         raise TypeError(
-            f"the ref of {self.name!r} is a stand-in for what is tested alone; no runtime has that task"
+            f"the ref of {self.name!r} is a stand-in for what is tested alone: no runtime has that task"
         )
 
     def settle(self, outcome: Outcome[Any]) -> bool:
@@ -109,6 +108,14 @@ class TaskStandIn(TaskRef[T], eq=False, weakref=True):
 
     def __del__(self) -> None:
         """Nobody needs to know that nobody looks."""
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, TaskRef):
+            return super().__eq__(other)  # pyright: ignore[reportUnknownArgumentType]  # of any task
+        return NotImplemented  # it may be ANY
+
+    def __hash__(self) -> int:
+        return super().__hash__()
 
     def __reduce__(self) -> NoReturn:
         raise NotTransferable(
