@@ -89,6 +89,7 @@ class SimulatedKernel(Kernel):
 
     def __init__(self, world: World, backend: Backend, clock: SimulatedClock) -> None:
         self._told = False
+        self._simulated = world
         self._since_rest: dict[Behaviour, None] = {}
         super().__init__(backend, clock, None)
         self.world: World = world
@@ -162,6 +163,15 @@ class SimulatedKernel(Kernel):
                 return None
         return None
 
+    @property
+    def seeded(self) -> bool:
+        """Whether an actor handles one message at a time, and no row of them."""
+        return self._simulated.one_at_a_time()
+
+    @seeded.setter
+    def seeded(self, seeded: bool) -> None:
+        """The world decides, each time."""
+
     def blocked(self, seconds: float, title: str) -> None:
         """How long code takes in fact means nothing."""
 
@@ -174,7 +184,7 @@ class SimulatedKernel(Kernel):
     @property
     def watched(self) -> bool:
         """Whether anybody wants to hear of events: the log does, when there is one."""
-        return self._told or self.world.logs
+        return self._told or self._simulated.logs
 
     @watched.setter
     def watched(self, told: bool) -> None:

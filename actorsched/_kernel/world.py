@@ -54,6 +54,10 @@ class World(Protocol):
         """
         ...
 
+    def one_at_a_time(self) -> bool:
+        """Whether an actor handles one message, and then the next, also where it could handle a row of them."""
+        ...
+
     def failed(self, error: BaseException, /) -> None:
         """What should hold does not: the run has failed."""
         ...

@@ -46,7 +46,7 @@ class Eventually:
     def begin(self) -> None:
         """Time is counted from now on."""
         world = self._conditions.world
-        self._timer = world.call_at(world.now + self.within, self._too_late)
+        self._timer = world.call_after(world.now + self.within, self._too_late)
         self.look()
 
     def look(self) -> None:

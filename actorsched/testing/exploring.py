@@ -22,7 +22,7 @@ from actorsched.exceptions import shown
 from actorsched.testing.choices import Choices, Drawn, Replayed, choices_of, text_of
 from actorsched.testing.shrinking import shrunk
 from actorsched.testing.simulation import Simulation
-from actorsched.testing.world import SimulatedWorld
+from actorsched.testing.world import STEPS, SimulatedWorld
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -103,20 +103,24 @@ def run_once(
     *,
     logs: bool = False,
     silent: bool = False,
+    steps: int = STEPS,
     make: Callable[..., SimulatedWorld] = SimulatedWorld,
 ) -> Run:
     """Run a scenario once, in a world that is made for it."""
-    world = make(choices, logs=logs)
+    world = make(choices, logs=logs, steps=steps)
     simulation = Simulation(world, seed)
 
     async def main(loop: Loop) -> None:
         try:
-            await scenario(simulation)
+            try:
+                await scenario(simulation)
+            finally:
+                world.close()
+            world.conditions.end()
+            await _unwound(simulation, world)
+            world.left_behind()
         finally:
-            world.close()
-        world.conditions.end()
-        await _unwound(simulation, world)
-        world.left_behind()
+            world.logs = False  # what is torn down from now on is no part of the story
 
     error: BaseException | None = None
     with _seeded(choices.base), _silence(silent):
@@ -148,6 +152,7 @@ def find_failure(
     *,
     backend: BackendName = "asyncio",
     shorten: bool = True,
+    steps: int = STEPS,
 ) -> Failure | Explored:
     """Run a scenario under many seeds, until it fails.
 
@@ -156,6 +161,7 @@ def find_failure(
         seeds: How many, from 0 on; or which.
         backend: On which simulated loop.
         shorten: Whether a shorter failure is looked for, which takes a few seconds at most.
+        steps: After so many steps a run has no end, and has failed.
 
     Returns:
         The first failure; or what was explored, if there was none.
@@ -168,17 +174,21 @@ def find_failure(
         raise TypeError(
             f"scenario={shown(scenario)} cannot be called; give an async function of a simulation"
         )
-    count, steps, simulated = 0, 0, 0.0
+    count, taken, simulated = 0, 0, 0.0
     for seed in range(seeds) if isinstance(seeds, int) else seeds:
-        run = run_once(scenario, choices_of(seed), seed, backend)
+        run = run_once(scenario, choices_of(seed), seed, backend, steps=steps)
         if run.error is not None:
-            return _failure(scenario, seed, run, backend, shorten)
-        count, steps, simulated = count + 1, steps + run.world.steps, simulated + run.world.now
-    return Explored(count, steps, simulated)
+            return _failure(scenario, seed, run, backend, shorten=shorten, steps=steps)
+        count, taken, simulated = count + 1, taken + run.world.steps, simulated + run.world.now
+    return Explored(count, taken, simulated)
 
 
 def explore(
-    scenario: Scenario, seeds: int | Iterable[Seed] = 100, *, backend: BackendName = "asyncio"
+    scenario: Scenario,
+    seeds: int | Iterable[Seed] = 100,
+    *,
+    backend: BackendName = "asyncio",
+    steps: int = STEPS,
 ) -> Explored:
     """Run a scenario under many seeds; arguments as for `find_failure`.
 
@@ -189,7 +199,7 @@ def explore(
         BaseException: What the scenario failed with under one of them. Its notes tell the seed and what
             happened.
     """
-    found = find_failure(scenario, seeds, backend=backend)
+    found = find_failure(scenario, seeds, backend=backend, steps=steps)
     if isinstance(found, Failure):
         raise noted(found)
     return found
@@ -237,7 +247,9 @@ def noted(failure: Failure) -> BaseException:
 # ---------------------------------------------------------------------------------------------------- within
 
 
-def _failure(scenario: Scenario, seed: Seed, run: Run, backend: BackendName, shorten: bool) -> Failure:
+def _failure(
+    scenario: Scenario, seed: Seed, run: Run, backend: BackendName, *, shorten: bool, steps: int
+) -> Failure:
     assert run.error is not None
     base, made = run.world.choices.base, run.world.choices.unusual()
     looks = _look_of(run.error)
@@ -246,7 +258,7 @@ def _failure(scenario: Scenario, seed: Seed, run: Run, backend: BackendName, sho
     def fails(values: dict[int, int]) -> dict[int, int] | None:
         if monotonic() > give_up:
             return None
-        again = run_once(scenario, Choices(Replayed(values), base), seed, backend, silent=True)
+        again = run_once(scenario, Choices(Replayed(values), base), seed, backend, silent=True, steps=steps)
         same = again.error is not None and _look_of(again.error) == looks
         return again.world.choices.unusual() if same else None
 
@@ -254,7 +266,7 @@ def _failure(scenario: Scenario, seed: Seed, run: Run, backend: BackendName, sho
     if shorten and repeatable:
         made = shrunk(made, fails, _TRIALS)
     shortest = text_of(base, made)
-    last = run_once(scenario, choices_of(shortest), shortest, backend, logs=True, silent=True)
+    last = run_once(scenario, choices_of(shortest), shortest, backend, logs=True, silent=True, steps=steps)
     return Failure(seed, run.error, shortest, tuple(last.world.log), repeatable)
 
 

@@ -108,7 +108,7 @@ class Probe:
             return
         self._heard = heard = anyio.Event()
         world = self._simulation._world
-        timer = world.call_at(world.now + limit, heard.set)
+        timer = world.call_after(world.now + limit, heard.set)
         try:
             await heard.wait()
         finally:

@@ -22,8 +22,8 @@ _OF_TASKS = {
     *("completed", "failed", "cancelled", "deadline_missed"),
 }
 """The kinds of events that concern a task."""
-_OURS = "actorsched "
-"""How the names of the loop's tasks begin that are none of the user's."""
+_OURS = ("actorsched ", "<")
+"""How the names of the loop's tasks begin that are none of the user's: ours, and those of trio itself."""
 
 
 class Entry(NamedTuple):
@@ -56,14 +56,14 @@ def step(runnable: Any, activity: Any) -> str:
     return _title(runnable) if activity is None else f"{_title(activity)}{_now_at(_code_of(activity))}"
 
 
-def later_step(task: Any, kernels: Iterable[SimulatedKernel]) -> str | None:
+def later_step(task: Any, main: Any, kernels: Iterable[SimulatedKernel]) -> str | None:
     """A task of the loop has taken a step; None if that was nothing but plumbing."""
     for kernel in kernels:
         for carrier in kernel.carriers:
             if carrier.task is task:
                 subject = carrier.subject
                 return None if subject is None or carrier.trap is None else step(None, subject)
-    name = task.get_name() if hasattr(task, "get_name") else task.name
+    name = "main" if task is main else task.get_name() if hasattr(task, "get_name") else task.name
     if str(name).startswith(_OURS):
         return None
     code = task.get_coro() if hasattr(task, "get_coro") else task.coro

@@ -23,6 +23,7 @@ from actorsched._system.task_end import UNOBSERVED
 from actorsched.exceptions import ActorschedError
 from actorsched.testing import story
 from actorsched.testing._loops.port import Next
+from actorsched.testing.leaks import left_in
 from actorsched.testing.story import Entry
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 _LAGS: Final = (0.0, 0.0, 0.0, 0.0005, 0.003, 0.02, 0.15, 1.0)
 """By how many seconds something may come later than at once."""
-_STEPS: Final = 10_000_000
+STEPS: Final = 10_000_000
 """After so many steps a run is taken to have no end."""
 
 
@@ -72,7 +73,7 @@ class SimulatedWorld:
         steps: How many steps have been taken.
     """
 
-    def __init__(self, choices: Choices, *, logs: bool = False, steps: int = _STEPS) -> None:
+    def __init__(self, choices: Choices, *, logs: bool = False, steps: int = STEPS) -> None:
         from actorsched.testing.conditions import Conditions
         from actorsched.testing.faults import Faults
 
@@ -92,8 +93,10 @@ class SimulatedWorld:
         self.quiet: bool = False
         """Whether only what the test does is chosen plainly: nothing else is left open."""
         self._timers = Timers()
+        self._limits = Timers()
         self._idle: deque[Callable[[], object]] = deque()
-        self._stepping: deque[Callable[[], object]] = deque()
+        self._stepping: deque[tuple[Callable[[], object], int]] = deque()
+        self._urgent: int | None = None
         self._interrupted = False
         self._hosts: Any = None
         self.faults: Faults = Faults(self)
@@ -125,6 +128,8 @@ class SimulatedWorld:
 
     def choose(self, members: Sequence[int], /) -> int:
         """Which task of the loop takes the next step."""
+        if self._urgent in members:
+            return members.index(self._urgent)
         return self.choices.choose(members)
 
     # --------------------------------------------------------------------------------------- the log
@@ -162,6 +167,8 @@ class SimulatedWorld:
     def step_taken(self, task: int, /) -> None:
         """A task of the loop has taken a step."""
         self.steps += 1
+        if task == self._urgent:
+            self._urgent = None
         if self.conditions.any:
             self.conditions.look()
         if self.steps >= self.allowed:
@@ -169,7 +176,7 @@ class SimulatedWorld:
 
     def step_of(self, task: Any, /) -> None:
         """Write down that a task of the loop has taken a step."""
-        text = story.later_step(task, self.kernels)
+        text = story.later_step(task, None if self.loop is None else self.loop.main, self.kernels)
         if text is not None:
             self.note("step", text)
 
@@ -188,8 +195,14 @@ class SimulatedWorld:
         loop = self.loop
         return loop is not None and loop.others_ready() and self.choices.pick(2) == 1
 
+    def one_at_a_time(self) -> bool:
+        """Whether an actor handles one message at a time: it has to where somebody looks after each."""
+        return bool(self._stepping or self.conditions.any) or self.choices.pick(2) == 1
+
     def _wake_stepper(self) -> None:
-        self._stepping.popleft()()
+        """Whoever waits for a step goes on before anybody else does."""
+        wake, self._urgent = self._stepping.popleft()
+        wake()
 
     def _endless(self) -> None:
         if not self._interrupted:
@@ -285,20 +298,22 @@ class SimulatedWorld:
         """Call at a time."""
         return self._timers.add(max(when, self.now), function, *args)
 
+    def call_after(self, when: float, function: Callable[..., object], /, *args: Any) -> TimerEntry:
+        """Call when everything has happened that happens until this time, and at it."""
+        return self._limits.add(max(when, self.now), function, *args)
+
     def when_idle(self, function: Callable[[], object], /) -> None:
         """Call when nothing is ready, before time goes on."""
         self._idle.append(function)
 
     def after_step(self, function: Callable[[], object], /) -> None:
-        """Call when some user code of a runtime has taken its next step."""
-        self._stepping.append(function)
+        """Call when some user code of a runtime has taken its next step: it wakes who runs now."""
+        assert self.loop is not None
+        self._stepping.append((function, self.loop.present_number()))
 
     def idle(self, loop_due: float | None, /, *, foreign: bool) -> Next:
         """Nothing is ready: wake who waits for that, let expire what is due, or go on in time."""
         self.audit()
-        if self._idle:
-            self._idle.popleft()()
-            return Next.LOOK
         now = self.now
         due: list[Callable[[], Next]] = [] if loop_due is None or loop_due > now else [_own_timers]
         nexts = [] if loop_due is None else [loop_due]
@@ -315,8 +330,18 @@ class SimulatedWorld:
                     due.append(_expiring(kernel))
         if due:
             return due[self.choices.pick(len(due))]()
+        if self._idle:
+            self._idle.popleft()()
+            return Next.LOOK
         if foreign or (self._hosts is not None and self._hosts.busy_in_real_time):
             return Next.WAIT
+        limit = self._limits.due(now)
+        if limit is not None:
+            limit.action(*limit.args)
+            return Next.LOOK
+        last = self._limits.next_when()
+        if last is not None:
+            nexts.append(last)
         if nexts:
             self.now = min(nexts)
             return Next.LOOK
@@ -336,9 +361,11 @@ class SimulatedWorld:
         return Next.LOOK
 
     def _who_waits(self) -> str:
-        left = [] if self.loop is None else [repr(task) for task in self.loop.left()]
-        trees = [str(kernel.facade.tree()) for kernel in self.kernels]
-        return "\n".join(["all that there is waits", *trees, *left])
+        waiting = [str(left) for kernel in self.kernels for left in left_in(kernel.facade._system)]
+        if self.loop is not None:
+            main = self.loop.main
+            waiting += filter(None, (story.later_step(task, main, ()) for task in (main, *self.loop.left())))
+        return "\n".join(["all that there is waits", *waiting])
 
 
 def _caused(error: BaseException, cause: BaseException) -> BaseException:

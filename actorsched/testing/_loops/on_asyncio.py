@@ -59,6 +59,8 @@ class SimulatedLoop(base_events.BaseEventLoop):
         self._foreign: set[Any] = set()
         self._limiter: Any = None
         self.main: SimulatedTask | None = None
+        self.adopt: Callable[[Any, Context | None], Any] | None = None
+        """Answers with what a new task is to run in the place of its code; set as soon as there are hosts."""
         self.tasks: WeakSet[SimulatedTask] = WeakSet()
         self.set_exception_handler(self._unhandled)
 
@@ -144,6 +146,8 @@ class SimulatedLoop(base_events.BaseEventLoop):
         """Make a task, which has the next number."""
         self._check_closed()  # type: ignore[attr-defined]
         options.pop("eager_start", None)  # nobody runs out of turn
+        if self.adopt is not None:
+            coro = self.adopt(coro, context)
         self._made += 1
         task = SimulatedTask(coro, loop=self, name=name or f"Task-{self._made}", context=context, **options)
         task.number = self._made
@@ -163,6 +167,11 @@ class SimulatedLoop(base_events.BaseEventLoop):
         """Cancel the main task."""
         if self.main is not None:
             self.main.cancel("the simulated run is over")
+
+    def present_number(self) -> int:
+        """The number of the task that runs now."""
+        task = asyncio.current_task(self)
+        return task.number if isinstance(task, SimulatedTask) else 0
 
     def others_ready(self) -> bool:
         """Whether anything but what runs now could run."""

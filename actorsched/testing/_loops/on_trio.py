@@ -96,6 +96,11 @@ class SimulatedTrio(trio.abc.Instrument):
         """Cancel the main task."""
         self.scope.cancel()
 
+    def present_number(self) -> int:
+        """The number of the task that runs now."""
+        number: int = trio.lowlevel.current_task()._counter
+        return number
+
     def others_ready(self) -> bool:
         """It is not known, so the loop may always have its turn."""
         return True

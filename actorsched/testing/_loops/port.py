@@ -62,10 +62,20 @@ class Steered(Protocol):
 
 
 class Loop(Protocol):
-    """A loop, as its world sees it."""
+    """A loop, as its world sees it.
+
+    Attributes:
+        main: The main task; None before it has begun.
+    """
+
+    main: Any
 
     def interrupt(self) -> None:
         """Cancel the main task, wherever it waits."""
+        ...
+
+    def present_number(self) -> int:
+        """The number of the task that runs now, as `choose` knows it."""
         ...
 
     def others_ready(self) -> bool:
