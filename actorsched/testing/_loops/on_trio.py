@@ -127,6 +127,7 @@ class SimulatedTrio(trio.abc.Instrument):
             for _ in range(len(self._calls)):
                 function, args = self._calls.popleft()
                 function(*args)
+                del function, args  # or the last would be kept until there is another
             if self._calls:
                 await trio.lowlevel.cancel_shielded_checkpoint()
             else:
