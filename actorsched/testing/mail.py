@@ -169,7 +169,9 @@ class SimulatedCell(ActorCell):
             lane: SimulatedLane = self.lane  # type: ignore[assignment]
             lane.hold_back(call, faults.now + delay)
             self.kernel.call_later(delay, self.schedule)
-        return super().offer(call)
+        refusal = super().offer(call)
+        self.schedule()  # it may have taken the place of one that was held back
+        return refusal
 
     def _has_work(self) -> bool:
         lane: Any = self.lane
