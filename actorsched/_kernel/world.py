@@ -55,7 +55,7 @@ class World(Protocol):
         ...
 
     def one_at_a_time(self) -> bool:
-        """Whether an actor handles one message, and then the next, also where it could handle a row of them."""
+        """Whether an actor handles one message at a time, also where it could handle a row of them."""
         ...
 
     def failed(self, error: BaseException, /) -> None:

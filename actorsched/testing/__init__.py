@@ -12,40 +12,66 @@ if TYPE_CHECKING:
     from actorsched.testing._alone.face import alone
     from actorsched.testing._alone.strand import NeedsRuntime
     from actorsched.testing.computing import compute
-    from actorsched.testing.exploring import Explored, Failure, explore, find_failure, replay
+    from actorsched.testing.conditions import ConditionFailed
+    from actorsched.testing.exploring import Explored, Failure, drive, explore, find_failure, replay
+    from actorsched.testing.patterns import ANY, Message, call
+    from actorsched.testing.probes import Probe, Unexpected
     from actorsched.testing.simulation import Simulation
+    from actorsched.testing.world import Endless, Left, Stuck, Unobserved
 
 _HOMES = {
-    "alone": "actorsched.testing._alone.face",
-    "NeedsRuntime": "actorsched.testing._alone.strand",
-    "VirtualClock": "actorsched._kernel.virtual",
-    "compute": "actorsched.testing.computing",
-    "Explored": "actorsched.testing.exploring",
-    "Failure": "actorsched.testing.exploring",
-    "explore": "actorsched.testing.exploring",
-    "find_failure": "actorsched.testing.exploring",
-    "replay": "actorsched.testing.exploring",
-    "Simulation": "actorsched.testing.simulation",
+    "_alone.face": ("alone",),
+    "_alone.strand": ("NeedsRuntime",),
+    "computing": ("compute",),
+    "conditions": ("ConditionFailed",),
+    "exploring": ("Explored", "Failure", "drive", "explore", "find_failure", "replay"),
+    "patterns": ("ANY", "Message", "call"),
+    "probes": ("Probe", "Unexpected"),
+    "simulation": ("Simulation",),
+    "world": ("Endless", "Left", "Stuck", "Unobserved"),
 }
+"""The modules here, and what of them is public."""
 
 __all__ = [
-    "alone",
-    "NeedsRuntime",
-    "VirtualClock",
-    "compute",
+    # Simulations
+    "Simulation",
+    "explore",
+    "replay",
+    "find_failure",
+    "drive",
     "Explored",
     "Failure",
-    "explore",
-    "find_failure",
-    "replay",
-    "Simulation",
+    # Messages
+    "Probe",
+    "call",
+    "ANY",
+    "Message",
+    # One actor or task alone
+    "alone",
+    "NeedsRuntime",
+    # Time
+    "VirtualClock",
+    "compute",
+    # Failures of a simulated run
+    "ConditionFailed",
+    "Endless",
+    "Left",
+    "Stuck",
+    "Unexpected",
+    "Unobserved",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(home), name)
+    if name == "VirtualClock":
+        return import_module("actorsched._kernel.virtual").VirtualClock
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{home}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

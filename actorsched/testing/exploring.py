@@ -11,6 +11,8 @@ does not come again, that is said, and why that may be.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import logging
 import random
 from collections.abc import Awaitable, Callable
@@ -170,10 +172,8 @@ def find_failure(
         TypeError: It is no function; or a seed is none.
         ValueError: There is no such backend; or a seed is none.
     """
-    if not callable(scenario):
-        raise TypeError(
-            f"scenario={shown(scenario)} cannot be called; give an async function of a simulation"
-        )
+    _check(scenario, seeds)
+    _runner(backend)
     count, taken, simulated = 0, 0, 0.0
     for seed in range(seeds) if isinstance(seeds, int) else seeds:
         run = run_once(scenario, choices_of(seed), seed, backend, steps=steps)
@@ -245,6 +245,23 @@ def noted(failure: Failure) -> BaseException:
 
 
 # ---------------------------------------------------------------------------------------------------- within
+
+
+def _check(scenario: Scenario, seeds: int | Iterable[Seed]) -> None:
+    """Refuse what cannot be explored, before anything runs."""
+    if isinstance(seeds, int) and (isinstance(seeds, bool) or seeds < 1):
+        raise ValueError(f"seeds={seeds!r} is no number of seeds; give 1 or more, or the seeds themselves")
+    if isinstance(seeds, str):
+        raise TypeError(f"seeds={seeds!r} is a text; give a number of seeds, or a list of seeds: [{seeds!r}]")
+    if not callable(scenario):
+        raise TypeError(
+            f"scenario={shown(scenario)} cannot be called; give an async function of a simulation"
+        )
+    called = scenario if inspect.isroutine(scenario) else getattr(scenario, "__call__", scenario)  # noqa: B004
+    if isinstance(scenario, functools.partial):
+        called = scenario.func
+    if not inspect.iscoroutinefunction(called):
+        raise TypeError(f"scenario={shown(scenario)} is no async function; give one that takes a simulation")
 
 
 def _failure(

@@ -130,7 +130,10 @@ class SimulatedWorld:
         """Which task of the loop takes the next step."""
         if self._urgent in members:
             return members.index(self._urgent)
-        return self.choices.choose(members)
+        index = self.choices.choose(members)
+        if index and self.logs:
+            self.note("choice", f"which task of the loop: number {index + 1} of {len(members)}")
+        return index
 
     # --------------------------------------------------------------------------------------- the log
 
@@ -193,11 +196,14 @@ class SimulatedWorld:
             self._wake_stepper()
             return True
         loop = self.loop
-        return loop is not None and loop.others_ready() and self.choices.pick(2) == 1
+        return loop is not None and loop.others_ready() and self.pick(2, "whether the loop has a turn") == 1
 
     def one_at_a_time(self) -> bool:
         """Whether an actor handles one message at a time: it has to where somebody looks after each."""
-        return bool(self._stepping or self.conditions.any) or self.choices.pick(2) == 1
+        return (
+            bool(self._stepping or self.conditions.any)
+            or self.pick(2, "whether messages are handled in a row") == 1
+        )
 
     def _wake_stepper(self) -> None:
         """Whoever waits for a step goes on before anybody else does."""
