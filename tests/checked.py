@@ -66,10 +66,13 @@ class CheckedKernel(Kernel):
         if self.collapsed or self.closed or not self.is_at_rest:
             return
         concerned, self.concerned = self.concerned, {}
-        for actor in concerned:
-            self.hold(actor.check_at_rest, "at rest")
-        if self.facade is not None:
-            self.look_around()
+        try:
+            for actor in concerned:
+                self.hold(actor.check_at_rest, "at rest")
+            if self.facade is not None:
+                self.look_around()
+        except InvariantBroken as error:
+            self.broken("somebody", "nothing", error)
 
     def look_around(self) -> None:
         """Check what concerns the system as a whole."""
@@ -112,7 +115,7 @@ class CheckedVirtualKernel(CheckedKernel, VirtualKernel):
     @property
     def is_at_rest(self) -> bool:
         """The same; and the instant has come to its end."""
-        return super().is_at_rest and not self._choices
+        return super().is_at_rest and not (self._choices or self._to_wake)
 
 
 def check_everything(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -160,10 +160,13 @@ class Feed(Waiter, kw_only=True):
         """When it is over, everybody who waited for that was told."""
         super().check()
         require(not (self.over and self.enders), self, "when it is over, all who waited for that were told")
-        reader = self.reader
-        asleep = reader is not None and not reader.done()
-        require(not (self.over and asleep), self, "nobody waits for an item of what is over")
-        require(not (asleep and self.has_items), self, "nobody waits for an item that is there")
+
+    def check_at_rest(self) -> None:
+        """The same; and nobody waits for what there is, or will never be."""
+        super().check_at_rest()
+        if self.reader is not None and not self.reader.done():
+            require(not self.over, self, "nobody waits for an item of what is over")
+            require(not self.has_items, self, "nobody waits for an item that is there")
 
     @property
     def has_items(self) -> bool:

@@ -218,7 +218,7 @@ class Intake(Feed, kw_only=True):
         super().check()
         if len(self.orders) <= FEW:
             for task, order in self.orders.items():
-                require(order.task is task, self, f"{order!r} knows its task")
+                require(order.task is task or order.done(), self, f"{order!r} knows its task")
         require(not self.over or self.closing, self, "it is over when it was closed, or has failed")
 
     def check_at_rest(self) -> None:

@@ -397,7 +397,10 @@ class Line(Feed, kw_only=True):
             if station.window.running <= FEW:
                 station.window.check()
         if len(self.live) <= FEW:
-            for task, (place, entry) in self.live.items():
+            for task, whose in self.live.items():
+                if whose is None:  # run by the task of an entry
+                    continue
+                place, entry = whose
                 require(entry.work is task, self, f"{entry!r} knows its task")
                 require(not entry.over, self, f"{entry!r}, for which a task runs, is not over")
                 require(0 <= place < len(self.stations), self, "each task runs for a station")

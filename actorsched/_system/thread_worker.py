@@ -341,7 +341,8 @@ class ThreadWorker(Behaviour):
         if run is not None:
             require(run.owner.worker is self, self, f"{run.owner!r} knows who runs it")
             require(run.owner.attempt == run.attempt, self, "it runs the present attempt")
-            require(run.owner.paused == run.paused, self, "its task knows whether it was stopped")
+            knows = run.stop is not None or run.owner.paused == run.paused
+            require(knows, self, "its task knows whether it was stopped")
 
 
 def interpreter_ends(error: RuntimeError) -> bool:
