@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 DEADLINE = 30.0
 FAILED = pytest.StashKey[bool]()
 PROCESS_FOLDER = pathlib.Path("/proc/self")
+PLUGIN_FIXTURES = {"runtime", "virtual_clock", "simulation"}
 BACKENDS: dict[str, dict[str, Any]] = {
     "asyncio": {"backend": "asyncio", "backend_options": {"use_uvloop": False}},
     "uvloop": {"backend": "asyncio", "backend_options": {"use_uvloop": True}},
@@ -72,16 +73,18 @@ def pytest_pycollect_makeitem(collector: pytest.Collector, name: str, obj: Any) 
     """Gives every async test the `backend` fixture, as if it had asked for it.
 
     A test that names its backends has values in the place of that fixture, and must ask for the warm-up too.
+    One that uses a fixture of our own pytest plugin is run by that.
     """
     if name.startswith("test") and inspect.iscoroutinefunction(_body(obj)):
-        pytest.mark.usefixtures("warm_backends", "backend")(obj)
+        plugins = PLUGIN_FIXTURES & set(inspect.signature(obj).parameters)
+        pytest.mark.usefixtures("warm_backends", *(() if plugins else ("backend",)))(obj)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Runs an async test; hypothesis, which calls its test many times, gets a body that it can call."""
     body = _body(pyfuncitem.obj)
-    if not inspect.iscoroutinefunction(body):
+    if not inspect.iscoroutinefunction(body) or "backend" not in pyfuncitem.funcargs:
         return None
     options = BACKENDS[str(pyfuncitem.funcargs["backend"])]
 

@@ -47,6 +47,7 @@ HOMES: dict[str, tuple[str, ...]] = {
         *("observe.log_actor", "observe.timeline", "scope", "sleeping", "spawning", "testing"),
     ),
     "cloudpickle": ("_hosting.by_value",),
+    "hypothesis": ("testing.plugin",),
     "joblib": ("integrations.joblib",),
     "msgspec": (
         *(
@@ -66,8 +67,12 @@ HOMES: dict[str, tuple[str, ...]] = {
     "numpy": ("_hosting.reducers",),
     "prometheus_client": ("frontends.realtime.metrics", "observe.prometheus"),
     "psutil": ("_hosting.load_probe",),
+    "pytest": ("testing.plugin", "testing.seeds", "testing.staging", "testing.wanted"),
     "rich": ("cli", "demo", "observe.picture", "observe.progress"),
-    "trio": ("_kernel", "_hosting.child_loop", "frontends.manager.places", "testing._loops"),
+    "trio": (
+        *("_kernel", "_hosting.child_loop", "frontends.manager.places"),
+        *("testing._loops", "testing.remains"),
+    ),
     "uvloop": ("_kernel", "_hosting.child_loop"),
 }
 
