@@ -8,6 +8,7 @@ from __future__ import annotations
 import weakref
 from collections import Counter
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -150,12 +151,13 @@ class Graph:
             function: Any = node.run_in_thread if node.threaded else node.run
             node.ref = await rt.spawn(function, *[other.ref for other in node.given], **node.options)
             node.submitted = self.simulation.now
-            node.ref.add_done_callback(lambda _, node=node: self.note(node))
+            node.ref.add_done_callback(partial(self.note, node))
             if self.random.random() < 0.2:
                 await anyio.sleep(self.random.choice(PAUSES))
 
-    def note(self, node: Node) -> None:
+    def note(self, node: Node, ref: TaskRef[Any]) -> None:
         """It has settled."""
+        assert ref == node.ref
         assert node.ended is None, "it settles once"
         node.ended = self.simulation.now
 
@@ -549,7 +551,7 @@ class Family:
             del self.running[name]
 
     async def child(self, rt: Any) -> int:
-        """One that is run, and does not fail: if who runs it is stopped meanwhile, nobody hears how it ends."""
+        """One that is run, and does not fail: where who runs it is stopped, nobody hears how it ends."""
         try:
             return await self.member(rt)
         except (Planned, ActorschedError, ExceptionGroup):
