@@ -90,8 +90,9 @@ class DeadLetter(msgspec.Struct, frozen=True, eq=False):
         kwargs: Its keyword arguments.
         sender: The name of the task or actor that sent it; None when it came from elsewhere.
         reason: Why: "stopped", "shutdown", "killed" or "failed" (so the actor ended), "dropped" or "full"
-            (its mailbox overflowed), "expired" or "withdrawn" (its sender no longer wanted it); "skipped" for
-            an item of a pipeline that failed: then `actor` is the stage, and `handler` its function.
+            (its mailbox overflowed), "expired" or "withdrawn" (its sender no longer wanted it); "lost" in a
+            simulation with faults; "skipped" for an item of a pipeline that failed: then `actor` is the
+            stage, and `handler` its function.
         error: What failed, for "skipped".
     """
 

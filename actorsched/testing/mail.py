@@ -20,9 +20,10 @@ from actorsched._kernel.current import CURRENT
 from actorsched._system.actor_cell import ActorCell
 from actorsched._system.actor_host import HostedCell
 from actorsched._system.call import Call, Letter
+from actorsched.testing.patterns import Message
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Coroutine, Iterator
 
     from actorsched._core.mailbox import Refusal
     from actorsched.testing.faults import Faults
@@ -163,7 +164,7 @@ class SimulatedCell(ActorCell):
         delay = faults.of_message(self._addressed(call), told=told)
         if delay is None:
             self.kernel.office.sent += 1
-            self.undeliverable(call, "lost in the simulation")
+            self.undeliverable(call, "lost")
             return None
         if delay:
             lane: SimulatedLane = self.lane  # type: ignore[assignment]
@@ -172,6 +173,23 @@ class SimulatedCell(ActorCell):
         refusal = super().offer(call)
         self.schedule()  # it may have taken the place of one that was held back
         return refusal
+
+    def begin_call(self, call: Call) -> Coroutine[Any, Any, Any]:
+        """The same, for the log."""
+        self._told_of(call, call.sender)
+        return super().begin_call(call)
+
+    def _begun(self, message: Any, burst: int) -> Any:
+        self._told_of(message, _sender_of(message))
+        return super()._begun(message, burst)
+
+    def _told_of(self, message: Any, sender: Any) -> None:
+        """Write down that a message is handled from now on."""
+        world = self.kernel.world
+        if world is not None and world.logs:
+            sent = Message(message.handler.name, message.args, message.kwargs or {})
+            origin = "outside" if sender is None else repr(sender.name)
+            world.note("message", f"{self.name!r} handles {sent}, sent from {origin}")
 
     def _has_work(self) -> bool:
         lane: Any = self.lane

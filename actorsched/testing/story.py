@@ -31,7 +31,7 @@ class Entry(NamedTuple):
 
     Attributes:
         time: When, in seconds of virtual time.
-        kind: "event", "step", "choice", "lag", "fault", "probe", "log", "note" or "failure".
+        kind: "event", "message", "step", "choice", "lag", "fault", "host", "probe", "log" or "failure".
         text: What has happened.
     """
 
