@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from actorsched._core.invariants import InvariantBroken
 from actorsched._kernel.kernel import Kernel
 from actorsched._kernel.virtual import VirtualKernel
-from actorsched._system import census
+from actorsched._system import audit
 
 if TYPE_CHECKING:
     import pytest
@@ -75,19 +75,10 @@ class CheckedKernel(Kernel):
             self.broken("somebody", "nothing", error)
 
     def look_around(self) -> None:
-        """Check what concerns the system as a whole."""
-        system = self.facade._system
-        for actor in (system.scheduler, system.locks, system.bus, system.announcer):
-            self.hold(actor.check_at_rest, "at rest")
+        """Check everybody, and what concerns the system as a whole."""
+        self.hold(lambda: audit.check_at_rest(self.facade._system), "at rest")
         for checked in (self._timers, self.ready):
             self.hold(checked.check, "at rest")
-        under_way = 0
-        heads = list(census.supervisors(system))
-        while heads:
-            cells: list[Any] = list(heads.pop().remaining())
-            under_way += sum(cell.under_way for cell in cells)
-            heads += [cell.extras.supervisor for cell in cells if cell.extras and cell.extras.supervisor]
-        self.hold(lambda: self.office.check(under_way), "at rest")
 
     @property
     def is_at_rest(self) -> bool:

@@ -24,6 +24,7 @@ from actorsched._core.run_queue import RunQueue
 from actorsched._core.supervision import Supervision
 from actorsched._core.timers import Timers
 from actorsched._core.window import OrderedWindow, UnorderedWindow
+from actorsched._system import audit
 from actorsched._system.cell_state import Extras, Life
 from actorsched._system.nursery import Nursery
 from actorsched._system.pools import Place
@@ -755,6 +756,31 @@ async def test_of_who_listens() -> None:
         bus.kernel.journal.clear()
 
 
+@pytest.mark.parametrize("backend", ["asyncio"])
+async def test_of_a_runtime_as_a_whole() -> None:
+    async with Runtime(concurrency=1) as rt:
+        system = rt._system
+        running, waiting = [await rt.spawn(settle, 30) for _ in range(2)]
+        ref = await rt.spawn(Plain, name="clerk")
+        await settle(1)
+        audit.check_at_rest(system)
+        system.kernel.office.sent += 1
+        assert_broken(lambda: audit.check_at_rest(system), "of which there are 0")
+        system.kernel.office.sent -= 1
+        pool = running._task.pool
+        del pool.on[running._task]
+        assert_broken(lambda: audit.check_slots(system), "1 tasks have a slot, as it has counted")
+        pool.on[running._task] = None
+        pool.policy.remove(waiting._task)
+        assert_broken(lambda: audit.check_slots(system), "1 tasks are in the queue, and nobody else is")
+        pool.policy.push(waiting._task, 0.0)
+        await ref.stop()
+        system.names["clerk"] = cell_of(ref)
+        assert_broken(lambda: audit.check_mail(system), "whoever is known as 'clerk' has not ended")
+        del system.names["clerk"]
+        assert {type(actor).__name__ for actor in audit.actors_of(system)} >= {"Scheduler", "Nursery"}
+
+
 # ------------------------------------------------------------------------------------------- a broad run
 
 
@@ -775,7 +801,7 @@ class Clerk(Actor):
         raise error
 
     async def delegate(self, chance: Random) -> None:
-        ref = await current().spawn(work, chance, 1, 0.0)
+        ref: Any = await current().spawn(work, chance, 1)
         await ref
 
 
