@@ -92,10 +92,14 @@ class _Desk:
         return self._streams
 
     def arrive(self, guest: HostPdb, on_interrupt: Callable[..., object]) -> None:
-        """Wait until the terminal is this debugger's."""
-        if (
-            self._thread == get_ident()
-        ):  # it is, or another one's in the same thread, within whose session this is
+        """Wait until the terminal is this debugger's.
+
+        Raises:
+            RuntimeError: It cannot be had from here.
+            OSError: The terminal has gone meanwhile.
+        """
+        terminal = self.streams()[0].fileno()
+        if self._thread == get_ident():  # within the session of this one, or of another in the same thread
             if guest not in self._guests:
                 self._guests.append(guest)
             return
@@ -105,9 +109,12 @@ class _Desk:
         origin, who = _present()
         self._port.say(Halted(origin, who))
         self._port.flush()
-        terminal, own = self.streams()[0].fileno(), os.getpgrp()
-        while os.tcgetpgrp(terminal) != own:
-            sleep(_LOOK)
+        try:
+            while os.tcgetpgrp(terminal) != os.getpgrp():
+                sleep(_LOOK)
+        except BaseException:
+            self.leave(guest)
+            raise
         self._handlers = _handle(
             {
                 signal.SIGINT: on_interrupt,
@@ -124,11 +131,14 @@ class _Desk:
         self._guests.remove(guest)
         if self._guests:
             return
+        terminal = self.streams()[0].fileno()
         try:
-            os.tcsetpgrp(self.streams()[0].fileno(), self._group)
+            if os.tcgetpgrp(terminal) == os.getpgrp():
+                os.tcsetpgrp(terminal, self._group)
         except OSError:  # the terminal has gone
             pass
         _handle(self._handlers)
+        self._handlers = {}
         self._port.say(WentOn())
         self._port.flush()
         self._thread = 0
@@ -171,12 +181,14 @@ class HostPdb(pdb.Pdb):
         self._running_on = frame is None
         if frame is not None:
             self._begin(frame)
+        stdin, sys.stdin = sys.stdin, self.stdin  # for `interact`, and whatever else is entered that reads
         try:
             super().interaction(frame, traceback)
         except BaseException:
             self._running_on = True
             raise
         finally:
+            sys.stdin = stdin
             if self._running_on:
                 self._bottom = None
                 self._desk.leave(self)
@@ -211,7 +223,7 @@ class HostPdb(pdb.Pdb):
     def dispatch_return(self, frame: FrameType, arg: Any) -> Any:
         """Beyond the last frame of the user's there is nothing to be seen."""
         answer = super().dispatch_return(frame, arg)
-        if frame is self._bottom and not _is_suspended(frame):
+        if frame is self._bottom and _has_ended(frame):
             self._let_go()
             return None
         return answer
@@ -282,12 +294,16 @@ def _is_ours(frame: FrameType) -> bool:
     return isinstance(name, str) and name.startswith(_OURS[:-1])
 
 
-def _is_suspended(frame: FrameType) -> bool:
-    """Whether a coroutine or generator leaves its frame only for a while."""
+def _has_ended(frame: FrameType) -> bool:
+    """Whether a frame that is being left will not be entered again.
+
+    A coroutine or generator leaves its frame also to wait, and then, too, Python speaks of a return. One that
+    ends with an exception is not recognized here: `_end` comes soon.
+    """
     from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR, CO_ITERABLE_COROUTINE
     from opcode import opname
 
     code = frame.f_code
     if not code.co_flags & (CO_ASYNC_GENERATOR | CO_COROUTINE | CO_GENERATOR | CO_ITERABLE_COROUTINE):
-        return False
-    return opname[code.co_code[frame.f_lasti]] == "YIELD_VALUE"
+        return True
+    return opname[code.co_code[frame.f_lasti]] in ("RETURN_VALUE", "RETURN_CONST")
