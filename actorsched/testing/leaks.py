@@ -56,6 +56,8 @@ KINDS: Mapping[str, str] = {
 }
 """The kinds of what may be left, and what each is called in `may_leave`."""
 
+OF_THE_KIT = "__actorsched_of_the_kit__"
+"""What an actor's class has that belongs to the test kit, and ends with the runtime by itself."""
 _MESSAGES = 3
 """So many messages of a mailbox are shown."""
 _MANY = 10
@@ -209,7 +211,8 @@ def present(system: System) -> list[TaskActor | ActorCell]:
     """The tasks that have not settled, and the actors that have not stopped, without children of others."""
     tasks: Iterable[TaskActor] = census.live_tasks(system)
     actors: list[Any] = [cell for each in census.supervisors(system) for cell in each.remaining()]
-    return [*tasks, *(cell for cell in actors if cell.life is not Life.STOPPED)]
+    living = (cell for cell in actors if cell.life is not Life.STOPPED)
+    return [*tasks, *(cell for cell in living if not getattr(cell.actor_class, OF_THE_KIT, False))]
 
 
 def left_of(subject: TaskActor | ActorCell) -> Left:

@@ -20,6 +20,7 @@ from actorsched.context import current
 from actorsched.durations import Duration, describe, seconds
 from actorsched.exceptions import ActorschedError, shown
 from actorsched.options import Mailbox
+from actorsched.testing.leaks import OF_THE_KIT
 from actorsched.testing.patterns import ANY, Message, handler_name, matches
 from actorsched.testing.patterns import describe as described
 
@@ -49,7 +50,9 @@ class Probe:
         self._heard: anyio.Event | None = None
         self._answers: dict[str, Any] = {}
         self.messages: list[Message] = []
-        options = {} if name is None else {"name": name}
+        world = simulation._world
+        world.probes += 1
+        options = {"name": name or f"probe-{world.probes}"}
         self._cell = runtime._new_actor(_Listener, (self,), options)
         self.ref: ActorRef[Any] = ActorRef(self._cell)
 
@@ -221,3 +224,4 @@ class _Listener(Actor):
 
 
 setattr(_Listener, TABLE, _AnyTable(_Listener, Actor))
+setattr(_Listener, OF_THE_KIT, True)

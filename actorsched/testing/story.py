@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from actorsched.testing.leaks import waits_at
+from actorsched.testing.leaks import is_users, waits_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -67,7 +67,8 @@ def later_step(task: Any, main: Any, kernels: Iterable[SimulatedKernel]) -> str 
     if str(name).startswith(_OURS):
         return None
     code = task.get_coro() if hasattr(task, "get_coro") else task.coro
-    return f"{name}{_now_at(code)}"
+    place = _now_at(code, of_users=True)
+    return f"{name}{place}" if place or task is not main else None
 
 
 def _title(run: Any) -> str:
@@ -81,10 +82,15 @@ def _code_of(activity: Any) -> object:
     return None if stepper is None else getattr(stepper.send, "__self__", None)
 
 
-def _now_at(code: object) -> str:
-    """Where code is suspended; nothing if it is over."""
+def _now_at(code: object, *, of_users: bool = False) -> str:
+    """Where code is suspended; nothing if it is over.
+
+    Args:
+        code: A coroutine, or what awaits one.
+        of_users: Whether it says nothing, either, where nobody's code but that of libraries is.
+    """
     places = waits_at(code)
-    if not places:
+    if not places or (of_users and not is_users(places[-1].file)):
         return ""
     place = places[-1]
     source = place.source

@@ -89,6 +89,8 @@ class SimulatedWorld:
         self.conditions: Conditions = Conditions(self)
         self.loop: Loop | None = None
         self.steps: int = 0
+        self.probes: int = 0
+        """How many probes there have been."""
         self.allowed: int = steps
         self.quiet: bool = False
         """Whether only what the test does is chosen plainly: nothing else is left open."""
