@@ -310,6 +310,27 @@ async def test_a_sibling_that_is_killed_while_it_restarts_holds_up_nobody() -> N
         assert await c.ask.add() == 1
 
 
+async def test_an_actor_that_restarts_with_a_sibling_while_it_is_spawned_is_spawned_when_it_is_up() -> None:
+    class Second(Actor):
+        lives: ClassVar[int] = 0
+
+        async def on_start(self) -> None:
+            Second.lives += 1
+            if Second.lives == 1:
+                with pytest.raises(ZeroDivisionError):
+                    await first.ask.fail(ZeroDivisionError())
+                await settle()  # by now it was told to stop
+
+        async def life(self) -> int:
+            return Second.lives
+
+    async with Runtime() as rt, rt.scope(Supervise("one_for_all")) as scope:
+        first = await scope.spawn(Worker, [])
+        second = await scope.spawn(Second)
+        assert second.alive
+        assert await second.ask.life() == 2
+
+
 async def test_a_sibling_that_is_stopped_by_somebody_does_not_come_back_with_the_others() -> None:
     log: Log = []
     async with Runtime() as rt, rt.scope(Supervise("one_for_all")) as scope:

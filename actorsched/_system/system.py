@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from actorsched.options import ActorOptions, TaskOptions
 
 _STARTING = Life.STARTING
+_STOPPED = Life.STOPPED
 _RUNNING = Life.RUNNING
 _NORMAL = int(Priority.NORMAL)
 _KINDS: tuple[Callable[..., ActorCell], Callable[..., Any]] = ActorCell, UserLane
@@ -550,7 +551,7 @@ class System:
                 suspended = kernel.lender.begin(hook, hook.open())
                 if suspended is not None:
                     await kernel.lender.stay_with(hook, suspended[1])
-            if cell.life is _STARTING:
+            if not (cell.born or cell.life is _STOPPED):  # stopped with a sibling, it starts once more
                 started = cell.more().started = kernel.future()
                 await started
         except BaseException as error:
