@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from actorsched._kernel.carrier import BLOCKING
 from actorsched._kernel.stepper import DONE
+from actorsched.messages import ExitReason, Kill
 
 if TYPE_CHECKING:
     import asyncio
@@ -52,14 +53,19 @@ BREATHER = 256
 class Slot:
     """Where a carried handler puts its answer: a future that nobody has to wait for.
 
+    Who carries the handler goes on when that has ended. So where there is an answer before, because whoever
+    asks is not to wait any longer, the handler is stopped.
+
     Attributes:
+        call: Whose answer it is.
         filled: Whether there is an answer.
         value: The answer.
     """
 
-    __slots__ = ("filled", "value")
+    __slots__ = ("call", "filled", "value")
 
-    def __init__(self) -> None:
+    def __init__(self, call: Call) -> None:
+        self.call = call
         self.filled = False
         self.value: Any = None
 
@@ -74,6 +80,34 @@ class Slot:
         """This is the answer."""
         self.filled = True
         self.value = value
+        if self.call.context is not None:  # its handler has not ended
+            self.call.refused()
+
+
+class Start:
+    """Where the spawner of an actor is told not to wait for its start: then that is not to go on.
+
+    It waits for the start itself, in one way or another, and never for this.
+
+    Attributes:
+        cell: The actor.
+        refusal: Why it is not to wait; None as long as it may.
+    """
+
+    __slots__ = ("cell", "refusal")
+
+    def __init__(self, cell: ActorCell) -> None:
+        self.cell = cell
+        self.refusal: BaseException | None = None
+
+    def done(self) -> bool:
+        """Whether it was told."""
+        return self.refusal is not None
+
+    def set_result(self, value: Any, /) -> None:
+        """It is not to wait."""
+        self.refusal = value.error
+        self.cell.kernel.post(self.cell, Kill(ExitReason("killed")))
 
 
 class Loan:
@@ -88,7 +122,8 @@ class Loan:
 
     def __init__(self, task: asyncio.Task[Any], depth: int) -> None:
         self._task = task
-        self._before = task.cancelling()
+        # What the task was told before, and has heard of. A request of its own is still on its way.
+        self._before = task.cancelling() - getattr(task, "_must_cancel", False)
         self._interrupted = False
         self._pending = False  # our own request has not reached the handler
         self._thrown: BaseException | None = None
