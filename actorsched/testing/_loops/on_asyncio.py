@@ -306,7 +306,7 @@ def run(world: Any, main: Main) -> None:
             _end(loop)
     finally:
         loop.close()
-        world.loop = None
+        world.loop = loop.main = None  # asyncio knows a task until it is gone, and looks at those with its number
 
 
 def _end(loop: SimulatedLoop) -> None:
