@@ -1,4 +1,4 @@
-"""What simulated hosts and threads are given to do. It notes what it did in `SEEN`, which all of them share."""
+"""What simulated hosts and threads are given to do. What they did is noted in `SEEN`, which all share."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 SEEN: list[Any] = []
+LEFT: list[Any] = []
 WHO: ContextVar[str] = ContextVar("WHO", default="nobody")
 
 
@@ -43,6 +44,21 @@ async def fail_async(message: str) -> None:
 
 def unpicklable() -> Any:
     return lambda: SEEN, __import__("threading").Lock()
+
+
+async def nap_in_a_group(seconds: float) -> None:
+    async with anyio.create_task_group() as group:
+        group.start_soon(nap, seconds, "one")
+        group.start_soon(nap, seconds, "two")
+
+
+async def leave_something() -> str:
+    """On asyncio: end before what was started here."""
+    import asyncio
+
+    LEFT.append(asyncio.create_task(nap(1000.0, "left")))
+    await anyio.sleep(1)
+    return "over"
 
 
 def spin(value: Any = None) -> None:
@@ -92,6 +108,21 @@ async def ask_outside(counter: Any, times: int) -> int:
     runtime: Any = current().runtime
     other = await runtime.spawn(double, 21, host="process", timeout="3s")
     return int(await other) + int(await counter.ask.add(0))
+
+
+def ask_in_a_loop_of_its_own(counter: Any) -> int:
+    async def main() -> int:
+        results: list[int] = [await counter.ask.slowly(1.0)]
+
+        async def add() -> None:
+            results.append(await counter.ask.add(1))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(add)
+            group.start_soon(add)
+        return sum(results)
+
+    return anyio.run(main)
 
 
 class Counter(Actor):

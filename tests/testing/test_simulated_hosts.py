@@ -203,6 +203,20 @@ def test_code_in_a_host_asks_tells_and_spawns_outside(loop: str) -> None:
     play(scenario, loop, 1, 2, 3)
 
 
+def test_a_plain_function_may_ask_in_an_event_loop_of_its_own(loop: str) -> None:
+    async def scenario(simulation: Any) -> None:
+        async with simulation.runtime() as rt:
+            counter = await rt.spawn(work.Counter)
+            refs = [
+                await rt.spawn(work.ask_in_a_loop_of_its_own, counter, host="process", timeout="9s")
+                for _ in range(2)
+            ]
+            assert sum([await ref for ref in refs]) in (10, 12, 13)
+            assert simulation.now < 3 or simulation.seed != PLAIN
+
+    play(scenario, loop, 1)
+
+
 def test_a_more_urgent_task_suspends_the_host_of_another(loop: str) -> None:
     async def scenario(simulation: Any) -> None:
         async with simulation.runtime(hosts=Hosts(max=1)) as rt:
@@ -415,6 +429,36 @@ def test_a_suspended_host_does_nothing_and_goes_on_where_it_was(loop: str) -> No
             assert simulation.now == 5.0
 
     play(scenario, loop)
+
+
+@pytest.mark.parametrize("fate", ["suspend", "crash"])
+def test_tasks_of_asyncio_that_code_in_a_host_has_started_are_frozen_with_it(fate: str) -> None:
+    async def scenario(simulation: Any) -> None:
+        async with simulation.runtime() as rt:
+            ref = await rt.spawn(work.nap_in_a_group, 2.0, host="process")
+            await simulation.advance("1s")
+            (host,) = hosts_of(simulation).hosts
+            if fate == "suspend":
+                host.suspend(10.0)
+            else:
+                host.crash()
+            await simulation.advance("5s")
+            assert work.SEEN == [("begun", "one"), ("begun", "two")]
+            outcome = await ref.outcome()
+            assert (outcome.error is None) == (fate == "suspend")
+
+    play(scenario, "asyncio")
+
+
+def test_what_a_function_leaves_running_ends_with_it() -> None:
+    async def scenario(simulation: Any) -> None:
+        async with simulation.runtime() as rt:
+            assert await rt.run(work.leave_something, host="process") == "over"
+            assert work.SEEN == [("begun", "left"), ("left", "left")]
+            assert simulation.now == 1.0
+
+    play(scenario, "asyncio")
+    work.LEFT.clear()
 
 
 def test_a_slow_host_takes_longer_in_both_directions(loop: str) -> None:

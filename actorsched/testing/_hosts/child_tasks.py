@@ -172,8 +172,8 @@ class SimulatedTaskHost:
                 value = function(*args, **kwargs)
             else:
                 value = await self._in_thread(function, args, kwargs, context)
-            is_code = type(value) is CoroutineType
-            return await self._await(value, context) if is_code else value
+            code: Any = value
+            return await self._await(code, context) if type(value) is CoroutineType else value
         finally:
             if context.has_deferred and not self._host.over:
                 context.undo_deferred()
@@ -242,6 +242,7 @@ class SimulatedTaskHost:
             while task.cancelling():
                 task.uncancel()
             await context.undo_deferred_async()
+            await self._host.frost.end_adopted()
 
 
 class _Function:

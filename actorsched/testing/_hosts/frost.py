@@ -5,7 +5,8 @@ it was waiting for may come meanwhile, and is given to it when it goes on. A can
 
 Code of a host that has died goes on no more. Only when the simulation ends is it cancelled, since its frames
 must not be left to the collector: no `finally` of it runs before that, as none runs in a process that was
-killed. What it does then, nobody hears.
+killed. What it does then, nobody hears. On asyncio that holds for tasks that the code starts, too; those in a
+nursery of trio go on while their host is frozen, but nobody hears of it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
     from actorsched._kernel.backend import Backend, Future
 
 
+def _current_task() -> Any:
+    from asyncio import current_task
+
+    return current_task()
+
+
 class Frost:
     """Whether the code of a host may take steps.
 
@@ -34,6 +41,7 @@ class Frost:
         self._waiting: list[Future] = []
         self._actions: list[Callable[[], object]] = []
         self._scopes: dict[CancelScope, None] = {}
+        self._tasks: dict[Any, None] = {}
         self.frozen: bool = False
         self.over: bool = False
 
@@ -43,7 +51,7 @@ class Frost:
     @property
     def carries(self) -> bool:
         """Whether there is code that is not over."""
-        return bool(self._scopes)
+        return bool(self._scopes or self._tasks)
 
     def freeze(self) -> None:
         """No more steps."""
@@ -63,8 +71,8 @@ class Frost:
     def end(self) -> None:
         """Cancel what is left."""
         self.over = True
-        for scope in list(self._scopes):
-            scope.cancel()
+        for what in [*self._scopes, *self._tasks]:
+            what.cancel()
         self.thaw()
 
     async def carry(self, code: Coroutine[Any, Any, Any]) -> None:
@@ -93,6 +101,24 @@ class Frost:
             except get_cancelled_exc_class() as error:  # asyncio's own, which no shield keeps out
                 stopped = error
         return stopped
+
+    async def adopted(self, code: Coroutine[Any, Any, Any]) -> Any:
+        """Run the code of a task of asyncio that was started by code of the host."""
+        task = _current_task()
+        self._tasks[task] = None
+        try:
+            return await self._steps_of(code)
+        finally:
+            del self._tasks[task]
+
+    async def end_adopted(self) -> None:
+        """What a function in a task host has left running ends with it."""
+        from asyncio import gather
+
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await gather(*tasks, return_exceptions=True)
 
     @coroutine
     def _steps_of(self, code: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:

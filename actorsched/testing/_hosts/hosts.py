@@ -6,15 +6,19 @@ The law of this module: it is what the world knows of them. It starts them, coun
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, Literal
 
+from actorsched._hosting.inside import SIMULATED
 from actorsched.testing._hosts.host import SimulatedHost
 from actorsched.testing._hosts.link import SimulatedLink
 from actorsched.testing._hosts.lockstep import Always, Lockstep
 from actorsched.testing._hosts.logs import catch_logs, let_logs_go
+from actorsched.testing._hosts.port import SimulatedDoorway
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextvars import Context
 
     from actorsched._hosting.exits import HostExit
     from actorsched._hosting.wire import FromHost
@@ -24,6 +28,15 @@ if TYPE_CHECKING:
     from actorsched.testing._hosts.fates import FatefulWorld
 
 _ALWAYS = Always()
+
+
+def _adopt(code: Any, context: Context | None) -> Any:
+    """What a task of asyncio is to run: its code, or what steps that as part of a host."""
+    doorway = SIMULATED.get() if context is None else context.get(SIMULATED)
+    if not isinstance(doorway, SimulatedDoorway) or type(code) is not CoroutineType:
+        return code
+    adopted: Any = doorway.host.frost.adopted
+    return adopted(code)
 
 
 class SimulatedHosts:
@@ -70,6 +83,9 @@ class SimulatedHosts:
         if not self._catches:
             self._catches = True
             catch_logs()
+            loop: Any = getattr(self._world, "loop", None)
+            if hasattr(loop, "adopt"):
+                loop.adopt = _adopt
         self.born += 1
         host = SimulatedHost(self._world, self._lockstep, kernel, kind, name, self.born)
         self.hosts.append(host)

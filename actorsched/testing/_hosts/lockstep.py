@@ -7,7 +7,10 @@ How it works: the loop's thread lets a thread go on and waits, in real time, unt
 or *parks*: at a checkpoint, where virtual time goes on a little, or at a `Gate`, until that is opened. What
 is to be called on the loop's thread meanwhile is noted, and called when the loop goes on, in that order.
 
-A function that does neither for `PATIENCE` seconds of real time is left *at large*: the loop goes on without
+A function that runs an event loop of its own *leaves* its turn when it waits for an answer of the runtime,
+and is given another with the answer.
+
+One that does nothing of that for `PATIENCE` seconds of real time is left *at large*: the loop goes on without
 it, virtual time stands still until it is back, and such a run cannot be repeated.
 """
 
@@ -36,6 +39,10 @@ def thread_here() -> StepThread | None:
     """The thread in which the code runs that calls; None if it is none of these."""
     thread: StepThread | None = getattr(_here, "thread", None)
     return thread
+
+
+def _nothing_more(thread: StepThread) -> None:
+    """It waits for an answer."""
 
 
 class Always:
@@ -96,6 +103,11 @@ class StepThread:
         self._result: Any = None
         self._parked: Callable[[StepThread], object] | None = None
         self._closing = False
+        self._left = False
+        self.asked: int = 0
+        """For how many answers of the runtime its own event loop waits."""
+        self.turn: int = 0
+        """How often it was given a turn with an answer."""
         self.owner: Any = None
         self.backend: Backend | None = None
         self._go.acquire()
@@ -128,6 +140,20 @@ class StepThread:
             self.owner.when_thawed(self.go_on_soon)
             return
         self._go.release()
+        self._await()
+
+    def rejoin(self, answer: Callable[[], object]) -> None:
+        """It is given an answer that it waits for, and a turn with that."""
+        with self._guard:
+            waits = self._left
+            if waits:
+                self._left = self._at_large = False
+                self.turn += 1
+        answer()
+        if waits:
+            self._await()
+
+    def _await(self) -> None:
         if not self._back.acquire(timeout=PATIENCE):
             with self._guard:
                 self._at_large = not self._back.acquire(blocking=False)
@@ -138,7 +164,11 @@ class StepThread:
         self._stopped()
 
     def _came_back(self) -> None:
-        self._lockstep.at_large -= 1
+        self._at_large = False
+        if self._left:  # it was not waited for
+            self._left = False
+        else:
+            self._lockstep.at_large -= 1
         self._stopped()
 
     def _make_calls(self) -> None:
@@ -157,7 +187,8 @@ class StepThread:
         self._job = self._over = self._result = None
         self._lockstep.free(self)
         assert over is not None
-        over(result)
+        assert self.backend is not None
+        self.backend.call_soon(over, result)  # after all that was to be called before
 
     def end(self) -> None:
         """End the thread: at once if it has nothing to do, else with an `Interrupted` where it is parked."""
@@ -196,12 +227,19 @@ class StepThread:
             if not self._at_large:
                 self._back.release()
                 return
-            self._at_large = False
         assert self.backend is not None
         try:
             self.backend.call_soon_threadsafe(self._came_back)
         except RuntimeError:  # the loop is closed: the simulation is over
             self._closing = True
+
+    def leave(self, turn: int) -> None:
+        """Give this turn back and go on, to nothing but a wait, as long as an answer is outstanding."""
+        with self._guard:
+            if self.asked and turn == self.turn and not (self._at_large or self._closing):
+                self._at_large = self._left = True
+                self._parked = _nothing_more
+                self._back.release()
 
     def note_call(self, function: Callable[..., object], args: tuple[Any, ...]) -> bool:
         """Have the loop call something when it goes on; False if it does already."""
@@ -242,7 +280,7 @@ class Lockstep:
             backend: The loop.
             owner: Whose it is: while that is `frozen`, it does not go on.
             job: The function, which raises nothing.
-            over: Told what it has returned; perhaps before this returns.
+            over: Told what it has returned.
         """
         if not self._free:
             thread = StepThread(len(self._threads) + 1, self)

@@ -39,4 +39,4 @@ def let_logs_go() -> None:
     global _users  # noqa: PLW0603 - likewise
     _users -= 1
     if not _users:
-        logging.Logger.handle = _original
+        logging.Logger.handle = _original  # type: ignore[method-assign]

@@ -6,19 +6,33 @@ or lent here: there is no socket that could be too slow, and no memory that outl
 
 from __future__ import annotations
 
+from functools import partial
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from actorsched._hosting.child_context import TaskContext
 from actorsched._hosting.inside import Doorway
 from actorsched._hosting.segments import Borrower
+from actorsched.testing._hosts.lockstep import thread_here
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from actorsched._hosting.wire import FromHost, Run
+    from actorsched._hosting.wire import Answer, FromHost, Run
     from actorsched._kernel.backend import Backend, Future, Handle
     from actorsched.testing._hosts.host import SimulatedHost
+    from actorsched.testing._hosts.lockstep import StepThread
+
+
+_TURNS = 3
+"""So many turns of its own event loop a thread has to make something of an answer, before it leaves again."""
+
+
+def _after_turns(turns: int, backend: Backend, thread: StepThread, turn: int) -> None:
+    if turns:
+        backend.call_soon(_after_turns, turns - 1, backend, thread, turn)
+    else:
+        thread.leave(turn)
 
 
 def _nothing(*given: object) -> None:
@@ -51,8 +65,34 @@ class SimulatedDoorway(Doorway):
 
     def backend(self) -> Backend:
         """The event loop in which somebody asks: that of the simulation, or one of a thread."""
-        host = self.host
-        return host.backend if get_ident() == host.thread else super().backend()
+        if get_ident() == self.host.thread:
+            return self.host.own_backend  # type: ignore[no-any-return]
+        backend: Any = super().backend()
+        backend.asked_by = thread_here()
+        return backend  # type: ignore[no-any-return]
+
+    async def request(self, verb: str, body: object) -> Any:
+        """The same; a thread that asks in an event loop of its own leaves the turn to the simulation."""
+        thread = thread_here()
+        if thread is None:
+            return await super().request(verb, body)
+        backend = self.backend()
+        thread.asked += 1
+        backend.call_soon(thread.leave, thread.turn)
+        try:
+            return await super().request(verb, body)
+        finally:
+            thread.asked -= 1
+            _after_turns(_TURNS, backend, thread, thread.turn)
+
+    def answered(self, answer: Answer) -> None:
+        """The runtime has answered."""
+        waiting: Any = self._waiting.get(answer.request_id)
+        thread: StepThread | None = None if waiting is None else getattr(waiting[0], "asked_by", None)
+        if thread is None:
+            super().answered(answer)
+        else:
+            thread.rejoin(partial(super().answered, answer))
 
 
 class SimulatedTaskContext(TaskContext):
