@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 import random
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import anyio
@@ -14,8 +14,10 @@ import pytest
 
 from actorsched import (
     Actor,
+    ActorRef,
     DeadlockError,
     Event,
+    Mailbox,
     Retry,
     Runtime,
     TaskRef,
@@ -536,3 +538,77 @@ async def test_in_a_storm_of_tasks_that_acquire_in_any_order_all_work_gets_done(
     assert refused
     assert not any(inside.values())
     assert_free(rt)
+
+
+# ------------------------------------------------------------------- whoever gives way, whatever it waits in
+
+
+class Relay(Actor):
+    """Waits for a task on behalf of others."""
+
+    mailbox = Mailbox(capacity=1)
+
+    def __init__(self, refs: dict[str, TaskRef[Any]]) -> None:
+        self.refs = refs
+
+    async def wait_for(self, name: str) -> Any:
+        return await self.refs[name]
+
+    async def results(self, name: str) -> AsyncIterator[Any]:
+        yield await self.refs[name]
+
+
+class Starter(Relay):
+    """Waits for a task before it begins."""
+
+    async def on_start(self) -> None:
+        await self.refs["urgent"]
+
+
+async def asks(relay: ActorRef[Relay]) -> object:
+    return await relay.ask.wait_for("urgent")
+
+
+async def reads(relay: ActorRef[Relay]) -> object:
+    return [item async for item in relay.ask.results("urgent")]
+
+
+async def spawns(relay: ActorRef[Relay]) -> object:
+    runtime: Any = current().runtime
+    return await runtime.spawn(Starter, relay._cell.instance.refs)
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("waits", [asks, reads, spawns])
+async def test_who_gives_way_goes_on_whatever_it_waits_for_an_actor_for(
+    waits: Callable[[ActorRef[Relay]], Awaitable[object]], full: bool
+) -> None:
+    refs: dict[str, TaskRef[Any]] = {}
+    go = anyio.Event()
+
+    async def urgent() -> str:
+        await go.wait()
+        async with current().acquire("r"):
+            return "done"
+
+    async def gives_way(relay: ActorRef[Relay]) -> str:
+        async with current().acquire("r"):
+            try:
+                await waits(relay)
+            except DeadlockError:
+                return "gave way"
+        return "did not"
+
+    async with Runtime() as rt:
+        rt.resource("r")
+        relay = await rt.spawn(Relay, refs)
+        refs["urgent"] = await rt.spawn(urgent, priority=5)
+        for _ in range(2 * full):
+            relay.tell(Relay.wait_for, "urgent")
+            await settle()
+        other = await rt.spawn(gives_way, relay, priority=1)
+        await settle()
+        go.set()
+        assert await other == "gave way"
+        assert await refs["urgent"] == "done"
+        assert_free(rt)

@@ -95,7 +95,7 @@ async def ask(call: Call, timeout: float | None) -> Any:
         if reply.done():  # refused: it would never be answered
             call.context = None
         else:
-            await _sent(call)
+            _send(call)
         result = await reply
     except BaseException as error:
         try:
@@ -125,7 +125,7 @@ async def _carried(call: Call) -> Any:
     """The same for an idle actor, whose handler runs in the task of whoever asks."""
     owner = call.owner
     kernel = owner.kernel
-    slot = call.reply = Slot()
+    slot = call.reply = Slot(call)
     waiter = None if call.sender is None else waiter_of(owner)
     if waiter is not None:
         begin_to_wait(waiter, owner, slot)
@@ -149,6 +149,8 @@ async def _carried(call: Call) -> Any:
         await go_on(waiter, owner, slot)
     result = slot.value
     if type(result) is Failure:
+        if call.context is not None:  # refused, and what the handler deferred is still to be called
+            await _taken_back(call)
         try:
             raise result.error
         finally:  # the error refers to this frame: nothing here may refer back
@@ -259,12 +261,29 @@ def _offered(call: Call) -> bool:
     return refusal is None
 
 
-async def _sent(call: Call) -> None:
-    """Put a call into the mailbox; wait for room where that is the rule. If none comes, `reply` says so."""
+def _send(call: Call) -> None:
+    """Put a call into the mailbox; where that is the rule, as soon as there is room.
+
+    Nobody waits for the room by itself: whoever asks may be told not to wait any longer before there is some.
+    """
     if not _offered(call):
-        admitted = call.owner.kernel.future()
-        call.owner.wait_for_room(call, admitted)
-        await admitted
+        call.owner.wait_for_room(call, _NOBODY)
+
+
+class _Nobody:
+    """Who has no need to be told."""
+
+    __slots__ = ()
+
+    def done(self) -> bool:
+        """It was told, as it were."""
+        return True
+
+    def set_result(self, value: object, /) -> None:
+        """It does not care."""
+
+
+_NOBODY = _Nobody()
 
 
 async def _taken_back(call: Call) -> None:
@@ -369,7 +388,7 @@ async def next_item(call: Call, timeout: float | None) -> Any:
                 timer = kernel.call_later(timeout, source.expire, call, timeout)
             if not source.sent:
                 source.sent = True
-                await _sent(call)
+                _send(call)
         refused = await answer
         if waiter is not None:
             await go_on(waiter, owner, answer)

@@ -145,6 +145,11 @@ class Call(CodeRun, msgspec.Struct, eq=False):
         """Who goes back into the run queue: the actor, which keeps its turn for the deferred calls."""
         return self.owner
 
+    def refused(self) -> None:
+        """Its asker is not to wait for it, and goes on when nothing of it does."""
+        if self.begun:
+            self.withdraw(TaskCancelled(f"the sender of {self.title} is not to wait for it"))
+
     def over(self, value: Any, error: BaseException | None) -> ActorCell:
         """The handler has ended: answer, and give the turn back."""
         owner = self.owner

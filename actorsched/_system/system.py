@@ -20,7 +20,7 @@ from actorsched._system.actor_cell import ActorCell, Life
 from actorsched._system.alarms import Alarms
 from actorsched._system.announcing import Announcer
 from actorsched._system.asking import begin_to_wait, go_on, waiter_of
-from actorsched._system.carrying import BREATHER
+from actorsched._system.carrying import BREATHER, Start
 from actorsched._system.census import statuses
 from actorsched._system.deadlines import times_of
 from actorsched._system.event_bus import EventBus
@@ -542,9 +542,8 @@ class System:
         """
         kernel = self.kernel
         hook: Any = cell.turn  # its `on_start`, if it has the turn
-        waiter, begun = None if CURRENT.get() is None else waiter_of(cell), None
+        waiter, begun = None if CURRENT.get() is None else waiter_of(cell), Start(cell)
         if waiter is not None:
-            begun = kernel.future()
             begin_to_wait(waiter, cell, begun)
         try:
             if hook is not None:
@@ -556,13 +555,16 @@ class System:
                 await started
         except BaseException as error:
             await self._abandon(cell)
-            if waiter is not None and begun is not None:
+            if waiter is not None:
                 await go_on(waiter, cell, begun, error)
             raise
-        if waiter is not None and begun is not None:
+        if waiter is not None:
             await go_on(waiter, cell, begun)
         if kernel.lender.taken >= BREATHER:
             await kernel.lender.breathe()
+        if begun.refusal is not None:
+            await self._abandon(cell)
+            raise begun.refusal
         if not cell.born and cell.ending is not None:
             raise cell.ending.error or cell.gone("it was not started")
 
