@@ -21,6 +21,10 @@ BROKEN: list[InvariantBroken] = []
 """What did not hold since somebody has emptied this."""
 
 
+_MANY = 200
+"""Of more tasks, only those are looked at that had a message: or a test of thousands would take minutes."""
+
+
 class CheckedKernel(Kernel):
     """Checks whoever was told something."""
 
@@ -75,8 +79,10 @@ class CheckedKernel(Kernel):
             self.broken("somebody", "nothing", error)
 
     def look_around(self) -> None:
-        """Check everybody, and what concerns the system as a whole."""
-        self.hold(lambda: audit.check_at_rest(self.facade._system), "at rest")
+        """Check everybody, if they are not too many, and what concerns the system as a whole."""
+        system = self.facade._system
+        if sum(len(scope._nursery.live) for scope in system.scopes) <= _MANY:
+            self.hold(lambda: audit.check_at_rest(system), "at rest")
         for checked in (self._timers, self.ready):
             self.hold(checked.check, "at rest")
 
