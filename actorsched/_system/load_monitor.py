@@ -226,4 +226,3 @@ class LoadMonitor(Behaviour, kw_only=True):
         ill = [pid for pid, pulse in self.pulses.items() if pulse.since is not None]
         require(set(self.suspected) <= set(ill), self, "whoever is suspected was seen stopped")
         require(self.lag >= 0.0, self, "no look begins before it is due")
-        require(self.due is None or self.due >= self.looked, self, "the next look comes after the last one")
