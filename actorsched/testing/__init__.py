@@ -13,9 +13,18 @@ if TYPE_CHECKING:
     from actorsched.testing._alone.strand import NeedsRuntime
     from actorsched.testing.computing import compute
     from actorsched.testing.conditions import ConditionFailed
+    from actorsched.testing.everywhere import (
+        Crash,
+        Everywhere,
+        Moment,
+        NotSurvived,
+        cancel_everywhere,
+        crash_everywhere,
+    )
     from actorsched.testing.exploring import Explored, Failure, drive, explore, find_failure, replay
     from actorsched.testing.patterns import ANY, Message, call
     from actorsched.testing.probes import Probe, Unexpected
+    from actorsched.testing.scripts import Script, ScriptError
     from actorsched.testing.simulation import Simulation
     from actorsched.testing.world import Endless, Left, Stuck, Unobserved
 
@@ -24,9 +33,11 @@ _HOMES = {
     "_alone.strand": ("NeedsRuntime",),
     "computing": ("compute",),
     "conditions": ("ConditionFailed",),
+    "everywhere": ("Crash", "Everywhere", "Moment", "NotSurvived", "cancel_everywhere", "crash_everywhere"),
     "exploring": ("Explored", "Failure", "drive", "explore", "find_failure", "replay"),
     "patterns": ("ANY", "Message", "call"),
     "probes": ("Probe", "Unexpected"),
+    "scripts": ("Script", "ScriptError"),
     "simulation": ("Simulation",),
     "world": ("Endless", "Left", "Stuck", "Unobserved"),
 }
@@ -41,6 +52,16 @@ __all__ = [
     "drive",
     "Explored",
     "Failure",
+    # A cancellation or a crash at every moment
+    "cancel_everywhere",
+    "crash_everywhere",
+    "Crash",
+    "Everywhere",
+    "Moment",
+    "NotSurvived",
+    # Steps of several participants in one order
+    "Script",
+    "ScriptError",
     # Messages
     "Probe",
     "call",

@@ -306,7 +306,7 @@ def run(world: Any, main: Main) -> None:
             _end(loop)
     finally:
         loop.close()
-        world.loop = loop.main = None  # asyncio knows a task until it is gone, and looks at those with its number
+        world.loop = loop.main = None  # asyncio knows each task until it is gone, and compares them
 
 
 def _end(loop: SimulatedLoop) -> None:

@@ -1,0 +1,1 @@
+"""Worlds in which something goes wrong at one moment, and what is looked at afterwards."""
