@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 from typing import Any
@@ -112,7 +113,7 @@ class Folder:
         (self.path / name).write_text(text.lstrip("\n"), encoding="utf-8")
 
     def python(self, *arguments: str) -> str:
-        """Run Python, which has to succeed and to complain of nothing; answers with its output."""
+        """Run Python, which has to succeed and to complain of no file or figure; answers with its output."""
         done = subprocess.run(
             [sys.executable, "-W", "error", *arguments],
             cwd=self.path,
@@ -122,7 +123,11 @@ class Folder:
             timeout=60,
             check=False,
         )
-        assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+        said = done.stdout + done.stderr
+        assert done.returncode == 0, said
+        assert not re.search("overage|Traceback|Exception", done.stderr), (
+            said
+        )  # a busy machine may be told of
         return done.stdout
 
     def files(self) -> dict[str, Any]:
