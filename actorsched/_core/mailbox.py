@@ -179,7 +179,7 @@ class UserLane(msgspec.Struct, Generic[T], eq=False):
         )
         if queue is not None:
             room = 0 if ranked else _NO_LIMIT if capacity is None else capacity
-            require(self.limit == room, self, f"there is room for sure up to {room}, and no further")
+            require(self.limit <= room, self, "no more room is taken for sure than there is")
             bare = bool(queue) and isinstance(queue[0], tuple)
             require(not bare or self.head is not None, self, "it is known what the arguments in front are of")
         if held <= FEW:
