@@ -29,7 +29,7 @@ import functools
 import inspect
 from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -229,7 +229,9 @@ class _TakenBack(pytest.Function):
 def pytest_pycollect_makeitem() -> Generator[None, Any, Any]:
     """Takes tests back from pytest-asyncio, and gives them `anyio_backend`."""
     collected = yield
-    return list(map(_ours, cast("list[Any]", collected))) if isinstance(collected, list) else collected
+    if not isinstance(collected, list):
+        return collected
+    return list(map(_ours, collected))  # pyright: ignore[reportUnknownArgumentType] # nodes of any kind
 
 
 def _ours(item: Any) -> Any:
@@ -279,9 +281,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     """Puts around the body of a test what it needs."""
     used = wanted.used(item)
     if _is_watched(item, used):
-        from actorsched.testing.remains import Remains
-
-        item.stash[_REMAINS] = Remains()
+        item.stash[_REMAINS] = _remains(item)
     try:
         if not isinstance(item, pytest.Function) or not used or not wanted.is_async(item.obj):
             return (yield)
@@ -290,6 +290,18 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     except BaseException:
         item.stash[_FAILED] = True
         raise
+
+
+def _remains(item: pytest.Item) -> Remains:
+    """What there is in the process before the body begins."""
+    from actorsched.testing.remains import Remains, warm_up
+
+    backend: Any = getattr(item, "funcargs", {}).get(BACKEND)
+    if isinstance(backend, str):
+        warm_up(backend, uvloop=False)
+    elif backend is not None:
+        warm_up(backend[0], uvloop=bool(backend[1].get("use_uvloop")))
+    return Remains()
 
 
 def _is_watched(item: pytest.Item, used: frozenset[str]) -> bool:

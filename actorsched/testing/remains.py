@@ -11,6 +11,7 @@ believes that.
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import os
 import sys
@@ -29,7 +30,7 @@ from actorsched.testing.leaks import Left, Place, is_users, waits_at
 if TYPE_CHECKING:
     from types import FrameType
 
-__all__ = ["LoopRemains", "Remains", "children", "descriptors", "threads"]
+__all__ = ["LoopRemains", "Remains", "children", "descriptors", "threads", "warm_up"]
 
 Look: TypeAlias = "dict[Any, Left]"
 
@@ -39,6 +40,8 @@ _POOLS = ("asyncio_", "AnyIO worker thread", "Trio thread", "trio thread")
 _PATIENCE = 1.0
 """For how many seconds what is left may go by itself."""
 _LOOK = 0.005
+_TURNS = 5
+"""So many turns of the loop things have to go before anything else is tried."""
 _COMMAND = 120
 
 
@@ -128,6 +131,13 @@ def _listed(folder: str) -> list[str]:
         return []
 
 
+@functools.cache
+def warm_up(backend: str, *, uvloop: bool) -> None:
+    """Run an event loop once: what the first of its kind keeps for good is no leak of a test."""
+    options = {"use_uvloop": uvloop} if backend == "asyncio" else {}
+    anyio.run(anyio.lowlevel.checkpoint, backend=backend, backend_options=options)
+
+
 class Remains:
     """What is in the process now, to be compared with what is there later.
 
@@ -181,13 +191,15 @@ class LoopRemains(Remains):
     async def wait_in_loop(self) -> list[Left]:
         """What is left, after it had time to go."""
         left = self.now()
+        for _ in range(_TURNS):
+            if left:
+                await anyio.lowlevel.checkpoint()
+                left = self.now()
         if left:
-            gc.collect()
+            gc.collect()  # it takes long, and seldom comes to that
         give_up = monotonic() + _PATIENCE
-        turns = 0
         while left and monotonic() < give_up:
-            turns += 1
-            await (anyio.lowlevel.checkpoint() if turns < 10 else anyio.sleep(_LOOK))
+            await anyio.sleep(_LOOK)
             left = self.now()
         return left
 

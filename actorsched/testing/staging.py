@@ -31,7 +31,6 @@ from actorsched.testing.leaks import (
     Place,
     RecordingSystem,
     failure,
-    left_in,
     left_of,
     present,
     report,
@@ -155,7 +154,7 @@ class Stage:
         left: list[Left] = []
         if error is None and not runtime._ended:
             await _end_of_the_ending(runtime)
-            left = left_in(runtime._system)
+            left = [left_of(each) for each in present(runtime._system)]  # failures unseen will be logged
         leaving = _Leaving(runtime)
         await leaving.leave(error, kill=bool(self._forbidden(left)) or error is not None)
         hung = {each._replace(state="", details=()) for each in leaving.hung}
@@ -296,7 +295,9 @@ class _Leaving:
             return
         self._forced = True
         why = f"and has not stopped {PATIENCE:g} s after it was told to"
-        self.hung = [left._replace(state=f"{left.state}, {why}") for left in left_in(runtime._system)]
+        self.hung = [
+            left._replace(state=f"{left.state}, {why}") for left in map(left_of, present(runtime._system))
+        ]
         runtime._collapse = Collapse(runtime._system, RuntimeError("the test has ended, and this has not"))
         runtime._collapse.begin(0.0)
 
