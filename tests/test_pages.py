@@ -18,6 +18,7 @@ import actorsched
 from actorsched import Actor, Runtime, exceptions
 from actorsched._core import lifecycle
 from actorsched._system import system
+from actorsched._core.mailbox import UserLane
 from actorsched._system.actor_cell import ActorCell, Life
 from docs.diagrams import drawn
 
@@ -150,7 +151,7 @@ async def test_an_actor_lives_as_the_diagram_on_its_page_says(
                 seen.add((self.life.name, value.name))
             super().__setattr__(name, value)
 
-    monkeypatch.setattr(system, "ActorCell", Observed)
+    monkeypatch.setattr(system, "_KINDS", (Observed, UserLane))
     caplog.set_level(logging.CRITICAL)  # failures are logged, and are meant
     async with Runtime() as rt:
         with pytest.raises(OSError, match="does not start"):

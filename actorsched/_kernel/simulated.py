@@ -135,14 +135,19 @@ class SimulatedKernel(Kernel):
             except InvariantBroken as error:
                 self.world.failed(error)
 
-    def audit(self) -> None:
-        """Look, at rest, at all actors of the system that have had a message since this was done last."""
+    def audit(self) -> int:
+        """Look, at rest, at all actors of the system that have had a message since this was done last.
+
+        Returns:
+            How many these were.
+        """
         touched, self._since_rest = self._since_rest, {}
         for actor in touched:
             try:
                 actor.check_at_rest()
             except InvariantBroken as error:
                 self.world.failed(error)
+        return len(touched)
 
     # ------------------------------------------------------------------------------------- user code
 

@@ -6,9 +6,8 @@ becomes of it. What happens by chance is a choice of the seed, and 0, which is t
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
-
-import msgspec
 
 from actorsched.exceptions import shown
 from actorsched.testing.patterns import ANY, Message, describe, matches
@@ -29,7 +28,8 @@ CHANCES: Final = ("drop", "delay", "crash", "hang", "suspend", "lag")
 """What may happen by chance; each is given how probable it is."""
 
 
-class MailRule(msgspec.Struct):
+@dataclass(slots=True)
+class MailRule:
     """What becomes of certain messages.
 
     Attributes:
@@ -57,7 +57,8 @@ class MailRule(msgspec.Struct):
         return True
 
 
-class HostRule(msgspec.Struct):
+@dataclass(slots=True)
+class HostRule:
     """What becomes of a host at a certain frame.
 
     Attributes:

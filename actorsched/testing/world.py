@@ -18,7 +18,9 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from actorsched._core.invariants import FEW, InvariantBroken
 from actorsched._core.timers import TimerEntry, Timers
+from actorsched._system.audit import check_mail, check_slots
 from actorsched._system.task_end import UNOBSERVED
 from actorsched.exceptions import ActorschedError
 from actorsched.testing import story
@@ -233,9 +235,15 @@ class SimulatedWorld:
                 self.failed(Left("left behind when the test ended: " + "; ".join(left)))
 
     def audit(self) -> None:
-        """Look at all actors of the system, at rest."""
+        """Look, at rest, at the actors of the system; and, where few had to do with it, at all of them together."""
         for kernel in self.kernels:
-            kernel.audit()
+            if 0 < kernel.audit() <= FEW:
+                system = kernel.facade._system
+                try:
+                    check_slots(system)
+                    check_mail(system)
+                except InvariantBroken as error:
+                    self.failed(error)
 
     # ---------------------------------------------------------------------------------------- runtimes
 
