@@ -235,7 +235,7 @@ class SimulatedWorld:
                 self.failed(Left("left behind when the test ended: " + "; ".join(left)))
 
     def audit(self) -> None:
-        """Look, at rest, at the actors of the system; and, where few had to do with it, at all of them together."""
+        """Look, at rest, at the actors of the system; where few were concerned, at all of them together."""
         for kernel in self.kernels:
             if 0 < kernel.audit() <= FEW:
                 system = kernel.facade._system
