@@ -7,6 +7,8 @@ The head of an example may contain, as comments:
 * `# arguments: ...`: what to call it with.
 * `# exit code: 3`: if not 0.
 
+A file of tests needs no such head: it is run by pytest, and passes.
+
 Warnings are errors, in its host processes too. It may log to stderr: a supervised failure, for one, is
 logged.
 """
@@ -22,7 +24,8 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
-EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+TESTS = sorted((ROOT / "examples").glob("test_*.py"))
+EXAMPLES = sorted(set((ROOT / "examples").glob("*.py")) - set(TESTS))
 
 pytestmark = [pytest.mark.process, pytest.mark.deadline(90)]
 
@@ -50,3 +53,10 @@ def test_an_example_does_what_its_head_promises(example: pathlib.Path, tmp_path:
     lines = iter(answer.stdout.splitlines())
     for wanted in expected:
         assert any(is_there(wanted, line) for line in lines), f"no line {wanted!r} in:\n{answer.stdout}"
+
+
+@pytest.mark.parametrize("tests", TESTS, ids=lambda path: path.stem)
+def test_the_tests_among_the_examples_pass(tests: pathlib.Path) -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests)]
+    answer = subprocess.run(command, capture_output=True, check=False, text=True, timeout=80, cwd=ROOT)
+    assert answer.returncode == 0, answer.stdout
