@@ -279,6 +279,7 @@ def pytest_fixture_setup(
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     """Puts around the body of a test what it needs."""
+    __tracebackhide__ = True
     used = wanted.used(item)
     if _is_watched(item, used):
         item.stash[_REMAINS] = _remains(item)
