@@ -87,6 +87,8 @@ class HostedCell(CellMoves, kw_only=True):
         except self.kernel.cancelled:
             await port.stop(wire.Forget(number), -number)
             raise
+        if self.instance is None and port.link is not None and port.link.exited is not None:
+            raise port.link.exited.error(f"actor {self.name!r}")  # its last word was that it has started
 
     async def _close(self, hook: Hook) -> None:
         instance: RemoteInstance | None = self.instance
