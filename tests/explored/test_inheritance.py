@@ -15,7 +15,6 @@ import anyio
 
 from actorsched import (
     Actor,
-    ActorschedError,
     AskCycle,
     DeadlockError,
     TaskRef,
