@@ -75,7 +75,7 @@ class Job:
         self.function, self.args = random.choice(kinds)
         self.priority = random.choice((3, 3, 3, 1, 5))
 
-    async def spawn(self, rt: Any) -> TaskRef[Any]:
+    async def spawn(self, rt: Any) -> None:
         """Submit it."""
         retry = Retry(attempts=self.attempts, crashes=self.crashes, on=(Planned,))
         options = {"name": self.name, "retry": retry, "timeout": self.timeout, "priority": self.priority}
@@ -83,7 +83,6 @@ class Job:
             self.function, self.name, *self.args, host="process", **options
         )
         self.ref.add_done_callback(TaskRef.exception)
-        return self.ref
 
     def judge(self, *, closed: bool) -> None:
         """Compare how it ended with the book."""
@@ -99,13 +98,13 @@ class Job:
             assert self.doomed or closed
         else:
             assert status is FAILED
-            self.judge_failure(error, begun)
+            self.judge_failure(error, begun, stopped=self.doomed or closed)
 
-    def judge_failure(self, error: BaseException | None, begun: int) -> None:
+    def judge_failure(self, error: BaseException | None, begun: int, *, stopped: bool) -> None:
         """It fails with what has happened, and nothing else."""
         if isinstance(error, Planned):
             assert self.function is things.fail
-            assert begun >= self.attempts or self.doomed
+            assert begun >= self.attempts or stopped
         elif isinstance(error, NotTransferable):
             assert self.function is things.secret
         else:
@@ -231,7 +230,7 @@ class Customer:
 
 
 async def kill_those_that_hang(simulation: Simulation) -> None:
-    """What somebody does who watches them: a host that is busy for long cannot be told from one that hangs."""
+    """What somebody does who watches them: the runtime cannot tell a host that hangs from a busy one."""
     for _ in range(60):
         await anyio.sleep(5)
         for host in simulation.hosts:
@@ -255,27 +254,29 @@ async def busy_actors(simulation: Simulation) -> None:
     misfortune(simulation, FRAMES_OF_ACTORS)
     clerks: list[ActorRef[things.Clerk]] = []
     customers = [Customer(f"customer {n}", simulation, clerks) for n in range(random.randrange(1, 4))]
-    async with simulation.runtime(hosts=hosts) as rt:
-        async with rt.scope(supervise=Supervise(max_restarts=1000)) as scope:
-            for number in range(random.choice((1, 1, 2))):
-                restart: Any = random.choice(("permanent", "transient", "temporary"))
-                with suppress(HostDied, ActorStopped):
-                    clerk = await scope.spawn(things.Clerk, f"clerk {number}", restart=restart)
-                    clerks.append(clerk)
-            if clerks:
-                refs = [await rt.spawn(customer.run) for customer in customers]
-                if random.random() < 0.3:
-                    await simulation.advance(random.choice(PAUSES))
-                    await random.choice(refs).cancel()
-                if random.random() < 0.2:
-                    await simulation.advance(random.choice(PAUSES))
-                    await random.choice(clerks).kill()
-                for ref in refs:
-                    outcome = await ref.outcome()
-                    assert outcome.status is not FAILED, repr(outcome.error)
-            if random.random() < 0.5:
-                for clerk in clerks:
-                    await clerk.stop()
+    async with (
+        simulation.runtime(hosts=hosts) as rt,
+        rt.scope(supervise=Supervise(max_restarts=1000)) as scope,
+    ):
+        for number in range(random.choice((1, 1, 2))):
+            restart: Any = random.choice(("permanent", "transient", "temporary"))
+            with suppress(HostDied, ActorStopped):
+                clerk = await scope.spawn(things.Clerk, f"clerk {number}", restart=restart)
+                clerks.append(clerk)
+        if clerks:
+            refs = [await rt.spawn(customer.run) for customer in customers]
+            if random.random() < 0.3:
+                await simulation.advance(random.choice(PAUSES))
+                await random.choice(refs).cancel()
+            if random.random() < 0.2:
+                await simulation.advance(random.choice(PAUSES))
+                await random.choice(clerks).kill()
+            for ref in refs:
+                outcome = await ref.outcome()
+                assert outcome.status is not FAILED, repr(outcome.error)
+        if random.random() < 0.5:
+            for clerk in clerks:
+                await clerk.stop()
     assert not simulation.hosts
     judge(customers)
 

@@ -279,6 +279,18 @@ def test_who_holds_what_others_wait_for_is_as_urgent_as_they_are_and_no_longer()
 # ----------------------------------------------------------------------------------------------------- slots
 
 
+POLICIES: tuple[tuple[Any, bool], ...] = (
+    (FixedPriority(), False),
+    (FixedPriority(aging=None), True),
+    (FixedPriority(aging="1s", quantum=1.0), False),
+    (Realtime(), True),
+    (Edf(), True),
+    (Fair(), False),
+    (Fair(levels=2, quanta=[0.5, 2.0], boost=None), False),
+)
+"""Policies, and whether they promise an order at any time, and not only in the long run."""
+
+
 class Course:
     """Tasks that need processors and resources, of which there are fewer than they need.
 
@@ -293,17 +305,7 @@ class Course:
         self.simulation = simulation
         self.random = random = simulation.random
         self.limit = random.choice((1, 1, 2, 3))
-        self.policy, self.ordered = random.choice(
-            (
-                (FixedPriority(), False),
-                (FixedPriority(aging=None), True),
-                (FixedPriority(aging="1s", quantum=1.0), False),
-                (Realtime(), True),
-                (Edf(), True),
-                (Fair(), False),
-                (Fair(levels=2, quanta=[0.5, 2.0], boost=None), False),
-            )
-        )
+        self.policy, self.ordered = random.choice(POLICIES)
         self.refs: dict[str, TaskRef[Any]] = {}
         self.threads: set[str] = set()
         self.fixed: set[str] = set()
