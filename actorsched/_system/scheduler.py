@@ -429,7 +429,8 @@ class Scheduler(Behaviour):
         """When nobody runs in fact, let the best of the preempted go on beside them, over the limit."""
         pool = message.pool
         pool.looking = False
-        waiting = [task for task in pool.paused if task.place is _QUEUED]
+        # One whose attempt has ended since may stand in the queue for the next: nothing of it can go on.
+        waiting = [task for task in pool.paused if task.place is _QUEUED and task.worker is not None]
         pool.paused = dict.fromkeys(waiting)
         if not waiting:
             return

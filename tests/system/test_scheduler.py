@@ -807,6 +807,18 @@ def test_when_the_one_beside_them_has_ended_there_is_no_slot_more_than_before() 
     assert world.finish(b) == "assign c"
 
 
+def test_one_that_was_preempted_and_waits_for_its_next_attempt_has_nothing_that_could_go_on() -> None:
+    world, a, b = stalled_pool()
+    assert world.finish(b) == "resume a"
+    assert world.finish(a, again=True) == ""
+    (c,) = jobs("c5")
+    c.stalled = True
+    assert world.submit(c) == "assign c"
+    assert world.tell(Ready(a)) == ""
+    assert world.after(STALL) == ""
+    assert world.finish(c) == "assign a"
+
+
 # --------------------------------------------------------------------------------------- limits, policies
 
 
