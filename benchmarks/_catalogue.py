@@ -25,6 +25,7 @@ from benchmarks import (
     resource,
     spawn_stop,
     tell,
+    testing_kit,
     urgent_start,
     virtual_time,
 )
@@ -55,6 +56,7 @@ _MODULES = (
     host_preemption,
     preemption_price,
     virtual_time,
+    testing_kit,
 )
 FIGURES: dict[str, Figure] = {figure.name: figure for module in _MODULES for figure in module.FIGURES}
 

@@ -26,8 +26,8 @@ Judged = Literal["rate", "time", "excess", "amount"]
 """How the cost of ours is held against the floor's.
 
 "rate": floor / ours, higher is better; "time": ours / floor, lower is better; "excess": ours - floor in the
-figure's unit, lower is better; "amount": the cost of ours itself, lower is better, with the floor's beside it
-for comparison.
+figure's unit, lower is better; "amount": the cost of ours itself in that unit, lower is better, with the
+floor's beside it for comparison.
 """
 
 Unit = Literal["/s", "µs", "ms", "s", "MB/s", "B"]
@@ -97,7 +97,7 @@ class Figure:
             case "excess":
                 return self.shown(ours) - self.shown(floor)
             case "amount":
-                return ours
+                return self.shown(ours)
 
     def verdict(self, value: float, loop: LoopName) -> Verdict:
         """Whether a judged value meets the aim, the must, or neither."""

@@ -34,11 +34,16 @@ def line(row: Row) -> str:
         figure(row["floor"], unit),
         figure(row["ours"], unit),
         "" if amount else f"{row['ratio']:.2f}",
-        "({} … {})".format(*(f"{row[key]:,.0f}" if amount else f"{row[key]:.2f}" for key in ("min", "max"))),
+        "({} … {})".format(*(spread(row[key], amount=amount) for key in ("min", "max"))),
         bound(row["must"]),
         bound(row["aim"]),
         VERDICTS[str(row["verdict"])],
     )
+
+
+def spread(value: object, *, amount: bool) -> str:
+    """The least or the most of what is judged."""
+    return f"{value:,.0f}" if amount and isinstance(value, float) and value >= 100 else f"{value:.2f}"
 
 
 def figure(value: object, unit: object) -> str:

@@ -43,6 +43,8 @@ TINY = {
     "host_recovery_alone": 2,
     "host_memory_tasks": 1,
     "host_memory_actors": 1,
+    "simulated_hour": 2,
+    "simulated_seed": 3,
 }
 
 
