@@ -15,7 +15,6 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import pytest
-from exploration import explored
 
 from actorsched import (
     Actor,
@@ -27,8 +26,10 @@ from actorsched import (
     Runtime,
     Supervise,
     TaskCancelled,
+    TaskRef,
     sleep,
 )
+from tests.explored.exploration import explored
 
 if TYPE_CHECKING:
     from actorsched.messages import DeadLetter
@@ -175,11 +176,12 @@ class Box(Actor):
 class Sender:
     """Somebody who sends all kinds of messages, one after the other."""
 
-    def __init__(self, who: int, ledger: Ledger, ref: ActorRef[Box], random: Random) -> None:
+    def __init__(self, who: int, ledger: Ledger, ref: ActorRef[Box], simulation: Simulation) -> None:
         self.who = who
         self.ledger = ledger
         self.ref = ref
-        self.random = random
+        self.simulation = simulation
+        self.random = simulation.random
 
     async def send(self, count: int) -> None:
         ways: list[Callable[[Mark], Awaitable[str]]] = [
@@ -229,8 +231,19 @@ class Sender:
 
     async def ask_in_a_hurry(self, mark: Mark) -> str:
         patience = self.random.choice((0.0, 0.004, 0.05))
-        assert await self.ref.asking(timeout=patience).take(*mark, self.pause) == mark
+        with self.no_longer_than(patience):
+            assert await self.ref.asking(timeout=patience).take(*mark, self.pause) == mark
         return "answered"
+
+    @contextmanager
+    def no_longer_than(self, patience: float) -> Generator[None]:
+        """Whoever gives up waits no longer: what it has asked for is cancelled at once."""
+        begun = self.simulation.now
+        try:
+            yield
+        finally:
+            took = self.simulation.now - begun
+            assert took <= patience + 1e-6, f"it took {took} s to give up after {patience} s"
 
     async def ask_to_fail(self, mark: Mark) -> str:
         with pytest.raises(LookupError):
@@ -256,8 +269,13 @@ class Sender:
         import anyio
 
         way = self.random.choice((self.ask, self.ask_urgently, self.telling, self.stream))
-        with anyio.move_on_after(self.random.choice((0.0, 0.002, 0.03))):
-            return await way(mark)
+        patience = self.random.choice((0.0, 0.002, 0.03))
+        if way == self.stream:  # which may have to wait for its turn before it can be closed
+            with anyio.move_on_after(patience):
+                return await way(mark)
+        else:
+            with self.no_longer_than(patience), anyio.move_on_after(patience):
+                return await way(mark)
         return "given up"
 
 
@@ -283,7 +301,7 @@ async def all_kinds_of_senders(simulation: Simulation) -> None:
                 simulation.faults(drop=0.1, delay=0.2, reorder=random.random() < 0.5)
             _always_accounted_for(simulation, rt, box, ledger, capacity)
             senders = [
-                await scope.spawn(Sender(who, ledger, box, random).send, random.randrange(1, 7))
+                await scope.spawn(Sender(who, ledger, box, simulation).send, random.randrange(1, 7))
                 for who in range(random.randrange(1, 5))
             ]
             if random.random() < 0.2:
@@ -333,7 +351,8 @@ async def _end(random: Random, ledger: Ledger, box: ActorRef[Box], how: str) -> 
         await box.stop()
         left = [mark for mark in waiting if ledger.letters.get(mark) == "stopped"]
         assert not left, f"stop() left {left} unhandled"
-    assert box.queued == 0 and not box.alive
+    assert box.queued == 0
+    assert not box.alive
 
 
 def test_whatever_is_sent_has_one_fate_and_its_sender_was_told_of_it() -> None:
@@ -420,7 +439,8 @@ async def asker(box: ActorRef[Modelled], model: Model, number: int, priority: in
     except BaseException:
         model.give_up(number)
         raise
-    assert verdict in ("taken", "waits") and number in model.begun
+    assert verdict in ("taken", "waits")
+    assert number in model.begun
     return "answered"
 
 
@@ -438,7 +458,7 @@ async def message_by_message(simulation: Simulation) -> None:
         reading = await rt.spawn(collect, rt.dead_letters())
         box = await rt.spawn(Modelled, model, mailbox=Mailbox(model.capacity, cast("Rule", model.rule)))
         simulation.always(lambda: box.queued == len(model.queue), "as many are queued as the model says")
-        asking = []
+        asking: list[TaskRef[str]] = []
         for number in range(random.randrange(4, 16)):
             match random.randrange(8):
                 case 0 | 1 | 2:
@@ -456,7 +476,8 @@ async def message_by_message(simulation: Simulation) -> None:
             error = (await each.outcome()).error
             assert error is None or isinstance(error, TaskCancelled), error
         await box.stop()
-        assert not model.queue and not model.room
+        assert not model.queue
+        assert not model.room
         await simulation.run_until_idle()
         await reading.cancel()
         assert letters == model.dropped
@@ -555,7 +576,8 @@ async def actors_that_ask_each_other(simulation: Simulation) -> None:
             await ref.stop()
     assert not (straight and hub.circles), f"nobody asks back, but there are {hub.circles}"
     for circle in hub.circles:
-        assert circle[0] == circle[-1] and len(circle) >= 2, circle
+        assert circle[0] == circle[-1], circle
+        assert len(circle) >= 2, circle
     for (sender, _), numbers in hub.taken.items():
         assert numbers == sorted(numbers), f"what {sender} sent came as {numbers}"
     assert sum(map(len, hub.taken.values())) == sum(hub.told.values())

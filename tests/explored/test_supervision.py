@@ -1,4 +1,4 @@
-"""Supervision, explored: strategies, windows, back-off, hooks that fail, links, children of actors, every end.
+"""Supervision, explored: strategies, windows, back-off, hooks that fail, links, children of actors, ends.
 
 One scenario lets one thing happen at a time, and says beforehand, by a model, who stops and who starts in
 which order. The others let all happen at once, and keep a diary in which the lives of each actor have to make
@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 import pytest
-from exploration import explored
 
 from actorsched import Actor, ActorRef, ActorStopped, Backoff, Runtime, Supervise, TaskRef, current, sleep
+from tests.explored.exploration import explored
 
 if TYPE_CHECKING:
     from actorsched.messages import ExitReason
@@ -311,7 +311,8 @@ class Mortal(Actor):
     async def on_stop(self, reason: ExitReason) -> None:
         diary = self._diary
         with diary.alone():
-            assert self._life in diary.up and self._life not in diary.down
+            assert self._life in diary.up
+            assert self._life not in diary.down
             diary.down.append(self._life)
             if diary.slow[1]:
                 await sleep(diary.slow[1])
@@ -351,7 +352,8 @@ class Mortal(Actor):
     def _current(self) -> None:
         diary = self._diary
         assert self._life == len(diary.made) - 1, f"a former life of {diary.name} handles messages"
-        assert self._life in diary.up and self._life not in diary.down
+        assert self._life in diary.up
+        assert self._life not in diary.down
 
 
 class Village:
@@ -435,7 +437,8 @@ class Village:
                 ref.tell(Mortal.fail, self.pause())
 
     def check_over(self, diary: Diary) -> None:
-        assert diary.ref is not None and not diary.ref.alive
+        assert diary.ref is not None
+        assert not diary.ref.alive
         assert diary.running == 0, f"{diary.name} is said to have ended, and does something"
 
     def link(self) -> None:
@@ -451,7 +454,8 @@ class Village:
         for diary in self.people:
             ref = diary.ref
             if diary.over is None and ref is not None:
-                assert ref.alive and self.rt.lookup(diary.name) == ref
+                assert ref.alive
+                assert self.rt.lookup(diary.name) == ref
                 assert await ref.asking(timeout=60).ping(0.0) == len(diary.made) - 1
 
     def check_togetherness(self, strategy: str) -> None:
@@ -465,7 +469,7 @@ class Village:
                     continue  # it did not come back, so it may have been told to stop before
                 linked = [other for one, other, since in self.links if one is diary and since < failure]
                 linked += [one for one, other, since in self.links if other is diary and since < failure]
-                if failure in diary.bad:
+                if failure in diary.bad or strategy != "one_for_one":  # it may have been ending already
                     linked = []
                 for other in (*others, *linked):
                     if other.over is None and other.ref is not None and other.made[0] < failure:
@@ -476,8 +480,8 @@ class Village:
         """Each life that was up has ended as it had to; each end has its reason."""
         for diary in [each for one in self.people for each in one.everybody()]:
             unstopped = [life for life in diary.up if life not in diary.down]
-            over_it = diary.killed or not unstopped
-            assert over_it or self.late_mail or diary not in self.people, f"{diary} had no on_stop in lives {unstopped}"
+            excused = diary.killed or self.late_mail or diary not in self.people
+            assert excused or not unstopped, f"{diary} had no on_stop in lives {unstopped}"
             assert diary.running == 0
             assert diary.ref is None or not diary.ref.alive
         for diary in self.people:
@@ -495,8 +499,9 @@ class Village:
 
 async def all_at_once(simulation: Simulation) -> None:
     random = simulation.random
+    back_off = random.choice((Backoff(), Backoff(0.13, 2.0, 1.0), Backoff(0.9, 1.0)))
     rule = Supervise(
-        random.choice(STRATEGIES), random.choice((2, 5, 100)), random.choice((0.3, 5.0)), some_rule(random).backoff
+        random.choice(STRATEGIES), random.choice((2, 5, 100)), random.choice((0.3, 5.0)), back_off
     )
     async with simulation.runtime() as rt:
         failed: tuple[BaseException, ...] = ()
@@ -536,4 +541,5 @@ async def all_at_once(simulation: Simulation) -> None:
 
 
 def test_all_at_once_nobody_lives_twice_or_after_the_end_and_everybody_hears_of_it() -> None:
-    explored(all_at_once)
+    # 14: an actor that restarted with a sibling as it was spawned was said to have ended.
+    explored(all_at_once, kept=["s:14:"])
