@@ -1,7 +1,8 @@
-"""A cancellation at every await: after each number of turns, of everything that waits.
+"""A cancellation at every await, and a crash at every moment, of whatever takes part in a scenario.
 
-Each scenario is run again and again, cancelled after no turn, one, two and so on, until it is through before
-the cancellation comes. Each time nothing may be left, and what was promised holds.
+Each scenario is run again and again, and something goes wrong at another moment each time. Nothing may be
+left then, and what was promised holds. That is done in simulations, which know every moment; and in real
+loops, where a cancellation comes after no turn, one, two and so on, until the scenario is through before it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import anyio.lowlevel
 import pytest
 
 from actorsched import Actor, Runtime, RuntimeClosed, TaskCancelled, TaskRef, TaskStatus, current
+from actorsched.testing import Simulation, cancel_everywhere, crash_everywhere
 
 FINAL = {TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED}
 MOST = 400
@@ -154,6 +156,81 @@ SCENARIOS = [
 ]
 
 
+# ---------------------------------------------------------------------------------------- in simulations
+
+
+def within_a_runtime(
+    scenario: Callable[[Trial], Awaitable[None]], concurrency: int | None, *, tidy: bool = True
+) -> Any:
+    """The scenario, with others that are there at the same time; tidy, if what cleans up does not crash."""
+
+    async def whole(simulation: Simulation) -> None:
+        async with simulation.runtime(concurrency=concurrency) as rt:
+            trial = Trial(rt)
+            await rt.spawn(Busy)
+            await trial.spawn(1)
+            await scenario(trial)
+        assert trial.inside == 0 or not tidy
+        assert {ref.status for ref in trial.refs} <= FINAL
+
+    return whole
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("concurrency", [None, 1])
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_whoever_is_cancelled_at_any_step_nothing_is_left(
+    scenario: Callable[[Trial], Awaitable[None]], concurrency: int | None, backend: Any
+) -> None:
+    whole = within_a_runtime(scenario, concurrency)
+    assert cancel_everywhere(whole, at="steps", backend=backend).runs > 20
+    cancel_everywhere(whole, seeds=2, backend=backend)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_asyncios_own_cancellation_at_any_step_leaves_nothing_either(
+    scenario: Callable[[Trial], Awaitable[None]],
+) -> None:
+    cancel_everywhere(within_a_runtime(scenario, None), who="scenario", at="steps", native=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_whatever_crashes_at_any_moment_nothing_is_left(
+    scenario: Callable[[Trial], Awaitable[None]], backend: Any
+) -> None:
+    whole = within_a_runtime(scenario, None, tidy=False)
+    crash_everywhere(whole, what=("handlers", "tasks", "hooks"), backend=backend)
+    crash_everywhere(within_a_runtime(scenario, 1, tidy=False), seeds=2, backend=backend)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("concurrency", [None, 1])
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_task_that_is_cancelled_at_any_step_ends_in_order_and_the_runtime_goes_on(
+    scenario: Callable[[Trial], Awaitable[None]], concurrency: int | None, backend: Any
+) -> None:
+    async def goes_on(simulation: Simulation) -> None:
+        async with simulation.runtime(concurrency=concurrency) as rt:
+            trial = Trial(rt)
+            ref = await rt.spawn(scenario, trial, name="cut short")
+            outcome = await ref.outcome()
+            if outcome.status is TaskStatus.CANCELLED:
+                with pytest.raises(TaskCancelled, match="cancelled everywhere"):
+                    await ref
+            assert await rt.run(Trial(rt).task, name="after that", timeout="1h") == "done"
+        assert trial.inside == 0
+
+    cancel_everywhere(goes_on, who="tasks", at="steps", backend=backend)
+
+
+# --------------------------------------------------------------------------------------- in real loops
+
+
 class Limit:
     """Cancels after so many turns."""
 
@@ -209,29 +286,6 @@ async def test_what_is_cut_short_anywhere_within_a_runtime_leaves_it_in_order(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("concurrency", [None, 1])
-@pytest.mark.parametrize("scenario", SCENARIOS)
-async def test_a_runtime_that_is_cut_short_anywhere_leaves_nothing(
-    scenario: Callable[[Trial], Awaitable[None]], concurrency: int | None
-) -> None:
-    trials: list[Trial] = []
-
-    async def whole() -> None:
-        async with Runtime(concurrency=concurrency) as rt:
-            trials.append(Trial(rt))
-            await rt.spawn(Busy)
-            await trials[-1].spawn(1)
-            await scenario(trials[-1])
-
-    for number in range(MOST):
-        cut = await Limit(number).apply(whole)
-        check(trials[-1].rt, trials[-1])
-        if not cut:
-            return
-    pytest.fail("it never came to its end")
-
-
-@pytest.mark.slow
 async def test_a_shutdown_that_is_cut_short_anywhere_goes_on() -> None:
     for number in range(MOST):
         async with Runtime() as rt:
@@ -247,24 +301,6 @@ async def test_a_shutdown_that_is_cut_short_anywhere_goes_on() -> None:
         if not cut:
             assert number > 3
             return
-    pytest.fail("it never came to its end")
-
-
-@pytest.mark.slow
-async def test_a_task_that_is_cancelled_at_any_turn_ends_in_order() -> None:
-    for number in range(MOST):
-        async with Runtime(concurrency=1) as rt:
-            trial = Trial(rt)
-            ref = await trial.spawn(2)
-            await turns(number)
-            await ref.cancel("now")
-            assert trial.inside == 0
-        check(rt, trial)
-        if ref.status is TaskStatus.COMPLETED:
-            assert number > 3
-            return
-        with pytest.raises(TaskCancelled, match="now"):
-            await ref
     pytest.fail("it never came to its end")
 
 
@@ -301,3 +337,19 @@ async def test_asyncios_own_cancellation_anywhere_leaves_nothing_either(
         if through:
             return
     pytest.fail("it never came to its end")
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "uvloop"])
+async def test_a_task_that_has_cancelled_itself_and_then_asks_hears_of_that() -> None:
+    import asyncio
+
+    task = asyncio.current_task()
+    assert task is not None
+    async with Runtime() as rt:
+        actor = await rt.spawn(Busy)
+        for wait in (lambda: rt.spawn(Busy), actor.ask.work):
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await wait()
+            task.uncancel()
+        assert await actor.ask.work() == "worked"
