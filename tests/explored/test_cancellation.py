@@ -44,6 +44,9 @@ AGES = 20.0
 """Longer than it may take to cancel anything."""
 
 
+pytestmark = pytest.mark.deadline(120)
+
+
 @pytest.fixture(autouse=True)
 def _no_log(caplog: pytest.LogCaptureFixture) -> None:
     """Thousands of tasks fail here on purpose; nobody wants to read of each."""

@@ -43,6 +43,9 @@ PAUSES = (0.0, 0.0, 0.003, 0.02, 0.11)
 MANY = Supervise(max_restarts=1000)
 
 
+pytestmark = pytest.mark.deadline(120)
+
+
 @pytest.fixture(autouse=True)
 def _no_log(caplog: pytest.LogCaptureFixture) -> None:
     """Thousands of actors fail here on purpose; nobody wants to read of each."""

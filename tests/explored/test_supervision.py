@@ -31,6 +31,9 @@ RESTARTS: tuple[Restart, ...] = ("permanent", "transient", "transient", "tempora
 PAUSES = (0.0, 0.0, 0.004, 0.03, 0.2)
 
 
+pytestmark = pytest.mark.deadline(120)
+
+
 @pytest.fixture(autouse=True)
 def _no_log(caplog: pytest.LogCaptureFixture) -> None:
     """Thousands of actors fail here on purpose; nobody wants to read of each."""
@@ -508,8 +511,8 @@ async def all_at_once(simulation: Simulation) -> None:
         try:
             async with rt.scope(rule) as scope:
                 village = Village(simulation, rt, scope)
-                depth = random.choice((0, 1, 1, 2))
-                for _ in range(random.randrange(2, 5)):
+                depth = random.choice((0, 0, 1, 1, 2))
+                for _ in range(random.randrange(2, 4)):
                     await village.spawn(depth)
                 if random.random() < 0.3:
                     village.link()
@@ -518,7 +521,7 @@ async def all_at_once(simulation: Simulation) -> None:
                     village.late_mail = True
                 troubles = [
                     await scope.spawn(village.trouble, random.randrange(1, 5))
-                    for _ in range(random.randrange(1, 4))
+                    for _ in range(random.randrange(1, 3))
                 ]
                 if random.random() < 0.2:
                     await village.spawn(depth)
@@ -541,5 +544,5 @@ async def all_at_once(simulation: Simulation) -> None:
 
 
 def test_all_at_once_nobody_lives_twice_or_after_the_end_and_everybody_hears_of_it() -> None:
-    # 14: an actor that restarted with a sibling as it was spawned was said to have ended.
-    explored(all_at_once, kept=["s:14:"])
+    # 75: an actor that restarted with a sibling as it was spawned was said to have ended.
+    explored(all_at_once, kept=["s:75:"])
