@@ -8,6 +8,9 @@ own:
 * A program that awaits at its top level runs within `async with Runtime() as rt:`, from the first such
   statement on.
 * A `text` block right after it (only blank lines between) is its whole output; `...` stands for anything.
+* A block under `<!-- pytest -->` is a file of tests, which pass; under `<!-- pytest fails -->` one does not.
+  What else stands there is given to pytest. A `text` block right after it is a part of what that prints.
+* So is one right after a `sh` block that begins with `pytest examples/`.
 * There is no way to exempt a block. What cannot run is not Python, and is marked `sh`, `toml`, `json` or
   `text`.
 """
@@ -15,8 +18,10 @@ own:
 from __future__ import annotations
 
 import ast
+import os
 import pathlib
 import re
+import shlex
 import subprocess
 import sys
 import textwrap
@@ -32,9 +37,11 @@ PAGES = [
 OTHER_LANGUAGES = {"sh", "text", "toml", "json", "mermaid"}
 
 FENCE = re.compile(
-    r"(?P<continued><!-- continued -->\s*)?^```(?P<language>\S*)[^\n]*\n(?P<body>.*?)^```$",
+    r"(?P<continued><!-- continued -->\s*)?(<!-- pytest(?P<pytest>[^>]*) -->\s*)?"
+    r"^```(?P<language>\S*)[^\n]*\n(?P<body>.*?)^```$",
     flags=re.MULTILINE | re.DOTALL,
 )
+IN_CLONE = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
 WITHIN_A_RUNTIME = """{top}
 import actorsched
 
@@ -55,6 +62,7 @@ class Program(NamedTuple):
     line: int
     source: str
     output: str | None
+    pytest: str | None
 
 
 # --------------------------------------------------------------------------------------------- reading a page
@@ -63,19 +71,27 @@ class Program(NamedTuple):
 def programs_of(page: pathlib.Path) -> list[Program]:
     text = page.read_text(encoding="utf-8")
     found: list[Program] = []
-    end = 0
+    end, is_program = 0, False
     for fence in FENCE.finditer(text):
-        is_next = not text[end : fence.start()].strip()
+        is_next = is_program and not text[end : fence.start()].strip()
         end = fence.end()
         body = fence["body"]
         if fence["language"] == "python" and fence["continued"]:
             found[-1] = joined(found[-1], body)
         elif fence["language"] == "python":
             line = text.count("\n", 0, fence.start("body")) + 1
-            found.append(Program(page, line, body, None))
-        elif fence["language"] == "text" and is_next and found:
+            found.append(Program(page, line, body, None, fence["pytest"]))
+        elif fence["language"] == "text" and is_next:
             found[-1] = found[-1]._replace(output=(found[-1].output or "") + body)
+        is_program = fence["language"] == "python" or (fence["language"] == "text" and is_next)
     return found
+
+
+def commands_of(page: pathlib.Path) -> list[tuple[str, str]]:
+    """What a page has pytest do with the examples, and what that prints."""
+    text = page.read_text(encoding="utf-8")
+    pattern = r"^```sh\npytest (examples/[^\n]+)\n```\s*^```text\n(.*?)^```$"
+    return re.findall(pattern, text, flags=re.MULTILINE | re.DOTALL)
 
 
 def joined(program: Program, body: str) -> Program:
@@ -119,20 +135,55 @@ def as_pattern(output: str) -> str:
 def test_a_program_on_a_page_runs_and_prints_what_the_page_says(
     program: Program, tmp_path: pathlib.Path
 ) -> None:
+    if program.pytest is not None:
+        is_tested(program, tmp_path)
+        return
     script = tmp_path / "program.py"
     script.write_text(runnable(program.source), encoding="utf-8")
-    answer = subprocess.run(
-        [sys.executable, "-W", "error", str(script)],
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=80,
-        cwd=tmp_path,
-    )
+    answer = run(["-W", "error", str(script)], tmp_path, dict(os.environ))
     assert answer.returncode == 0, answer.stderr
     assert "Exception ignored" not in answer.stderr
     if program.output is not None:
         assert re.fullmatch(as_pattern(program.output), answer.stdout.strip(), flags=re.DOTALL), answer.stdout
+
+
+def is_tested(program: Program, folder: pathlib.Path) -> None:
+    """Runs the tests of a page, which may use the examples."""
+    assert program.pytest is not None
+    (folder / "test_it.py").write_text(program.source, encoding="utf-8")
+    options = program.pytest.split()
+    fails = "fails" in options
+    wanted = [option for option in options if option != "fails"]
+    answer = run(
+        ["-m", "pytest", "-q", "-W", "error", "-p", "no:asyncio", *wanted, "test_it.py"], folder, IN_CLONE
+    )
+    assert answer.returncode == int(fails), answer.stdout
+    if program.output is not None:
+        assert re.search(as_pattern(program.output), answer.stdout, flags=re.DOTALL), answer.stdout
+
+
+def run(
+    arguments: list[str], folder: pathlib.Path, environment: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """Runs Python in a folder."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=80,
+        cwd=folder,
+        env=environment,
+    )
+
+
+@pytest.mark.parametrize(
+    "command", [one for page in PAGES for one in commands_of(page)], ids=lambda one: one[0]
+)
+def test_tests_of_the_examples_print_what_a_page_says(command: tuple[str, str]) -> None:
+    arguments, output = command
+    answer = run(["-m", "pytest", *shlex.split(arguments)], ROOT, IN_CLONE)
+    assert re.search(as_pattern(output), answer.stdout, flags=re.DOTALL), answer.stdout
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
