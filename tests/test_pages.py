@@ -15,11 +15,12 @@ import msgspec
 import pytest
 
 import actorsched
-from actorsched import Actor, Runtime, exceptions
+from actorsched import Actor, Runtime, exceptions, testing
 from actorsched._core import lifecycle
-from actorsched._system import system
 from actorsched._core.mailbox import UserLane
+from actorsched._system import system
 from actorsched._system.actor_cell import ActorCell, Life
+from actorsched.testing import leaks, wanted
 from docs.diagrams import drawn
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -71,12 +72,26 @@ def test_every_error_that_can_be_met_has_its_place_on_the_page_of_errors() -> No
     assert set(re.findall(r"^### (\w+)$", text_of("guides/errors.md"), flags=re.MULTILINE)) == errors
 
 
-def test_the_reference_describes_every_public_name() -> None:
+def described() -> set[str]:
+    """The names on the pages of the reference."""
     pages = [text_of(f"reference/{page.name}") for page in PAGES if page.parent.name == "reference"]
-    described = {
-        name for page in pages for name in re.findall(r"^\.\. auto\w+:: ([\w.]+)", page, flags=re.MULTILINE)
-    }
-    assert {name.removeprefix("actorsched.") for name in described} >= set(actorsched.__all__)
+    named = [re.findall(r"^\.\. (?:auto\w+|data):: ([\w.]+)", page, flags=re.MULTILINE) for page in pages]
+    return {name for names in named for name in names}
+
+
+def test_the_reference_describes_every_public_name() -> None:
+    assert {name.removeprefix("actorsched.") for name in described()} >= set(actorsched.__all__)
+
+
+def test_the_reference_describes_every_name_of_the_test_kit() -> None:
+    assert {name.removeprefix("actorsched.testing.") for name in described()} >= set(testing.__all__)
+
+
+def test_the_reference_names_all_fixtures_options_and_kinds_of_what_may_be_left() -> None:
+    page = text_of("reference/testing.md")
+    words = {*wanted.OURS, *leaks.KINDS.values(), "actorsched_seeds", "actorsched_leaks"}
+    words |= {"--actorsched-seeds=N", "--actorsched-seed=SEED", "may_leave=", "seeds="}
+    assert {word for word in words if f"`{word}`" not in page and f'`"{word}"`' not in page} == set()
 
 
 def names_that_a_struct_hides(kind: type) -> set[str]:
