@@ -109,10 +109,16 @@ class Import(NamedTuple):
 # ---------------------------------------------------------------------------------------- reading the package
 
 
-def modules() -> list[str]:
+@functools.cache
+def modules() -> tuple[str, ...]:
     """Every module of the package, named from inside it: `runtime`, `_core.mailbox`."""
     names = [".".join(path.relative_to(PACKAGE).with_suffix("").parts) for path in PACKAGE.rglob("*.py")]
-    return sorted(name.removesuffix(".__init__") for name in names)
+    return tuple(sorted(name.removesuffix(".__init__") for name in names))
+
+
+@functools.cache
+def known_modules() -> frozenset[str]:
+    return frozenset(modules())
 
 
 def path_of(module: str) -> pathlib.Path:
@@ -155,7 +161,7 @@ def targets_of(node: ast.stmt) -> Iterator[str]:
 
 
 def is_ours(dotted: str) -> bool:
-    return dotted.startswith("actorsched.") and dotted.removeprefix("actorsched.") in set(modules())
+    return dotted.startswith("actorsched.") and dotted.removeprefix("actorsched.") in known_modules()
 
 
 def ours(module: str) -> list[Import]:
