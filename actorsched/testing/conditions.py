@@ -53,21 +53,22 @@ class Eventually:
         """Whether it has come true by now."""
         if not self.true and self._predicate():
             self.true = True
-            if self._timer is not None:
-                self._timer.cancel()
-            self._over()
+            self.forget()
 
-    def _over(self) -> None:
+    def forget(self) -> None:
+        """Nobody waits for it any more."""
+        if self._timer is not None:
+            self._timer.cancel()
         self._conditions.over(self)
         waiting, self._waiting = self._waiting, []
         for wake in waiting:
             wake()
 
     def _too_late(self) -> None:
-        self.look()
-        if not self.true:
+        self._conditions.look_at(self)
+        if not self.true and self in self._conditions.pending:
             self.fail(f"did not come true within {describe(self.within)}")
-            self._over()
+            self.forget()
 
     def fail(self, how: str) -> None:
         """It did not come true."""
@@ -130,17 +131,22 @@ class Conditions:
             for predicate, title in list(self._always):
                 self._look_at(predicate, title)
             for expected in list(self.pending):
-                try:
-                    expected.look()
-                except Exception as error:
-                    self._broken(error, expected.title)
+                self.look_at(expected)
         finally:
             self._looking = False
+
+    def look_at(self, expected: Eventually) -> None:
+        """Look at one that is expected."""
+        try:
+            expected.look()
+        except BaseException as error:
+            self._broken(error, expected.title)
+            expected.forget()
 
     def _look_at(self, predicate: Predicate, title: str) -> None:
         try:
             holds = predicate()
-        except Exception as error:
+        except BaseException as error:
             self._broken(error, title)
             self._drop(predicate)
         else:
@@ -152,7 +158,14 @@ class Conditions:
         self._always = [each for each in self._always if each[0] is not predicate]
         self.any = bool(self.pending or self._always)
 
-    def _broken(self, error: Exception, title: str) -> None:
+    def _broken(self, error: BaseException, title: str) -> None:
+        """It has raised: pytest's `fail` and `skip`, which are no `Exception`, count as well.
+
+        Raises:
+            KeyboardInterrupt: That is meant for somebody else.
+        """
+        if isinstance(error, KeyboardInterrupt):
+            raise error
         error.add_note(f"while looking whether this holds: {title}")
         self.world.failed(error)
 

@@ -20,6 +20,8 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
+from anyio import get_cancelled_exc_class
+
 from actorsched.exceptions import shown
 from actorsched.testing.choices import Choices, Drawn, Replayed, choices_of, text_of
 from actorsched.testing.shrinking import shrunk
@@ -116,8 +118,14 @@ def run_once(
         try:
             try:
                 await scenario(simulation)
+            except get_cancelled_exc_class():
+                raise
+            except BaseException as error:
+                world.raised(error)
+                raise
             finally:
                 world.close()
+                world.over()
             world.conditions.end()
             await _unwound(simulation, world)
             world.left_behind()

@@ -8,14 +8,19 @@ How time goes on: it stands still while anything is ready. Then those are woken 
 (`run_until_idle`); then what is due now expires, one group after another, with all that follows from it
 before the next; then time jumps to the next that is due. If there is nothing, nothing can ever happen again:
 the run is *stuck*, which is a failure, and names who waits.
+
+A run that has failed is interrupted, and ends. Whoever ignores that is told again; who still does not end is
+given up after a while, together with the loop: a test of something that hangs must not hang.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
+from math import inf
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from actorsched._core.invariants import FEW, InvariantBroken
@@ -41,6 +46,12 @@ _LAGS: Final = (0.0, 0.0, 0.0, 0.0005, 0.003, 0.02, 0.15, 1.0)
 """By how many seconds something may come later than at once."""
 STEPS: Final = 10_000_000
 """After so many steps a run is taken to have no end."""
+_LAST_STEPS: Final = 50_000
+"""So many more are taken when a run has failed, for whatever is left to end; then it is given up."""
+_LAST_CALLS: Final = 10
+"""So often what is left then, and waits for something that never comes, is cancelled."""
+PATIENCE: Final = 60.0
+"""For so many seconds of real time everything waits for functions in threads before a run has failed."""
 
 
 class Stuck(ActorschedError):
@@ -81,7 +92,7 @@ class SimulatedWorld:
 
         self.choices = choices
         self.logs: bool = logs
-        self.numbers = count(1), count(1)
+        self.numbers: tuple[Iterator[int], Iterator[int]] = (count(1), count(1))
         self.now: float = 0.0
         self.log: list[Entry] = []
         self.failures: list[BaseException] = []
@@ -94,6 +105,8 @@ class SimulatedWorld:
         self.probes: int = 0
         """How many probes there have been."""
         self.allowed: int = steps
+        self.given_up: bool = False
+        """Whether the loop is to go no further: the run has failed, and what is left does not end."""
         self.quiet: bool = False
         """Whether only what the test does is chosen plainly: nothing else is left open."""
         self._timers = Timers()
@@ -102,6 +115,10 @@ class SimulatedWorld:
         self._stepping: deque[tuple[Callable[[], object], int]] = deque()
         self._urgent: int | None = None
         self._interrupted = False
+        self._calls_left = _LAST_CALLS
+        self._ended = False
+        self._waits_since: tuple[int, float] = 0, 0.0
+        self._waits_in_vain = False
         self._hosts: Any = None
         self.faults: Faults = Faults(self)
         self.fate: Callable[[Any, Any, bool], Any] = _no_fate
@@ -132,7 +149,7 @@ class SimulatedWorld:
 
     def choose(self, members: Sequence[int], /) -> int:
         """Which task of the loop takes the next step."""
-        if self._urgent in members:
+        if self._urgent is not None and self._urgent in members:
             return members.index(self._urgent)
         index = self.choices.choose(members)
         if index and self.logs:
@@ -154,12 +171,25 @@ class SimulatedWorld:
 
     def failed(self, error: BaseException, /) -> None:
         """What should hold does not: the run has failed, and is ended."""
-        if error not in self.failures:
+        if all(error is not other for other in self.failures):
             self.failures.append(error)
         self.note("failure", f"{type(error).__name__}: {error}")
         if self.loop is not None and not self._interrupted:
             self._interrupted = True
+            self.over()
             self.loop.interrupt()
+
+    def raised(self, error: BaseException, /) -> None:
+        """The scenario has raised this: if nothing else was wrong before, what follows comes of that."""
+        if not self.failures:
+            self.failures.append(error)
+        elif all(error is not other for other in self.failures):
+            self.failures[0].add_note(f"then the scenario raised {type(error).__name__}: {error}")
+
+    def over(self) -> None:
+        """The scenario has ended, or was told to: what is left of it has so many steps to end as well."""
+        self._ended = True
+        self.allowed = min(self.allowed, self.steps + _LAST_STEPS)
 
     def unhandled(self, error: BaseException, /) -> None:
         """An exception has reached nobody but the loop."""
@@ -176,10 +206,13 @@ class SimulatedWorld:
         self.steps += 1
         if task == self._urgent:
             self._urgent = None
+        for kernel in self.kernels:
+            if kernel.touched:
+                kernel.look()
         if self.conditions.any:
             self.conditions.look()
         if self.steps >= self.allowed:
-            self._endless()
+            self._give_up()
 
     def step_of(self, task: Any, /) -> None:
         """Write down that a task of the loop has taken a step."""
@@ -195,7 +228,8 @@ class SimulatedWorld:
         if self.conditions.any:
             self.conditions.look()
         if self.steps >= self.allowed:
-            self._endless()
+            self._give_up()
+            return True
         if self._stepping:
             self._wake_stepper()
             return True
@@ -214,8 +248,13 @@ class SimulatedWorld:
         wake, self._urgent = self._stepping.popleft()
         wake()
 
-    def _endless(self) -> None:
-        if not self._interrupted:
+    def _give_up(self) -> None:
+        """There were too many steps: the run has failed; or it has done so before, and does not end."""
+        if self._interrupted:
+            self.given_up = True
+        elif self._ended:
+            self.failed(Endless(f"the test has ended, but does not come to an end: {self._who_waits()}"))
+        else:
             self.failed(
                 Endless(
                     f"the simulated run has taken {self.steps} steps until {self.now:g} s of its time, and "
@@ -349,7 +388,7 @@ class SimulatedWorld:
         if self._idle:
             self._idle.popleft()()
             return Next.LOOK
-        if foreign or (self._hosts is not None and self._hosts.busy_in_real_time):
+        if (foreign or (self._hosts is not None and self._hosts.busy_in_real_time)) and self._waits():
             return Next.WAIT
         limit = self._limits.due(now)
         if limit is not None:
@@ -358,10 +397,31 @@ class SimulatedWorld:
         last = self._limits.next_when()
         if last is not None:
             nexts.append(last)
-        if nexts:
-            self.now = min(nexts)
+        soonest = min(nexts, default=inf)
+        if soonest < inf:  # what is due then will never be
+            self.now = soonest
             return Next.LOOK
         return self._stuck()
+
+    def _waits(self) -> bool:
+        """Whether functions in threads are worth waiting for: they are not for ever."""
+        if self._waits_in_vain:
+            return False
+        steps, since = self._waits_since
+        if steps != self.steps or not since:
+            self._waits_since = self.steps, monotonic()
+            return True
+        if monotonic() - since < PATIENCE:
+            return True
+        self._waits_in_vain = True
+        self.failed(
+            Stuck(
+                f"a function in a thread has kept everything else waiting at {self.now:g} s for "
+                f"{PATIENCE:g} s of real time; in a simulation have it do less, or let it call "
+                f"actorsched.checkpoint() now and then: {self._who_waits()}"
+            )
+        )
+        return False
 
     def _expire(self) -> Next:
         entry = self._timers.due(self.now)
@@ -371,8 +431,12 @@ class SimulatedWorld:
 
     def _stuck(self) -> Next:
         """Nothing is ready, and nothing will ever be due."""
-        if self._interrupted:  # whoever is left ignores that it was cancelled
-            return Next.WAIT
+        if self._interrupted:  # whoever is left has ignored that it was cancelled
+            self.given_up = not self._calls_left
+            self._calls_left -= 1
+            if self.loop is not None:
+                self.loop.interrupt()
+            return Next.LOOK
         self.failed(Stuck(f"nothing can happen any more at {self.now:g} s: {self._who_waits()}"))
         return Next.LOOK
 
@@ -380,7 +444,8 @@ class SimulatedWorld:
         waiting = [str(left) for kernel in self.kernels for left in left_in(kernel.facade._system)]
         if self.loop is not None:
             main = self.loop.main
-            waiting += filter(None, (story.later_step(task, main, ()) for task in (main, *self.loop.left())))
+            tasks = self.loop.left() if main is None else [main, *self.loop.left()]
+            waiting += filter(None, (story.later_step(task, main, ()) for task in tasks))
         return "\n".join(["all that there is waits", *waiting])
 
 

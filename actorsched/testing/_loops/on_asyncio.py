@@ -14,8 +14,11 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import base_events, events
+from asyncio.tasks import _enter_task, _leave_task
+from collections import deque
 from collections.abc import Callable, Coroutine
-from heapq import heappop
+from heapq import heapify, heappop
+from math import inf
 from threading import Event
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
@@ -23,7 +26,7 @@ from weakref import WeakSet
 import anyio.to_thread
 
 from actorsched._kernel.on_asyncio import AsyncioBackend, _begun
-from actorsched.testing._loops.port import Next
+from actorsched.testing._loops.port import GivenUp, Next, close
 
 if TYPE_CHECKING:
     from contextvars import Context
@@ -33,27 +36,37 @@ if TYPE_CHECKING:
 
 _LOOK: Final = 0.05
 """Seconds between two looks at what threads have done that are none of ours."""
+_FEW: Final = 100
+"""So many cancelled timers are not worth the work of letting them go."""
 
 
 class SimulatedTask(asyncio.Task[Any]):
-    """A task that has a number, and a hash that is the same in every run."""
+    """A task that has a number, and a hash that is the same in every run.
 
-    number: int = 0
+    It has the number from its birth: asyncio puts it into a set of all tasks at once.
+    """
+
+    def __init__(self, number: int, code: Coroutine[Any, Any, Any], **options: Any) -> None:
+        self.number: int = number
+        super().__init__(code, **options)
 
     def __hash__(self) -> int:
         return self.number
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
 
 
 class SimulatedLoop(base_events.BaseEventLoop):
     """An event loop in a simulated world."""
 
+    _ready: deque[Any]
+    _scheduled: list[Any]
+    _stopping: bool
+    _timer_cancelled_count: int
+
     def __init__(self, world: Steered) -> None:
         super().__init__()
         self._world = world
-        self._steps: list[tuple[int, Any]] = []
+        self._steps: list[Any] = []
+        self._numbers: list[int] = []
         self._made = 0
         self._rung = Event()
         self._foreign: set[Any] = set()
@@ -78,12 +91,14 @@ class SimulatedLoop(base_events.BaseEventLoop):
     ) -> asyncio.Handle:
         """Call in the next turn."""
         handle = asyncio.Handle(callback, args, self, context)
-        self._ready.append(handle)  # type: ignore[attr-defined]
+        self._ready.append(handle)
         return handle
 
     def _run_once(self) -> None:
-        ready = self._ready  # type: ignore[attr-defined]
-        steps = self._steps
+        if self._world.given_up:
+            raise GivenUp
+        ready = self._ready
+        steps, numbers = self._steps, self._numbers
         if not ready and not steps:
             self._be_idle()
             return
@@ -102,10 +117,12 @@ class SimulatedLoop(base_events.BaseEventLoop):
         if new is not None:
             if len(new) > 1:
                 new.sort(key=_number)
-            steps += new
+            for number, handle in new:
+                numbers.append(number)
+                steps.append(handle)
         if steps:
-            index = 0 if len(steps) == 1 else self._world.choose([number for number, _ in steps])
-            number, handle = steps.pop(index)
+            index = 0 if len(steps) == 1 else self._world.choose(numbers)
+            number, handle = numbers.pop(index), steps.pop(index)
             if not handle._cancelled:
                 handle._run()
                 self._world.step_taken(number)
@@ -114,24 +131,37 @@ class SimulatedLoop(base_events.BaseEventLoop):
         handle = None
 
     def _be_idle(self) -> None:
-        scheduled = self._scheduled  # type: ignore[attr-defined]
+        scheduled = self._scheduled
         while scheduled and scheduled[0]._cancelled:
             heappop(scheduled)._scheduled = False
-            self._timer_cancelled_count -= 1  # type: ignore[attr-defined]
-        first = scheduled[0]._when if scheduled else None
+            self._timer_cancelled_count -= 1
+        first = scheduled[0]._when if scheduled and scheduled[0]._when != inf else None
         next_ = self._world.idle(first, foreign=self._has_foreign())
         if next_ is Next.TIMERS:
             now = self.time()
-            while scheduled and scheduled[0]._when <= now:
+            while scheduled and not scheduled[0]._when > now:  # as asyncio has it for what is no number
                 handle = heappop(scheduled)
                 handle._scheduled = False
                 if handle._cancelled:
-                    self._timer_cancelled_count -= 1  # type: ignore[attr-defined]
+                    self._timer_cancelled_count -= 1
                 else:
-                    self._ready.append(handle)  # type: ignore[attr-defined]
-        elif next_ is Next.WAIT and not self._stopping:  # type: ignore[attr-defined]
+                    self._ready.append(handle)
+        elif next_ is Next.WAIT and not self._stopping:
             self._rung.wait(_LOOK)
             self._rung.clear()
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """A timer stays in the heap for now; when most are cancelled, these are let go of."""
+        if not handle._scheduled:  # type: ignore[attr-defined]
+            return
+        scheduled = self._scheduled
+        self._timer_cancelled_count += 1
+        if self._timer_cancelled_count * 2 > len(scheduled) + _FEW:
+            for each in scheduled:
+                each._scheduled = not each._cancelled
+            scheduled[:] = [each for each in scheduled if each._scheduled]
+            heapify(scheduled)
+            self._timer_cancelled_count = 0
 
     # ------------------------------------------------------------------------------------------ tasks
 
@@ -149,8 +179,9 @@ class SimulatedLoop(base_events.BaseEventLoop):
         if self.adopt is not None:
             coro = self.adopt(coro, context)
         self._made += 1
-        task = SimulatedTask(coro, loop=self, name=name or f"Task-{self._made}", context=context, **options)
-        task.number = self._made
+        task = SimulatedTask(
+            self._made, coro, loop=self, name=name or f"Task-{self._made}", context=context, **options
+        )
         self.tasks.add(task)
         return task
 
@@ -164,9 +195,21 @@ class SimulatedLoop(base_events.BaseEventLoop):
             raise RuntimeError("a simulated loop makes its tasks itself; leave the task factory alone")
 
     def interrupt(self) -> None:
-        """Cancel the main task."""
-        if self.main is not None:
-            self.main.cancel("the simulated run is over")
+        """Cancel the main task; when that is over, all others."""
+        main = self.main
+        for task in [main] if main is not None and not main.done() else self.left():
+            task.cancel("the simulated run is over")
+
+    def forsake(self) -> None:
+        """Nothing goes on here: end all code, whatever it makes of that."""
+        self.main = None
+        events._set_running_loop(self)
+        for task in self.left():
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+            _enter_task(self, task)
+            close(task.get_coro())
+            _leave_task(self, task)
+        events._set_running_loop(None)
 
     def present_number(self) -> int:
         """The number of the task that runs now."""
@@ -175,7 +218,7 @@ class SimulatedLoop(base_events.BaseEventLoop):
 
     def others_ready(self) -> bool:
         """Whether anything but what runs now could run."""
-        return bool(self._ready or self._steps)  # type: ignore[attr-defined]
+        return bool(self._ready or self._steps)
 
     def left(self) -> list[SimulatedTask]:
         """The tasks that are not over, in the order in which they were made."""
@@ -304,6 +347,8 @@ def run(world: Any, main: Main) -> None:
             loop.run_until_complete(loop.main)
         finally:
             _end(loop)
+    except GivenUp:
+        loop.forsake()
     finally:
         loop.close()
         world.loop = loop.main = None  # asyncio knows each task until it is gone, and compares them
@@ -311,7 +356,7 @@ def run(world: Any, main: Main) -> None:
 
 def _end(loop: SimulatedLoop) -> None:
     """Nobody needs what is left: it is cancelled, and its end is waited for."""
-    left = [task for task in loop.tasks if not task.done()]
+    left = [*loop.left(), *(task for task in [loop.main] if task is not None and not task.done())]
     for task in left:
         task.cancel()
     if left:

@@ -15,19 +15,20 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import trio
 import trio._core._run as trio_run
 
 from actorsched._kernel.on_trio import TrioBackend, TrioFuture
 from actorsched.testing._hosts.lockstep import call_from_step
-from actorsched.testing._loops.port import Next
+from actorsched.testing._loops.port import GivenUp, Next, close
 
 if TYPE_CHECKING:
     from actorsched._core.timers import TimerEntry
     from actorsched.testing._loops.port import Main
 
+_context: Any = trio_run.GLOBAL_RUN_CONTEXT
 _LOOK: Final = 0.05
 """Seconds between two looks at what threads have done that are none of ours."""
 
@@ -61,20 +62,26 @@ class SimulatedTrio(trio.abc.Instrument):
         self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._called: TrioFuture | None = None
         self._limiter: Any = None
+        self._begun = False
+        self._interrupted = False
 
     def __repr__(self) -> str:
         return f"<SimulatedTrio at {self.world.now:g}>"
 
     def idle(self, deadline: float) -> float:
         """Nothing is ready. Answers for how long to wait, in real seconds."""
-        if self.main is None:  # it has not begun yet, or is over
+        if not self._begun or _runner().entry_queue.size():  # something has yet to be called, at this instant
             return 0.0
+        if self.world.given_up:
+            self._forsake()
         foreign = self._limiter is not None and self._limiter.borrowed_tokens > 0
         due = None if deadline == math.inf else deadline
         return _LOOK if self.world.idle(due, foreign=foreign) is Next.WAIT else 0.0
 
     def shuffle(self, batch: list[Any]) -> None:
         """Put those that run next in the order of the world's choice; the last one comes first."""
+        if self.world.given_up:
+            self._forsake()
         waiting = list(batch)
         batch.clear()
         while waiting:
@@ -93,8 +100,30 @@ class SimulatedTrio(trio.abc.Instrument):
             self.world.step_of(task)
 
     def interrupt(self) -> None:
-        """Cancel the main task."""
+        """Cancel the main task; whoever ignores that is shielded from it no more."""
         self.scope.cancel()
+        if self._interrupted:
+            for task in _all_tasks():
+                status = task._cancel_status
+                while status is not None:
+                    status._scope.shield = False
+                    status = status._parent
+        self._interrupted = True
+
+    def _forsake(self) -> NoReturn:
+        """Nothing goes on here: end all code, whatever it makes of that.
+
+        Raises:
+            GivenUp: Always.
+        """
+        tasks = _all_tasks()
+        for task in tasks:
+            for nursery in task.child_nurseries:
+                nursery._children.clear()  # it need not wait for them
+        for task in tasks:
+            _context.task = task
+            close(task.coro)
+        raise GivenUp
 
     def present_number(self) -> int:
         """The number of the task that runs now."""
@@ -139,6 +168,7 @@ class SimulatedTrio(trio.abc.Instrument):
         self._limiter = trio.to_thread.current_default_thread_limiter()
         trio.lowlevel.spawn_system_task(self.make_calls, name="actorsched calls")
         self.main = trio.lowlevel.current_task()
+        self._begun = True
         try:
             with self.scope:
                 await main(self)
@@ -168,6 +198,19 @@ class SimulatedTrioBackend(TrioBackend):
         return entry
 
 
+def _all_tasks() -> list[Any]:
+    """All tasks of this run, trio's own as well, in the order in which they were made."""
+    return sorted(_runner().tasks, key=_counter)
+
+
+def _counter(task: trio.lowlevel.Task) -> int:
+    return task._counter
+
+
+def _runner() -> Any:
+    return _context.runner
+
+
 @contextmanager
 def _in_order_of(loop: SimulatedTrio) -> Iterator[None]:
     """Who comes next is the choice of the world."""
@@ -190,5 +233,8 @@ def run(world: Any, main: Main) -> None:
     try:
         with _in_order_of(loop):
             trio.run(loop.run, main, clock=SimulatedTrioClock(loop), instruments=[loop])
+    except trio.TrioInternalError as error:
+        if not isinstance(error.__cause__, GivenUp):
+            raise
     finally:
         world.loop = None

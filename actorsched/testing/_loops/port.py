@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
+
+_CLOSINGS: Final = 10
+"""How often code is closed that awaits something once more."""
 
 
 class Next(Enum):
@@ -21,14 +24,20 @@ class Next(Enum):
     """Wait in real time: a thread that is none of ours is at work."""
 
 
+class GivenUp(BaseException):
+    """A run has failed, and what is left of it does not end: the loop goes no further."""
+
+
 class Steered(Protocol):
     """A world, as its loop sees it.
 
     Attributes:
         logs: Whether it wants to hear of each step.
+        given_up: Whether the loop is to go no further: in the place of its next turn it raises `GivenUp`.
     """
 
     logs: bool
+    given_up: bool
 
     @property
     def now(self) -> float:
@@ -71,7 +80,7 @@ class Loop(Protocol):
     main: Any
 
     def interrupt(self) -> None:
-        """Cancel the main task, wherever it waits."""
+        """Cancel the main task, wherever it waits; once it is over, or ignores that, whatever is left."""
         ...
 
     def present_number(self) -> int:
@@ -89,6 +98,26 @@ class Loop(Protocol):
     def unobserved(self) -> list[Any]:
         """The tasks that have failed, and at whose exception nobody has looked."""
         ...
+
+
+def close(code: Any) -> None:
+    """End code that nobody steps any more, and first what it awaits, where it believes that it is stepped.
+
+    Code that nothing ends is never freed, not even when the interpreter ends: it would be closed once more,
+    and where nothing can be awaited `while True: try: ... except BaseException: pass` never comes back.
+    """
+    inner = getattr(code, "cr_await", None) or getattr(code, "gi_yieldfrom", None)
+    if hasattr(inner, "close"):
+        close(inner)
+    for _ in range(_CLOSINGS):
+        try:
+            code.close()
+            return
+        except BaseException:  # what it raises at its end, or that it awaits something once more
+            pass
+    from ctypes import py_object, pythonapi
+
+    pythonapi.Py_IncRef(py_object(code))
 
 
 Main = Callable[[Loop], Awaitable[None]]
