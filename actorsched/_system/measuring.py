@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _NEVER = -1.0
 
 
-class Timing(msgspec.Struct, eq=False, gc=False):
+class Timing(msgspec.Struct, eq=False):
     """The times of one task that is measured, by the runtime's clock."""
 
     measuring: Measuring

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import threading
-from typing import TYPE_CHECKING, Any
+import weakref
+from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 import anyio.to_thread
@@ -298,3 +300,37 @@ def test_tasks_of_asyncio_do_not_compare_each_other() -> None:
 
     found = find_failure(scenario, 1)
     assert isinstance(found, Explored)
+
+
+# -------------------------------------------------------------------------------------------- what grows
+
+
+@BOTH
+@pytest.mark.parametrize("host", ["loop", "thread", "process"])
+def test_nothing_is_left_of_a_run_in_memory(
+    backend: BackendName, host: Literal["loop", "thread", "process"]
+) -> None:
+    async def scenario(simulation: Simulation) -> None:
+        async with simulation.runtime() as rt:
+            await rt.run(print_nothing if host == "thread" else nothing, host=host)
+            actor = await rt.spawn(Quiet)
+            await actor.ask.work()
+        worlds.append(weakref.ref(simulation._world))
+
+    worlds: list[weakref.ref[Any]] = []
+    assert error_of(scenario, backend) is None
+    gc.collect()
+    assert worlds[0]() is None
+
+
+class Quiet(Actor):
+    async def work(self) -> None:
+        """Does nothing."""
+
+
+async def nothing() -> None:
+    """Does nothing."""
+
+
+def print_nothing() -> None:
+    """Does nothing."""
