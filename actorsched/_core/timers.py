@@ -47,9 +47,6 @@ class TimerEntry:
         self.action: Callable[..., object] = action
         self.args: tuple[()] = args
 
-    def __lt__(self, other: TimerEntry) -> bool:
-        return (self.when, self.phase, self.sequence) < (other.when, other.phase, other.sequence)
-
     def __repr__(self) -> str:
         return f"<timer at {self.when:.6f}{'' if self.active else ', over'}>"
 
@@ -76,7 +73,8 @@ class Timers:
     __slots__ = ("_cancelled", "_entries", "_sequence")
 
     def __init__(self) -> None:
-        self._entries: list[TimerEntry] = []
+        # With what they are ordered by before them: to compare tuples takes a tenth of what a method would.
+        self._entries: list[tuple[float, int, int, TimerEntry]] = []
         self._sequence = 0
         self._cancelled = 0
 
@@ -92,7 +90,7 @@ class Timers:
         """Set a timer for the time `when`."""
         self._sequence += 1
         entry = TimerEntry(self, when, phase, self._sequence, action, args)
-        heappush(self._entries, entry)
+        heappush(self._entries, (when, phase, self._sequence, entry))
         return entry
 
     def next_when(self) -> float | None:
@@ -102,25 +100,26 @@ class Timers:
 
     def first(self) -> TimerEntry | None:
         """The earliest timer, which stays; None when there is none."""
-        while self._entries and not self._entries[0].active:
-            heappop(self._entries)
+        entries = self._entries
+        while entries and entries[0][3]._heap is None:
+            heappop(entries)
             self._cancelled -= 1
-        return self._entries[0] if self._entries else None
+        return entries[0][3] if entries else None
 
     def due(self, now: float) -> TimerEntry | None:
         """Take the earliest timer whose time has come; None when there is none."""
-        when = self.next_when()
-        if when is None or when > now:
+        first = self.first()
+        if first is None or first.when > now:
             return None
-        entry = heappop(self._entries)
-        entry.expire()
-        return entry
+        heappop(self._entries)
+        first.expire()
+        return first
 
     def note_cancelled(self) -> None:
         """One entry was cancelled; clear the heap when most of it is dead."""
         self._cancelled += 1
         if self._cancelled > 64 and self._cancelled * 2 > len(self._entries):
-            self._entries = [entry for entry in self._entries if entry.active]
+            self._entries = [each for each in self._entries if each[3].active]
             heapify(self._entries)
             self._cancelled = 0
 
@@ -130,9 +129,9 @@ class Timers:
         Raises:
             InvariantBroken: Something does not.
         """
-        entries = self._entries
+        entries = [each[3] for each in self._entries]
         require(
-            all(not entries[index] < entries[(index - 1) // 2] for index in range(1, len(entries))),
+            all(self._entries[index] >= self._entries[(index - 1) // 2] for index in range(1, len(entries))),
             self,
             "no timer comes before the one above it in the heap",
         )

@@ -3,8 +3,8 @@
 The law of this module: it changes no rule. Which of the ready activities comes next, whether the loop has a
 turn in between, and what is random, is asked of the world. Time is the world's: it stands still while
 anything happens, and timers expire when nothing else is left to do. There are no budgets of time, which would
-make a run depend on the machine. When no message is in transit, all that have had one are checked, and after
-each step of user code the world looks at what the test wants to hold always.
+make a run depend on the machine. After each step all actors of the system that have had a message in it are
+checked, and the world looks at what the test wants to hold always.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from actorsched._core.run_queue import RunQueue
 from actorsched._kernel.kernel import Kernel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from actorsched._core.behaviour import Behaviour
     from actorsched._core.timers import TimerEntry
@@ -90,11 +90,13 @@ class SimulatedKernel(Kernel):
     def __init__(self, world: World, backend: Backend, clock: SimulatedClock) -> None:
         self._told = False
         self._simulated = world
+        self.touched: dict[Behaviour, None] = {}
+        """Who has had a message in this step."""
         self._since_rest: dict[Behaviour, None] = {}
         super().__init__(backend, clock, None)
         self.world: World = world
         self.virtual = True
-        self.burst = 1
+        self.burst = 16
         self.monotonic = clock.now
         self.ready = ChosenRunQueue(world, self._wanted)
         world.joined(self)
@@ -102,14 +104,13 @@ class SimulatedKernel(Kernel):
     # -------------------------------------------------------------------------------------- the mail
 
     def post(self, to: Behaviour, message: object) -> None:
-        """The same, with a look at the receiver afterwards."""
+        """Send from outside: what follows from the message has happened when this returns."""
         self.mail.append((to, message))
         self.drain()
 
     def drain(self) -> None:
-        """Run the system's actors until no message is in transit; then look at all that have had one."""
-        mail, resting = self.mail, self.resting
-        touched: dict[Behaviour, None] = {}
+        """Run the system's actors until no message is in transit, and remember who has had one."""
+        mail, resting, touched = self.mail, self.resting, self.touched
         if self.draining:
             return
         self.draining = True
@@ -123,13 +124,12 @@ class SimulatedKernel(Kernel):
                     self._failed(actor, message, error)
         finally:
             self.draining = False
-        self._look_at(touched)
 
-    def _look_at(self, touched: Iterable[Behaviour]) -> None:
-        """Look at those that have had a message, as long as all that should hold has held."""
+    def look(self) -> None:
+        """Look, after a step, at all actors of the system that have had a message in it."""
+        touched, self.touched = self.touched, {}
+        self._since_rest.update(touched)
         for actor in touched:
-            if actor not in self._since_rest:
-                self._since_rest[actor] = None
             try:
                 actor.check()
             except InvariantBroken as error:
@@ -141,6 +141,8 @@ class SimulatedKernel(Kernel):
         Returns:
             How many these were.
         """
+        if self.touched:
+            self.look()
         touched, self._since_rest = self._since_rest, {}
         for actor in touched:
             try:

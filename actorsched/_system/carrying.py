@@ -342,11 +342,11 @@ class ChoosingLender(Lender):
     @property
     def ready(self) -> bool:
         """Whether one more run may be carried by whoever waits for it."""
-        return super().ready and self._world.pick(6, "whether who asks carries the handler") != 1
+        return super().ready and self._world.pick(12, "whether who asks carries the handler") != 1
 
     def leads(self) -> bool:
         """Whether the first step of a run may be taken now, for a parked carrier."""
-        return super().leads() and self._world.pick(6, "whether a hook begins at once") != 1
+        return super().leads() and self._world.pick(12, "whether a hook begins at once") != 1
 
 
 def lender_of(kernel: Kernel) -> Lender:

@@ -72,7 +72,7 @@ class Eventually:
 
     def fail(self, how: str) -> None:
         """It did not come true."""
-        self._conditions.world.failed(ConditionFailed(f"{self.title} {how}"))
+        self._conditions.world.failed(ConditionFailed(f"{how}: {self.title}"))
 
     def __await__(self) -> Generator[Any, Any, None]:
         return self._wait().__await__()
@@ -85,7 +85,7 @@ class Eventually:
             self._waiting.append(event.set)
             await event.wait()
         if not self.true:
-            raise ConditionFailed(f"{self.title} did not come true within {describe(self.within)}")
+            raise ConditionFailed(f"did not come true within {describe(self.within)}: {self.title}")
 
 
 class Conditions:
@@ -152,7 +152,7 @@ class Conditions:
         else:
             if holds is not None and not holds:  # one that asserts answers with nothing
                 self._drop(predicate)
-                self.world.failed(ConditionFailed(f"{title} does not hold any more"))
+                self.world.failed(ConditionFailed(f"does not hold any more: {title}"))
 
     def _drop(self, predicate: Predicate) -> None:
         self._always = [each for each in self._always if each[0] is not predicate]

@@ -144,6 +144,7 @@ class Faults:
 
     def lane(self, lane: SimulatedLane) -> SimulatedLane:
         """One more mailbox to be known."""
+        lane.chooses = self.may_choose
         self._lanes.append(lane)
         return lane
 

@@ -39,10 +39,12 @@ class SimulatedLane(UserLane[Any]):
     """What is planned for the mail of this world."""
     held: dict[Any, float] | None = None
     """Messages that are held back, and until when."""
+    chooses: bool = False
+    """Whether messages may be taken in another order than that in which they stand."""
 
     def take(self) -> Any:
         """The next message that is not held back; None when there is none."""
-        if not self._chooses:
+        if not self.chooses:
             return super().take()
         for level in self._by_rank():
             first = self._first_ones(level)
@@ -57,13 +59,13 @@ class SimulatedLane(UserLane[Any]):
     @property
     def has_due(self) -> bool:
         """Whether there is a message that is not held back."""
-        if not self._chooses:
+        if not self.chooses:
             return bool(self)
         return any(self._first_ones(level) for level in self._by_rank())
 
     def drain(self) -> list[Any]:
         """Take everything out, in order, held back or not."""
-        if not self._chooses:
+        if not self.chooses:
             return super().drain()
         messages = [message for level in self._by_rank() for message in level if not message.dead]
         self.queue = self.ranked = self.head = self.tail = self.held = None
@@ -81,10 +83,6 @@ class SimulatedLane(UserLane[Any]):
         faults: Faults = self.faults
         return faults
 
-    @property
-    def _chooses(self) -> bool:
-        return self._faults.may_choose
-
     def _by_rank(self) -> Iterator[deque[Any]]:
         """The messages, those of the highest rank first."""
         ranked = self.ranked or {}
@@ -95,6 +93,7 @@ class SimulatedLane(UserLane[Any]):
 
     def begin_to_choose(self) -> None:
         """From now on each message stands for itself: none is taken in a row with others."""
+        self.chooses = True
         self.limit = 0
         queue = self.queue
         if queue:
@@ -109,7 +108,7 @@ class SimulatedLane(UserLane[Any]):
         self.tail = None
 
     def _set_limit(self) -> None:
-        if self._faults.may_choose:
+        if self.chooses:
             self.limit = 0
         else:
             super()._set_limit()
@@ -176,11 +175,13 @@ class SimulatedCell(ActorCell):
 
     def begin_call(self, call: Call) -> Coroutine[Any, Any, Any]:
         """The same, for the log."""
-        self._told_of(call, call.sender)
+        if self.kernel.watched:
+            self._told_of(call, call.sender)
         return super().begin_call(call)
 
     def _begun(self, message: Any, burst: int) -> Any:
-        self._told_of(message, _sender_of(message))
+        if self.kernel.watched:
+            self._told_of(message, _sender_of(message))
         return super()._begun(message, burst)
 
     def _told_of(self, message: Any, sender: Any) -> None:
@@ -193,6 +194,8 @@ class SimulatedCell(ActorCell):
 
     def _has_work(self) -> bool:
         lane: Any = self.lane
+        if not lane.chooses:
+            return super()._has_work()
         return super()._has_work() and (bool(self.turn or self.hook) or lane.has_due or self._resumes)
 
     @property

@@ -56,13 +56,21 @@ def step(runnable: Any, activity: Any) -> str:
     return _title(runnable) if activity is None else f"{_title(activity)}{_now_at(_code_of(activity))}"
 
 
-def later_step(task: Any, main: Any, kernels: Iterable[SimulatedKernel]) -> str | None:
-    """A task of the loop has taken a step; None if that was nothing but plumbing."""
+def later_step(task: Any, main: Any, kernels: Iterable[SimulatedKernel], told: object = None) -> str | None:
+    """A task of the loop has taken a step; None if that was nothing but plumbing, or is told already.
+
+    Args:
+        task: The task.
+        main: The main one, which has no other name.
+        kernels: Whose carriers may run user code.
+        told: The run of user code whose first step it was.
+    """
     for kernel in kernels:
         for carrier in kernel.carriers:
             if carrier.task is task:
                 subject = carrier.subject
-                return None if subject is None or carrier.trap is None else step(None, subject)
+                plumbing = subject is None or subject is told or carrier.trap is None
+                return None if plumbing else step(None, subject)
     name = "main" if task is main else task.get_name() if hasattr(task, "get_name") else task.name
     if str(name).startswith(_OURS):
         return None

@@ -114,6 +114,7 @@ class SimulatedWorld:
         self._idle: deque[Callable[[], object]] = deque()
         self._stepping: deque[tuple[Callable[[], object], int]] = deque()
         self._urgent: int | None = None
+        self._told: Activity | None = None  # whose first step stands in the log
         self._interrupted = False
         self._calls_left = _LAST_CALLS
         self._ended = False
@@ -216,7 +217,9 @@ class SimulatedWorld:
 
     def step_of(self, task: Any, /) -> None:
         """Write down that a task of the loop has taken a step."""
-        text = story.later_step(task, None if self.loop is None else self.loop.main, self.kernels)
+        main = None if self.loop is None else self.loop.main
+        text = story.later_step(task, main, self.kernels, self._told)
+        self._told = None
         if text is not None:
             self.note("step", text)
 
@@ -225,6 +228,7 @@ class SimulatedWorld:
         self.steps += 1
         if self.logs:
             self.note("step", story.step(runnable, activity))
+            self._told = activity
         if self.conditions.any:
             self.conditions.look()
         if self.steps >= self.allowed:
@@ -240,7 +244,7 @@ class SimulatedWorld:
         """Whether an actor handles one message at a time: it has to where somebody looks after each."""
         return (
             bool(self._stepping or self.conditions.any)
-            or self.pick(2, "whether messages are handled in a row") == 1
+            or self.pick(8, "whether messages are handled in a row") == 1
         )
 
     def _wake_stepper(self) -> None:

@@ -192,7 +192,7 @@ def test_what_must_always_hold_is_looked_at_after_each_step(backend: BackendName
     assert isinstance(failure, Failure)
     error = failure.error
     assert isinstance(error, ConditionFailed)
-    assert str(error) == "the stock is not negative does not hold any more"
+    assert str(error) == "does not hold any more: the stock is not negative"
     assert "buy" in str(failure)
 
 
@@ -248,7 +248,7 @@ def test_what_comes_true_too_late_fails(backend: BackendName) -> None:
 
     error = failing(scenario, backend)
     assert isinstance(error, ConditionFailed)
-    assert str(error) == "something is seen did not come true within 2s"
+    assert str(error) == "did not come true within 2s: something is seen"
 
 
 def test_what_has_not_come_true_at_the_end_fails() -> None:
@@ -266,7 +266,7 @@ def test_waiting_for_what_does_not_come_true_fails() -> None:
     async def scenario(simulation: Simulation) -> None:
         await simulation.eventually(lambda: False, within="1s", title="nothing")
 
-    assert str(failing(scenario)) == "nothing did not come true within 1s"
+    assert str(failing(scenario)) == "did not come true within 1s: nothing"
 
 
 # --------------------------------------------------------------------------------------------------- steps
