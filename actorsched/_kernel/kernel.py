@@ -460,14 +460,14 @@ class Kernel:
     def _run_thread_calls(self) -> None:
         self._thread_called = False  # before taking the calls, so that none that comes now is overlooked
         calls = self._thread_calls
-        limit = monotonic() + _SECONDS_PER_TURN
+        limit = self.monotonic() + _SECONDS_PER_TURN
         while calls:
             function, args = calls.popleft()
             try:
                 function(*args)
             except Exception as error:
                 self.broken(function, args, error)
-            if monotonic() > limit:  # threads may be quicker than the loop
+            if self.monotonic() > limit:  # threads may be quicker than the loop
                 if calls and not self._thread_called:
                     self._thread_called = True
                     self.backend.call_soon(self._run_thread_calls)

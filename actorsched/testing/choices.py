@@ -60,13 +60,14 @@ class Source(Protocol):
 class Seeded:
     """Choices drawn from a number."""
 
-    __slots__ = ("_boldness", "_draw", "_ranks")
+    __slots__ = ("_boldness", "_draw", "_lowest", "_ranks")
 
     def __init__(self, seed: int) -> None:
         self._draw: Callable[[], float] = Random(seed).random
         style = int(self._draw() * (len(_BOLDNESS) + 2))
         self._boldness: float = _BOLDNESS[min(style, len(_BOLDNESS) - 1)]
         self._ranks: dict[int, float] | None = {} if style >= len(_BOLDNESS) else None
+        self._lowest = 0.0
 
     def pick(self, count: int) -> int:
         """A number from 0 to `count - 1`."""
@@ -88,7 +89,7 @@ class Seeded:
                 ranks[member] = draw()
         first = max(range(len(members)), key=lambda index: ranks[members[index]])
         if draw() < _FALLS:
-            ranks[members[first]] = min(ranks.values()) - 1
+            ranks[members[first]] = self._lowest = self._lowest - 1
         return first
 
 
@@ -157,7 +158,7 @@ class Choices:
     def __init__(self, source: Source, base: int = 0) -> None:
         self._source = source
         self.base: int = base
-        self.made: array[int] = array("H")
+        self.made: array[int] = array("I")
 
     def __repr__(self) -> str:
         return f"<{len(self.made)} choices of {type(self._source).__name__}, base {self.base}>"

@@ -20,7 +20,20 @@ Predicate = Callable[[], object]
 
 
 class ConditionFailed(ActorschedError, AssertionError):
-    """What `simulation.always` or `simulation.eventually` was promised does not hold."""
+    """What `simulation.always` or `simulation.eventually` was promised does not hold.
+
+    Attributes:
+        title: What people call it.
+    """
+
+    title: str = ""
+
+    @classmethod
+    def of(cls, title: str, how: str) -> ConditionFailed:
+        """This does not hold, and how that shows."""
+        error = cls(f"{how}: {title}")
+        error.title = title
+        return error
 
 
 class Eventually:
@@ -72,7 +85,7 @@ class Eventually:
 
     def fail(self, how: str) -> None:
         """It did not come true."""
-        self._conditions.world.failed(ConditionFailed(f"{how}: {self.title}"))
+        self._conditions.world.failed(ConditionFailed.of(self.title, how))
 
     def __await__(self) -> Generator[Any, Any, None]:
         return self._wait().__await__()
@@ -85,7 +98,7 @@ class Eventually:
             self._waiting.append(event.set)
             await event.wait()
         if not self.true:
-            raise ConditionFailed(f"did not come true within {describe(self.within)}: {self.title}")
+            raise ConditionFailed.of(self.title, f"did not come true within {describe(self.within)}")
 
 
 class Conditions:
@@ -152,7 +165,7 @@ class Conditions:
         else:
             if holds is not None and not holds:  # one that asserts answers with nothing
                 self._drop(predicate)
-                self.world.failed(ConditionFailed(f"does not hold any more: {title}"))
+                self.world.failed(ConditionFailed.of(title, "does not hold any more"))
 
     def _drop(self, predicate: Predicate) -> None:
         self._always = [each for each in self._always if each[0] is not predicate]

@@ -24,6 +24,7 @@ from anyio import get_cancelled_exc_class
 
 from actorsched.exceptions import shown
 from actorsched.testing.choices import Choices, Drawn, Replayed, choices_of, text_of
+from actorsched.testing.leaks import is_users
 from actorsched.testing.shrinking import shrunk
 from actorsched.testing.simulation import Simulation
 from actorsched.testing.world import STEPS, SimulatedWorld
@@ -43,6 +44,8 @@ BackendName: TypeAlias = Literal["asyncio", "trio"]
 _SHRINKING = 5.0
 """For how many seconds of real time a shorter failure is looked for at most."""
 _TRIALS = 500
+_LONGER = 10
+"""A shorter failure may take so many times the steps: fewer choices may also lead to a run without an end."""
 
 
 class Explored(NamedTuple):
@@ -279,26 +282,40 @@ def _failure(
     base, made = run.world.choices.base, run.world.choices.unusual()
     looks = _look_of(run.error)
     give_up = monotonic() + _SHRINKING
+    few = min(steps, _LONGER * (run.world.steps + _TRIALS))
 
     def fails(values: dict[int, int]) -> dict[int, int] | None:
-        if monotonic() > give_up:
-            return None
-        again = run_once(scenario, Choices(Replayed(values), base), seed, backend, silent=True, steps=steps)
+        again = run_once(scenario, Choices(Replayed(values), base), seed, backend, silent=True, steps=few)
         same = again.error is not None and _look_of(again.error) == looks
         return again.world.choices.unusual() if same else None
 
     repeatable = fails(made) is not None
     if shorten and repeatable:
-        made = shrunk(made, fails, _TRIALS)
+        made = shrunk(made, fails, _TRIALS, late=lambda: monotonic() > give_up)
     shortest = text_of(base, made)
-    last = run_once(scenario, choices_of(shortest), shortest, backend, logs=True, silent=True, steps=steps)
+    last = run_once(scenario, choices_of(shortest), shortest, backend, logs=True, silent=True, steps=few)
+    repeatable = repeatable and last.error is not None and _look_of(last.error) == looks
     return Failure(seed, run.error, shortest, tuple(last.world.log), repeatable)
 
 
 def _look_of(error: BaseException) -> tuple[object, ...]:
-    """What makes two failures the same: their kind, and that of what they consist of."""
+    """What makes two failures the same: their kind, the line of the user's that raised, and what is within.
+
+    The line, because most failures of tests are an `AssertionError`; not the message, which tells values.
+    """
     inner = getattr(error, "exceptions", ())
-    return type(error), getattr(error, "title", None), tuple(map(_look_of, inner))
+    return type(error), getattr(error, "title", None), _line_of(error), tuple(map(_look_of, inner))
+
+
+def _line_of(error: BaseException) -> tuple[str, int] | None:
+    """The last line of the user's code on the way to where it was raised."""
+    found, entry = None, error.__traceback__
+    while entry is not None:
+        file = entry.tb_frame.f_code.co_filename
+        if is_users(file):
+            found = file, entry.tb_lineno
+        entry = entry.tb_next
+    return found
 
 
 @contextmanager

@@ -167,7 +167,7 @@ class Faults:
     def of_message(self, call: Call, *, told: bool) -> float | None:
         """By how many seconds a message is delayed; None if it is lost, as only one that is told may be."""
         for rule in self._mail:
-            if (told or rule.delay is not None) and rule.applies(call):
+            if (told or rule.delay is not None) and self._applies(rule, call):
                 self._note(call, rule.delay)
                 return rule.delay
         if told and self._happens("drop"):
@@ -178,6 +178,15 @@ class Faults:
             self._note(call, delay)
             return delay
         return 0.0
+
+    def _applies(self, rule: MailRule, call: Call) -> bool:
+        """Whether a rule is about a message. If its pattern raises, that is no failure of whoever sends."""
+        try:
+            return rule.applies(call)
+        except Exception as error:
+            error.add_note(f"while looking for {rule.title}, to which something is to happen")
+            self._world.failed(error)
+            return False
 
     def of_host(self, host: Any, frame: object, outward: bool) -> Fate:
         """What becomes of a host at a frame that it hears, or (`outward`) has said."""

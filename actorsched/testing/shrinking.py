@@ -19,7 +19,12 @@ Values: TypeAlias = "dict[int, int]"
 """The choices that are not 0, by their numbers."""
 
 
-def shrunk(values: Mapping[int, int], fails: Callable[[Values], Values | None], trials: int) -> Values:
+def shrunk(
+    values: Mapping[int, int],
+    fails: Callable[[Values], Values | None],
+    trials: int,
+    late: Callable[[], bool] = lambda: False,
+) -> Values:
     """The fewest and smallest unusual choices that were found to fail.
 
     Args:
@@ -27,13 +32,14 @@ def shrunk(values: Mapping[int, int], fails: Callable[[Values], Values | None], 
         fails: Tries others; answers with the unusual ones that were made, or None when that does not fail in
             the same way.
         trials: How often it may be called.
+        late: Whether it is to be called no more, however often it was.
     """
     best = dict(values)
     shorter = True
     while shorter:
         shorter = False
         for candidate in _candidates(best):
-            if not trials:
+            if not trials or late():
                 return best
             trials -= 1
             found = fails(candidate)

@@ -37,19 +37,8 @@ Receiver: TypeAlias = "ActorRef[Any] | str | type | None"
 FRAMES = (
     *("Define", "Run", "RunMeasured", "Cancel", "Revoke", "Open", "Call", "CancelCall", "Demand", "Close"),
     *("Forget", "Answer", "Stop", "Hello", "Started", "Done", "Failed", "Revoked", "Measured", "Progress"),
-    *(
-        "Log",
-        "Opened",
-        "OpenFailed",
-        "Closed",
-        "Returned",
-        "Raised",
-        "Item",
-        "Ended",
-        "Request",
-        "Told",
-        "Bye",
-    ),
+    *("Log", "Opened", "OpenFailed", "Closed", "Returned", "Raised", "Item", "Ended", "Request", "Told"),
+    "Bye",
 )
 """What a host and its runtime say to each other."""
 
@@ -126,9 +115,9 @@ class Simulation:
         """From now on these things happen by chance; those that are not named stay as they are.
 
         Args:
-            reorder: Whether messages of different senders to one actor may overtake each other. chances:
-            How probable each is, from 0 to 1: that a message that was told is lost (`drop`), or that a
-                message is delayed (`delay`), when it is sent; that a host crashes (`crash`), hangs
+            reorder: Whether messages of different senders to one actor may overtake each other.
+            chances: How probable each is, from 0 to 1: that a message that was told is lost (`drop`), or that
+                a message is delayed (`delay`), when it is sent; that a host crashes (`crash`), hangs
                 (`hang`), is suspended for a while (`suspend`) or lags (`lag`), at each frame between it and
                 the runtime.
 

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import math
 import threading
+import time
 import weakref
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +20,7 @@ from actorsched.testing import Simulation, find_failure
 from actorsched.testing.choices import choices_of
 from actorsched.testing.conditions import ConditionFailed
 from actorsched.testing.exploring import Explored, Failure, run_once
+from actorsched.testing.shrinking import shrunk
 from actorsched.testing.world import Endless, Left, Stuck
 
 if TYPE_CHECKING:
@@ -334,3 +336,78 @@ async def nothing() -> None:
 
 def print_nothing() -> None:
     """Does nothing."""
+
+
+# -------------------------------------------------------------------------------- what a failure is shrunk to
+
+
+def test_a_failure_is_not_shrunk_to_one_of_another_line() -> None:
+    """Both are an `AssertionError`; the second would be the shorter one."""
+
+    async def scenario(simulation: Simulation) -> None:
+        if simulation._world.pick(4, "which way"):
+            raise AssertionError("rare")
+        raise AssertionError("plain")
+
+    found = find_failure(scenario, ["s:0:0.3"])
+    assert isinstance(found, Failure)
+    assert str(found.error) == "rare"
+    assert found.shortest == "s:0:0.1"
+    assert found.repeatable
+
+
+def test_shrinking_is_not_led_into_runs_without_an_end() -> None:
+    async def scenario(simulation: Simulation) -> None:
+        if simulation._world.pick(4, "which way"):
+            raise KeyError("found")
+        while True:
+            await anyio.sleep(1)
+
+    began = time.monotonic()
+    found = find_failure(scenario, ["s:0:0.3"])
+    assert isinstance(found, Failure)
+    assert found.shortest == "s:0:0.1"
+    assert time.monotonic() - began < 20
+
+
+def test_shrinking_stops_when_it_is_late() -> None:
+    tried: list[object] = []
+    values = dict.fromkeys(range(100), 1)
+    assert shrunk(values, tried.append, 1000, late=lambda: len(tried) >= 3) == values
+    assert len(tried) == 3
+
+
+def test_a_failure_whose_log_shows_another_one_is_not_called_repeatable() -> None:
+    runs: list[int] = []
+
+    async def scenario(simulation: Simulation) -> None:
+        runs.append(1)
+        if len(runs) < 3:
+            raise KeyError("before")
+
+    found = find_failure(scenario, [0], shorten=False)
+    assert isinstance(found, Failure)
+    assert not found.repeatable
+
+
+def test_any_number_of_tasks_may_be_ready_at_once() -> None:
+    choices = choices_of(f"s:0:0.{1 << 17}")
+    assert choices.pick(1 << 18) == 1 << 17
+    assert choices.unusual() == {0: 1 << 17}
+
+
+@BOTH
+def test_a_pattern_that_raises_is_no_failure_of_the_sender(backend: BackendName) -> None:
+    async def scenario(simulation: Simulation) -> None:
+        async with simulation.runtime() as rt:
+            actor = await rt.spawn(Quiet)
+            simulation.drop(actor, lambda message: message.args[0] == 1)
+            actor.tell(Quiet.work)
+            told.append(True)
+            await anyio.sleep(1)
+
+    told: list[bool] = []
+    error = error_of(scenario, backend)
+    assert isinstance(error, IndexError)
+    assert told == [True]
+    assert any("while looking for messages to actor" in note for note in error.__notes__)
