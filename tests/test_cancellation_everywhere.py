@@ -177,15 +177,23 @@ def within_a_runtime(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
-@pytest.mark.parametrize("concurrency", [None, 1])
+@pytest.mark.parametrize(("backend", "concurrency"), [("asyncio", None), ("trio", 1)])
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_whoever_is_cancelled_at_any_step_nothing_is_left(
     scenario: Callable[[Trial], Awaitable[None]], concurrency: int | None, backend: Any
 ) -> None:
     whole = within_a_runtime(scenario, concurrency)
     assert cancel_everywhere(whole, at="steps", backend=backend).runs > 20
-    cancel_everywhere(whole, seeds=2, backend=backend)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("concurrency", [None, 1])
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_whoever_is_cancelled_at_any_await_under_some_seeds_nothing_is_left(
+    scenario: Callable[[Trial], Awaitable[None]], concurrency: int | None, backend: Any
+) -> None:
+    cancel_everywhere(within_a_runtime(scenario, concurrency), seeds=2, backend=backend)
 
 
 @pytest.mark.slow
@@ -208,8 +216,7 @@ def test_whatever_crashes_at_any_moment_nothing_is_left(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
-@pytest.mark.parametrize("concurrency", [None, 1])
+@pytest.mark.parametrize(("backend", "concurrency"), [("asyncio", 1), ("trio", None)])
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_task_that_is_cancelled_at_any_step_ends_in_order_and_the_runtime_goes_on(
     scenario: Callable[[Trial], Awaitable[None]], concurrency: int | None, backend: Any
