@@ -12,6 +12,8 @@ still to come from it; before it is killed, what it has not begun is taken back.
 
 from __future__ import annotations
 
+from typing import Any
+
 from actorsched._core.behaviour import Outbox, handles, require
 from actorsched._hosting import wire
 from actorsched._system.host_ahead import HostAhead
@@ -32,8 +34,13 @@ class HostStops(HostAhead, kw_only=True):
             return
         if self.runs[number].packed is not None:
             return self._give_back(number, self.runs[number])
-        self._take_back(again=self._is_quick)
+        assert self.link is not None
+        quick = self._is_quick
+        if number > self.link.last_started:  # those that outrank it stay: they would displace who follows it
+            task: Any = message.task
+            self._take_back(lambda other: not task.pool.precedes(other, task), again=quick)
         if number in self.runs:
+            self._take_back(again=quick)
             self.leaving, self.window = number, 1
             if len(self.runs) > 1:  # they have ended; without shared memory, some may not have begun
                 self._revoke(list(self.runs))
