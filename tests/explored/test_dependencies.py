@@ -204,7 +204,8 @@ class Graph:
             assert any(other.ref.status is CANCELLED for other in causes)
         else:
             assert isinstance(error, DependencyFailed)
-            assert any(error.__cause__ is other.ref.exception() for other in causes)
+            failed = [other.ref.exception() for other in causes if other.ref.status is not CANCELLED]
+            assert any(error.__cause__ is one for one in failed)
 
 
 async def graph(simulation: Simulation) -> None:

@@ -22,6 +22,7 @@ from actorsched import (
     TaskStatus,
 )
 from actorsched.exceptions import AskTimeout, TaskTimeout
+from actorsched.policies import Edf, FixedPriority, Realtime
 from tests.explored import host_things as things
 from tests.explored.exploration import explored
 from tests.explored.host_things import BOOK, Planned
@@ -168,6 +169,47 @@ async def tasks(simulation: Simulation) -> None:
 
 def test_whatever_befalls_hosts_each_task_has_one_end_and_is_done_no_more_often_than_it_may_be() -> None:
     explored(tasks)
+
+
+async def ahead(simulation: Simulation) -> None:
+    """A host that was quick has many tasks in advance when some turn out to be slow, or urgent ones come."""
+    BOOK.clear()
+    random = simulation.random
+    policy: Any = random.choice((FixedPriority(), FixedPriority(aging=0.1), Edf(), Realtime()))
+    for _ in range(random.choice((0, 1, 3))):  # by chance, too many messages might be too much for a host
+        simulation.at_frame(None, random.choice(("suspend", "lag")), nth=random.randrange(1, 40), lasting=0.3)
+    async with simulation.runtime(policy=policy, hosts=Hosts(max=random.choice((1, 2)))) as rt:
+        for number in range(random.choice((0, 3, 6))):
+            await rt.run(things.count, f"first {number}", 0, host="process")
+        refs: dict[str, TaskRef[Any]] = {}
+        for number in range(random.randrange(3, 12)):
+            name = f"job {number}"
+            pause, rank = random.choice((0.0, 0.0, 0.001, 0.5)), random.choice((3, 3, 3, 1, 5))
+            options: dict[str, Any] = {"priority": rank, "deadline": random.choice((None, 2.0, 2.0, 5.0))}
+            refs[name] = await rt.spawn(things.nap, name, pause, name=name, host="process", **options)
+            if random.random() < 0.1:
+                await simulation.advance(random.choice(PAUSES))
+        for name in random.sample([*refs], random.choice((0, 1, 2))):
+            if random.random() < 0.5:
+                refs[name].set_priority_nowait(random.randrange(7))
+            else:
+                await refs[name].cancel()
+                assert not BOOK.goes_on(name), "cancelled means stopped"
+        for name, ref in refs.items():
+            outcome = await ref.outcome()
+            assert outcome.status is CANCELLED or outcome.value == name
+            assert len(BOOK.begun.get(name, ())) <= 1, "what was taken back had not begun"
+            assert ref.attempt <= 1
+    assert not simulation.hosts
+
+
+def test_what_a_host_has_in_advance_is_done_once_wherever_it_is_done_in_the_end() -> None:
+    explored(
+        ahead,
+        kept=[
+            55,  # two tasks took turns to displace each other before either had begun, without end
+        ],
+    )
 
 
 # ---------------------------------------------------------------------------------------------------- actors

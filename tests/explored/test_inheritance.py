@@ -241,7 +241,7 @@ async def loans(simulation: Simulation) -> None:
         for name, capacity in book.capacity.items():
             rt.resource(name, capacity, inherit=book.inherits[name])
         simulation.always(book.never_too_many)
-        for number in range(random.choice((0, 0, 1, 2))):
+        for number in range(random.choice((0, 1, 1, 2))):
             name = f"actor {number}"
             book.own[name], book.due[name] = NORMAL, inf
             book.actors[name] = await rt.spawn(Helper, name, name=name)
@@ -271,7 +271,7 @@ def test_who_holds_what_others_wait_for_is_as_urgent_as_they_are_and_no_longer()
     explored(
         loans,
         kept=[
-            671,  # one that had to give way was with the handler of an actor that it had asked, for ever
+            956,  # one that had to give way stayed with the handler of an actor that it had asked
         ],
     )
 
