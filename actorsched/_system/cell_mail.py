@@ -199,7 +199,7 @@ class CellMail(CellUrgency, eq=False):
         """How many messages to it were taken and have not ended: queued, or being handled."""
         turn, extras = self.turn, self.extras
         handled = turn is not None and not isinstance(turn, Hook)  # deferred calls included
-        streams: set[Call] = set() if extras is None else extras.streams
+        streams: dict[Call, None] = {} if extras is None else extras.streams
         return self.lane.size + handled + sum(call is not turn for call in streams)
 
     def check(self) -> None:

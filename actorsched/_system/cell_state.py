@@ -56,8 +56,8 @@ class Extras(msgspec.Struct, eq=False):
     """Calls that wait for room in the mailbox, in order; those whose senders give up leave from anywhere."""
     resuming: deque[tuple[Call, Reply]] = msgspec.field(default_factory=lambda: deque())
     """Streams that wait for their turn."""
-    streams: set[Call] = set()
-    """Streams whose generator has begun."""
+    streams: dict[Call, None] = {}
+    """Streams whose generator has begun, in that order: so they are cut off."""
     watchers: list[Reply] = []
     links: dict[ActorCell, None] = {}
     timers: dict[object, Any] = {}

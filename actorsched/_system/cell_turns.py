@@ -180,7 +180,7 @@ class CellTurns(CellMail, eq=False):
     def turn_over(self, run: CodeRun) -> None:
         """Whoever had the turn is done. What tasks that it left behind wait for keeps nobody waiting."""
         if self.extras is not None:
-            self.extras.streams.discard(run)
+            self.extras.streams.pop(run, None)  # type: ignore[call-overload]  # what is no call is not in it
         if self.turn is run:
             self.turn = None
         if self.waits:

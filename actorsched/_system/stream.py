@@ -120,7 +120,7 @@ class StreamSource:
 
     async def serve(self, call: Call, generator: AsyncGenerator[Any, None]) -> None:
         """Step the generator whenever there is demand, until it ends or nobody wants it any more."""
-        call.owner.more().streams.add(call)
+        call.owner.more().streams[call] = None
         early: deque[Any] = deque()  # what it yielded instead of ending, when it was cancelled at a yield
         try:
             while True:

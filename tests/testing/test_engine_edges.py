@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import math
+import sys
 import threading
 import time
 import weakref
@@ -26,7 +27,7 @@ from actorsched.testing.world import Endless, Left, Stuck
 if TYPE_CHECKING:
     from actorsched.testing.exploring import BackendName, Scenario
 
-_known: Any = getattr(asyncio.tasks, "_scheduled_tasks", None) or asyncio.tasks._all_tasks  # type: ignore[attr-defined]
+_known: Any = getattr(asyncio.tasks, "_scheduled_tasks" if sys.version_info >= (3, 12) else "_all_tasks")
 BOTH = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 
 
@@ -411,3 +412,30 @@ def test_a_pattern_that_raises_is_no_failure_of_the_sender(backend: BackendName)
     assert isinstance(error, IndexError)
     assert told == [True]
     assert any("while looking for messages to actor" in note for note in error.__notes__)
+
+
+# -------------------------------------------------------------------------------------------- interruptions
+
+
+@pytest.mark.parametrize(
+    ("backend", "look"),
+    # of the steps of a carrier trio keeps it away: it goes to the main task
+    [("asyncio", 1), ("asyncio", 2), ("asyncio", 5), ("asyncio", 9), ("trio", 1), ("trio", 2)],
+)
+def test_an_interruption_from_the_keyboard_ends_everything(backend: BackendName, look: int) -> None:
+    async def scenario(simulation: Simulation) -> None:
+        def predicate() -> None:
+            looks.append(True)
+            if len(looks) == look:
+                raise KeyboardInterrupt
+
+        simulation.always(predicate)
+        async with simulation.runtime() as rt:
+            actor = await rt.spawn(Quiet)
+            for _ in range(5):
+                await actor.ask.work()
+                await anyio.sleep(1)
+
+    looks: list[bool] = []
+    with pytest.raises(KeyboardInterrupt):
+        error_of(scenario, backend)

@@ -83,7 +83,7 @@ def test_what_a_scenario_leaves_behind_when_it_is_cancelled_is_told_with_the_awa
     assert "run 3, the scenario at its await number 2 at" in said
     assert "test_everywhere.py" in said
     assert "        await anyio.sleep(1)" in said
-    assert "ConditionFailed: `simulation.always(lambda: len(held) < 2)`" in said
+    assert "ConditionFailed: does not hold any more: `simulation.always(lambda: len(held) < 2)`" in said
     assert said.endswith("run it again: cancel_everywhere(scenario, only=3)")
     assert "what happened in it" in caught.value.__notes__[0]
     assert caught.value.moment is not None

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -64,6 +64,8 @@ class SimulatedTrio(trio.abc.Instrument):
         self._limiter: Any = None
         self._begun = False
         self._interrupted = False
+        self.interruption: BaseException | None = None
+        """What has ended the run in the middle of something."""
 
     def __repr__(self) -> str:
         return f"<SimulatedTrio at {self.world.now:g}>"
@@ -94,10 +96,14 @@ class SimulatedTrio(trio.abc.Instrument):
         return 0.0
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        """An instrument: a task has taken a step."""
-        self.world.step_taken(task._counter)
-        if self.world.logs:
-            self.world.step_of(task)
+        """An instrument: a task has taken a step. What it raises, trio only logs."""
+        try:
+            self.world.step_taken(task._counter)
+            if self.world.logs:
+                self.world.step_of(task)
+        except BaseException as error:  # somebody has interrupted it
+            self.interruption = error
+            self.world.given_up = True
 
     def interrupt(self) -> None:
         """Cancel the main task; whoever ignores that is shielded from it no more."""
@@ -132,7 +138,7 @@ class SimulatedTrio(trio.abc.Instrument):
 
     def others_ready(self) -> bool:
         """Whether anything could run in trio's next batch; what is left of the present one is not known."""
-        return bool(trio_run.GLOBAL_RUN_CONTEXT.runner.runq)
+        return bool(_runner().runq)
 
     def left(self) -> list[Any]:
         """Trio leaves no tasks behind."""
@@ -212,7 +218,7 @@ def _runner() -> Any:
 
 
 @contextmanager
-def _in_order_of(loop: SimulatedTrio) -> Iterator[None]:
+def _in_order_of(loop: SimulatedTrio) -> Generator[None]:
     """Who comes next is the choice of the world."""
     before = trio_run._r, trio_run._ALLOW_DETERMINISTIC_SCHEDULING
     trio_run._r, trio_run._ALLOW_DETERMINISTIC_SCHEDULING = loop, True  # type: ignore[assignment,misc]
@@ -236,5 +242,7 @@ def run(world: Any, main: Main) -> None:
     except trio.TrioInternalError as error:
         if not isinstance(error.__cause__, GivenUp):
             raise
+        if loop.interruption is not None:
+            raise loop.interruption from None
     finally:
         world.loop = None
