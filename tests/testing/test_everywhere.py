@@ -271,7 +271,7 @@ def test_what_is_wrong_after_a_crash_is_told(backend: Any) -> None:
         crash_everywhere(scenario, backend=backend)
     assert "run 2, task" in str(caught.value)
     assert "careless' at its await number 1" in str(caught.value)
-    assert "ConditionFailed: the lock is held" in str(caught.value)
+    assert "ConditionFailed: does not hold any more: the lock is held" in str(caught.value)
 
 
 @BACKENDS
