@@ -468,7 +468,7 @@ async def flows(simulation: Simulation) -> None:
     random = simulation.random
     works = Works(simulation, random.randrange(1, 5))
     number, ordered, leaves = random.randrange(7), random.random() < 0.5, random.random() < 0.3
-    works.fatal = random.choice((None, None, 0, 3))
+    works.fatal = None if leaves else random.choice((None, 0, 3))  # who has left hears of no failure
     async with simulation.runtime(concurrency=random.choice((None, 1, 2))) as rt:
         endless = random.random() < 0.5
         source: Any = works.items(number) if endless else range(number)

