@@ -180,6 +180,8 @@ def waits_at(code: object) -> list[Place]:
             last = Place(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_qualname)
             if is_users(last.file):
                 places.append(last)
+        if _attribute(code, "cr_running", "gi_running"):
+            break  # it waits for nothing, and CPython 3.12 may crash when it is asked for what it awaits
         code = _attribute(code, "cr_await", "gi_yieldfrom", "ag_await")
     return places or ([] if last is None else [last])
 

@@ -11,6 +11,7 @@ believes that.
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import functools
 import gc
 import os
@@ -80,7 +81,7 @@ def _thread(thread: threading.Thread, frame: FrameType | None) -> Left:
 
 
 def children() -> Look:
-    """The child processes, by their numbers and commands."""
+    """The child processes, by their numbers and when they began, for a command may change."""
     found: Look = {}
     tracker = _trackers_pid()
     for task in _listed("task"):
@@ -88,8 +89,15 @@ def children() -> Look:
             for pid in (_PROCESS / "task" / task / "children").read_text().split():
                 command = _command_of(pid)
                 if int(pid) != tracker:
-                    found[int(pid), command] = Left("process", pid, command)
+                    found[int(pid), _beginning_of(pid)] = Left("process", pid, command)
     return found
+
+
+def _beginning_of(pid: str) -> str:
+    try:
+        return Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return ""
 
 
 def _trackers_pid() -> int | None:
@@ -133,9 +141,15 @@ def _listed(folder: str) -> list[str]:
 
 @functools.cache
 def warm_up(backend: str, *, uvloop: bool) -> None:
-    """Run an event loop once: what the first of its kind keeps for good is no leak of a test."""
+    """Run an event loop once: what the first of its kind keeps for good is no leak of a test.
+
+    It is run in a thread of its own, because async fixtures may have begun one in this thread.
+    """
     options = {"use_uvloop": uvloop} if backend == "asyncio" else {}
-    anyio.run(anyio.lowlevel.checkpoint, backend=backend, backend_options=options)
+    run = functools.partial(anyio.run, anyio.lowlevel.checkpoint, backend=backend, backend_options=options)
+    thread = threading.Thread(target=contextvars.Context().run, args=(run,))
+    thread.start()
+    thread.join()
 
 
 class Remains:

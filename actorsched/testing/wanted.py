@@ -69,10 +69,13 @@ def dependents(item: pytest.Function, name: str) -> list[str]:
 
 
 def tidies_up_late(item: pytest.Function) -> bool:
-    """Whether fixtures of the user may close in their teardown what the body has opened."""
+    """Whether fixtures of the user may close in their teardown what the body has opened.
+
+    Or whether they live in the runtime, which then is left in the teardown itself.
+    """
     libraries = ("_pytest.", "pytest_asyncio.", "anyio.", "hypothesis.", _PLUGIN)
     functions = [defined[-1].func for defined in item._fixtureinfo.name2fixturedefs.values()]
-    return any(
+    return bool(dependents(item, "runtime")) or any(
         inspect.isgeneratorfunction(function)
         or inspect.isasyncgenfunction(function)
         or inspect.iscoroutinefunction(function)

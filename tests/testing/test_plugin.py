@@ -267,6 +267,38 @@ def test_other_plugins_leave_our_tests_to_us(pytester: pytest.Pytester, mode: st
     assert not found.errors
 
 
+FIXTURES_FIRST = """
+import anyio, pytest
+
+@pytest.fixture
+async def begun():
+    await anyio.sleep(0)
+    yield 5
+
+@pytest.fixture
+def plain(runtime):
+    return runtime
+
+async def test_an_async_fixture_begins_the_loop(runtime, begun):
+    assert begun == 5
+
+async def test_a_plain_fixture_asks_for_the_runtime(plain):
+    assert await plain.run(len, "abc") == 3
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.process
+@pytest.mark.deadline(120)
+@pytest.mark.parametrize(
+    "test", ["test_an_async_fixture_begins_the_loop", "test_a_plain_fixture_asks_for_the_runtime"]
+)
+def test_the_first_test_may_have_fixtures(pytester: pytest.Pytester, test: str) -> None:
+    found = run(pytester, FIXTURES_FIRST, "-k", test)
+    assert found.passed == {f"{test}[{backend}]" for backend in BACKENDS}
+    assert not found.failed | found.errors
+
+
 @pytest.mark.slow
 @pytest.mark.process
 @pytest.mark.deadline(120)

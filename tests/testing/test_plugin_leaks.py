@@ -137,6 +137,31 @@ def test_whatever_is_left_fails_the_test_and_is_told(pytester: pytest.Pytester) 
         pytest.LineMatcher(found.text.splitlines()).fnmatch_lines([f"*{said.replace('[', '[[]')}*"])
 
 
+def test_a_process_that_ends_later_is_told_of_once(pytester: pytest.Pytester) -> None:
+    found = run(
+        pytester,
+        """
+        import os, pytest, subprocess, time
+
+        kept = []
+
+        @pytest.mark.parametrize("anyio_backend", ["asyncio"])
+        async def test_process(runtime, anyio_backend):
+            kept.append(subprocess.Popen(["sleep", "60"]))
+
+        @pytest.mark.parametrize("anyio_backend", ["asyncio"])
+        async def test_another(runtime, anyio_backend):
+            kept[0].kill()
+            os.waitid(os.P_PID, kept[0].pid, os.WEXITED | os.WNOWAIT)
+
+        def test_end():
+            kept[0].wait()
+        """,
+    )
+    assert found.failed == {"test_process[asyncio]"}
+    assert not found.errors
+
+
 def test_what_does_not_stop_is_named_with_the_line_at_which_it_hangs(pytester: pytest.Pytester) -> None:
     pytester.makeconftest(
         """
