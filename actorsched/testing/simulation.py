@@ -6,6 +6,7 @@ probes or the plan of faults.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -246,8 +247,11 @@ class Simulation:
         nothing is ready, time goes on.
 
         Raises:
+            TypeError: `count` is no number of steps.
             ValueError: `count` is less than 1.
         """
+        if not isinstance(count, int) or isinstance(count, bool):
+            raise TypeError(f"count={shown(count)} is no number of steps; give an integer")
         if count < 1:
             raise ValueError(f"count={count} is less than 1; give how many steps to take")
         for _ in range(count):
@@ -279,4 +283,6 @@ class Simulation:
 def _callable(predicate: Callable[[], object]) -> Callable[[], object]:
     if not callable(predicate):
         raise TypeError(f"predicate={shown(predicate)} cannot be called; give a function, such as a lambda")
+    if inspect.iscoroutinefunction(predicate):
+        raise TypeError(f"predicate={shown(predicate)} is async; give a plain function, which does not wait")
     return predicate

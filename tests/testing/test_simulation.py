@@ -138,6 +138,13 @@ def test_timers_expire_in_the_order_of_their_times(backend: BackendName) -> None
     explore(scenario, 20, backend=backend)
 
 
+def test_the_end_of_a_thread_of_asyncio_is_waited_for() -> None:
+    async def scenario(simulation: Simulation) -> None:
+        assert await asyncio.to_thread(len, "abc") == 3
+
+    assert explore(scenario, 30).seeds == 30
+
+
 @BOTH
 def test_virtual_time_stands_still_while_a_function_runs_in_a_thread(backend: BackendName) -> None:
     async def scenario(simulation: Simulation) -> None:
@@ -194,6 +201,19 @@ def test_what_must_always_hold_is_looked_at_after_each_step(backend: BackendName
     assert isinstance(error, ConditionFailed)
     assert str(error) == "does not hold any more: the stock is not negative"
     assert "buy" in str(failure)
+
+
+def test_a_condition_that_is_async_is_refused() -> None:
+    async def look() -> bool:
+        return False
+
+    async def scenario(simulation: Simulation) -> None:
+        with pytest.raises(TypeError, match="is async; give a plain function"):
+            simulation.always(look)
+        with pytest.raises(TypeError, match="is async; give a plain function"):
+            simulation.eventually(look, within="1s")
+
+    explore(scenario, 1)
 
 
 @BOTH
@@ -470,6 +490,8 @@ def test_bad_input_is_refused_at_the_call() -> None:
             simulation.eventually(lambda: True, within="soon")
         with pytest.raises(ValueError, match="count=0 is less than 1"):
             await simulation.step(0)
+        with pytest.raises(TypeError, match="count='a' is no number of steps"):
+            await simulation.step("a")
         with pytest.raises(ValueError, match="duration="):
             await simulation.advance("-1s")
         with pytest.raises(RuntimeError, match="no runtimes are open in this simulation"):

@@ -362,4 +362,6 @@ def _end(loop: SimulatedLoop) -> None:
     if left:
         loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
     loop.run_until_complete(loop.shutdown_asyncgens())
-    loop.run_until_complete(loop.shutdown_default_executor())
+    executor: Any = getattr(loop, "_default_executor", None)
+    if executor is not None:
+        executor.shutdown()  # asyncio's own way waits for a thread, for which the loop would have to be awake
