@@ -72,6 +72,16 @@ class SimulatedLane(UserLane[Any]):
         self.dead = 0
         return messages
 
+    def discard(self, message: Any) -> None:
+        """A queued message is not to be handled any more."""
+        self.let_go(message)
+        super().discard(message)
+
+    def let_go(self, message: Any) -> None:
+        """A message is held back no longer, if it was."""
+        if self.held is not None:
+            self.held.pop(message, None)
+
     def hold_back(self, message: Any, until: float) -> None:
         """Give a message out no sooner than this."""
         if self.held is None:
@@ -130,8 +140,7 @@ class SimulatedLane(UserLane[Any]):
         return first
 
     def _taken(self, message: Any) -> None:
-        if self.held is not None:
-            self.held.pop(message, None)
+        self.let_go(message)
         if self.ranked is not None:
             self.ranked = {rank: level for rank, level in self.ranked.items() if level} or None
 
@@ -165,11 +174,13 @@ class SimulatedCell(ActorCell):
             self.kernel.office.sent += 1
             self.undeliverable(call, "lost")
             return None
+        lane: SimulatedLane = self.lane  # type: ignore[assignment]
         if delay:
-            lane: SimulatedLane = self.lane  # type: ignore[assignment]
             lane.hold_back(call, faults.now + delay)
             self.kernel.call_later(delay, self.schedule)
         refusal = super().offer(call)
+        if refusal is not None:
+            lane.let_go(call)
         self.schedule()  # it may have taken the place of one that was held back
         return refusal
 

@@ -47,7 +47,7 @@ class Probe:
     def __init__(self, simulation: Simulation, runtime: Runtime, name: str | None) -> None:
         self._simulation = simulation
         self._unseen: deque[Message] = deque()
-        self._heard: anyio.Event | None = None
+        self._heard: list[anyio.Event] = []
         self._answers: dict[str, Any] = {}
         self.messages: list[Message] = []
         world = simulation._world
@@ -109,14 +109,15 @@ class Probe:
     async def _wait(self, limit: float) -> None:
         if self._unseen:
             return
-        self._heard = heard = anyio.Event()
+        heard = anyio.Event()
+        self._heard.append(heard)
         world = self._simulation._world
         timer = world.call_after(world.now + limit, heard.set)
         try:
             await heard.wait()
         finally:
             timer.cancel()
-            self._heard = None
+            self._heard.remove(heard)
 
     # ----------------------------------------------------------------------------------------- acting
 
@@ -159,8 +160,8 @@ class Probe:
         self.messages.append(message)
         self._unseen.append(message)
         self._simulation._world.note("probe", f"{self.ref.name} was sent {message}")
-        if self._heard is not None:
-            self._heard.set()
+        for waiting in self._heard:
+            waiting.set()
         answer = self._answers.get(message.handler)
         if isinstance(answer, BaseException):
             raise answer

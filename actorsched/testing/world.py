@@ -107,8 +107,6 @@ class SimulatedWorld:
         self.allowed: int = steps
         self.given_up: bool = False
         """Whether the loop is to go no further: the run has failed, and what is left does not end."""
-        self.quiet: bool = False
-        """Whether only what the test does is chosen plainly: nothing else is left open."""
         self._timers = Timers()
         self._limits = Timers()
         self._idle: deque[Callable[[], object]] = deque()
