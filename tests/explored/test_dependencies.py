@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
+import pytest
 
 from actorsched import (
     Actor,
@@ -32,6 +33,8 @@ from tests.explored.exploration import explored
 
 if TYPE_CHECKING:
     from random import Random
+
+pytestmark = pytest.mark.deadline(120)  # a thousand seeds take longer where others are at work, too
 
     from actorsched import ActorRef
     from actorsched.testing import Simulation

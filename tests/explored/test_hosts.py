@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import pytest
 
 from actorsched import (
     ActorStopped,
@@ -30,6 +31,8 @@ from tests.explored.host_things import BOOK, Planned
 if TYPE_CHECKING:
     from actorsched import ActorRef
     from actorsched.testing import Simulation
+
+pytestmark = pytest.mark.deadline(120)  # a thousand seeds take longer where others are at work, too
 
 COMPLETED, FAILED, CANCELLED = TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED
 PAUSES = (0.0, 0.001, 0.1, 0.5, 2.0)

@@ -12,6 +12,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import pytest
 
 from actorsched import (
     Actor,
@@ -28,6 +29,8 @@ from tests.explored.exploration import explored
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+pytestmark = pytest.mark.deadline(120)  # a thousand seeds take longer where others are at work, too
 
     from actorsched import ActorRef
     from actorsched.testing import Simulation
