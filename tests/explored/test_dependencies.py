@@ -34,10 +34,10 @@ from tests.explored.exploration import explored
 if TYPE_CHECKING:
     from random import Random
 
-pytestmark = pytest.mark.deadline(120)  # a thousand seeds take longer where others are at work, too
-
     from actorsched import ActorRef
     from actorsched.testing import Simulation
+
+pytestmark = pytest.mark.deadline(120)  # a thousand seeds take longer where others are at work, too
 
 COMPLETED, FAILED, CANCELLED = TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED
 PAUSES = (0.0, 0.0, 0.001, 0.5, 1.0, 1.0, 3.0)

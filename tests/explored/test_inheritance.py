@@ -30,10 +30,10 @@ from tests.explored.exploration import explored
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-pytestmark = pytest.mark.deadline(120)  # a thousand seeds take longer where others are at work, too
-
     from actorsched import ActorRef
     from actorsched.testing import Simulation
+
+pytestmark = pytest.mark.deadline(120)  # a thousand seeds take longer where others are at work, too
 
 PAUSES = (0.0, 0.001, 0.5, 1.0, 1.0, 2.0)
 NORMAL = 3
