@@ -535,7 +535,14 @@ class Runtime(RuntimeEnd):
 
 
 def _kernel(backend: Backend, clock: Clock | None, seed: int | None) -> Kernel:
-    """The kernel for this kind of time: a clock that is more than a source of time brings its own."""
+    """The kernel for this kind of time: a clock that is more than a source of time brings its own.
+
+    In a simulated loop a runtime without a clock is a part of that simulation, whoever has made it.
+    """
+    if clock is None and backend.world is not None:
+        from actorsched._kernel.simulated import SimulatedClock
+
+        clock = SimulatedClock(backend.world)
     own: Callable[[Backend, int | None], Kernel] | None = getattr(clock, "kernel", None)
     if own is not None:
         return own(backend, seed)

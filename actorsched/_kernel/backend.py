@@ -7,7 +7,10 @@ descriptors and calls from other threads. Nothing here knows of actors.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Generator
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from actorsched._kernel.world import World
 
 T = TypeVar("T")
 
@@ -47,6 +50,8 @@ class Backend(Protocol):
 
     name: str
     """"asyncio" or "trio"."""
+    world: World | None
+    """The simulated world that the loop belongs to; None for a real one."""
 
     def monotonic(self) -> float:
         """The loop's clock, in seconds."""

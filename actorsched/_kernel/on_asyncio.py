@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from actorsched._kernel.backend import Future, Handle, Watch
+    from actorsched._kernel.world import World
 
 
 T = TypeVar("T")
@@ -80,6 +81,7 @@ class AsyncioBackend:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self.world: World | None = getattr(loop, "world", None)
         self._tasks: set[asyncio.Task[object]] = set()  # asyncio itself keeps weak references only
         self.monotonic = loop.time
         self.call_soon: Callable[..., object] = loop.call_soon

@@ -14,6 +14,7 @@ import trio
 
 if TYPE_CHECKING:
     from actorsched._kernel.backend import Watch
+    from actorsched._kernel.world import World
 
 
 class TrioFuture:
@@ -103,6 +104,7 @@ class TrioBackend:
 
     def __init__(self) -> None:
         self._token = trio.lowlevel.current_trio_token()
+        self.world: World | None = getattr(trio.lowlevel.current_clock(), "world", None)
         self.monotonic = trio.lowlevel.current_clock().current_time  # which threads may ask too
         self.create_future = TrioFuture
         self.breathe: Callable[[], Awaitable[None]] = trio.lowlevel.cancel_shielded_checkpoint

@@ -131,7 +131,12 @@ class Drawn:
         if not self._left:
             return 0
         self._left -= 1
-        return self._draw(count - 1)
+        value = self._draw(count - 1)
+        if not 0 <= value < count:
+            raise ValueError(
+                f"draw({count - 1}) answered {value!r}; answer with a number from 0 to {count - 1}"
+            )
+        return value
 
     def choose(self, members: Sequence[int]) -> int:
         """The index of a member."""

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import functools
 import inspect
+import io
 import logging
 import random
-from collections.abc import Awaitable, Callable
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
@@ -27,6 +28,7 @@ from actorsched.testing.choices import Choices, Drawn, Replayed, choices_of, tex
 from actorsched.testing.leaks import is_users
 from actorsched.testing.shrinking import shrunk
 from actorsched.testing.simulation import Simulation
+from actorsched.testing.story import told
 from actorsched.testing.world import STEPS, SimulatedWorld
 
 if TYPE_CHECKING:
@@ -86,7 +88,7 @@ class Failure(NamedTuple):
                 f"it did not come again under seed {self.seed!r}: the test depends on something that no seed "
                 "decides, such as the machine's clock, the order of a set, or what an earlier test has left"
             )
-        lines = "\n".join(map(str, self.log)) or "(nothing)"
+        lines = "\n".join(told(self.log))
         return f"failed under seed {self.seed!r}; {again}\nwhat happened in it, by virtual time:\n{lines}"
 
 
@@ -171,7 +173,7 @@ def find_failure(
 
     Args:
         scenario: An async function of one argument, the simulation.
-        seeds: How many, from 0 on; or which.
+        seeds: How many, from 0 on; or which. A single one is run once, with its log, and not made shorter.
         backend: On which simulated loop.
         shorten: Whether a shorter failure is looked for, which takes a few seconds at most.
         steps: After so many steps a run has no end, and has failed.
@@ -185,8 +187,11 @@ def find_failure(
     """
     _check(scenario, seeds)
     _runner(backend)
+    chosen: Sequence[Seed] = range(seeds) if isinstance(seeds, int) else list(seeds)
+    if len(chosen) == 1 and not isinstance(seeds, int):
+        return _replayed(scenario, chosen[0], backend, steps)
     count, taken, simulated = 0, 0, 0.0
-    for seed in range(seeds) if isinstance(seeds, int) else seeds:
+    for seed in chosen:
         run = run_once(scenario, choices_of(seed), seed, backend, steps=steps)
         if run.error is not None:
             return _failure(scenario, seed, run, backend, shorten=shorten, steps=steps)
@@ -262,6 +267,8 @@ def _check(scenario: Scenario, seeds: int | Iterable[Seed]) -> None:
     """Refuse what cannot be explored, before anything runs."""
     if isinstance(seeds, int) and (isinstance(seeds, bool) or seeds < 1):
         raise ValueError(f"seeds={seeds!r} is no number of seeds; give 1 or more, or the seeds themselves")
+    if isinstance(seeds, float):
+        raise TypeError(f"seeds={seeds!r} is of type float; give a number of seeds, or the seeds themselves")
     if isinstance(seeds, str):
         raise TypeError(f"seeds={seeds!r} is a text; give a number of seeds, or a list of seeds: [{seeds!r}]")
     if not callable(scenario):
@@ -273,6 +280,14 @@ def _check(scenario: Scenario, seeds: int | Iterable[Seed]) -> None:
         called = scenario.func
     if not inspect.iscoroutinefunction(called):
         raise TypeError(f"scenario={shown(scenario)} is no async function; give one that takes a simulation")
+
+
+def _replayed(scenario: Scenario, seed: Seed, backend: BackendName, steps: int) -> Failure | Explored:
+    """Run a scenario once, as it was run before, and write down what happens."""
+    run = run_once(scenario, choices_of(seed), seed, backend, logs=True, steps=steps)
+    if run.error is None:
+        return Explored(1, run.world.steps, run.world.now)
+    return Failure(seed, run.error, seed, tuple(run.world.log), repeatable=True)
 
 
 def _failure(
@@ -331,15 +346,17 @@ def _seeded(base: int) -> Generator[None]:
 
 @contextmanager
 def _silence(wanted: bool) -> Generator[None]:
-    """What was logged when the scenario failed is not logged again each time that it does."""
+    """What was logged or printed when the scenario failed is not said again each time that it does."""
     logger, asyncios = logging.getLogger("actorsched"), logging.getLogger("asyncio")
     before, nobody = (logger.propagate, asyncios.propagate), logging.NullHandler()
     if wanted:
         for each in (logger, asyncios):
             each.propagate = False
             each.addHandler(nobody)
+    said = redirect_stdout(io.StringIO()) if wanted else nullcontext()
     try:
-        yield
+        with said:
+            yield
     finally:
         logger.propagate, asyncios.propagate = before
         logger.removeHandler(nobody)

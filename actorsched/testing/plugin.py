@@ -85,7 +85,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
         "actorsched(**options): the test may leave nothing behind but what `may_leave` allows; a simulation "
-        "is run under `seeds` seeds; all else is given to the Runtime of the fixture `runtime`",
+        "is run under `seeds` seeds, with `steps` steps each at most; all else is for the Runtime of the "
+        "fixture `runtime`",
     )
 
 
@@ -156,6 +157,14 @@ def simulation(request: pytest.FixtureRequest) -> Simulation | None:
     _refuse_plain(item, "a simulation needs an event loop")
     wanted.may_leave(item)
     wanted.seeds(item)
+    wanted.steps(item)
+    for name in wanted.runtime_options(item):
+        if name in {"clock", "seed"}:
+            pytest.fail(
+                f"@pytest.mark.actorsched({name}=...): in a simulation that is its own; leave it out"
+                + (", or did you mean 'seeds'?" if name == "seed" else ""),
+                pytrace=False,
+            )
     _refuse_dependents("simulation", wanted.dependents(item, "simulation"), "is made anew for each seed")
     return None
 
@@ -426,6 +435,7 @@ def _simulated(item: pytest.Function, body: Any, used: frozenset[str]) -> Any:
             make if "runtime" in used else None,
             backend=backend if isinstance(backend, str) else backend[0],
             may_leave=wanted.may_leave(item),
+            steps=wanted.steps(item),
             code=getattr(body, "__code__", None),
             tell=functools.partial(_tell, item),
         )

@@ -12,6 +12,8 @@ import pytest
 
 from actorsched.testing.exploring import Explored, Failure, find_failure
 from actorsched.testing.staging import Stage
+from actorsched.testing.story import told
+from actorsched.testing.world import STEPS
 
 if TYPE_CHECKING:
     from types import CodeType, TracebackType
@@ -30,6 +32,7 @@ def run_under(
     *,
     backend: Any,
     may_leave: Iterable[str],
+    steps: int | None,
     code: CodeType | None,
     tell: Callable[[Callable[[str], str]], object],
 ) -> None:
@@ -41,6 +44,7 @@ def run_under(
         make: Makes the runtime that the body is run in; None if it makes its own.
         backend: On which simulated loop.
         may_leave: What may be left in that runtime, as in `leaks.KINDS`.
+        steps: After so many steps a run is taken to have no end; None for the usual number.
         code: The body's code, with which the traceback of a failure begins.
         tell: Called when it has failed, with a function that makes the story of that; its argument is the
             command that replays a seed, without the seed.
@@ -62,7 +66,7 @@ def run_under(
         except pytest.skip.Exception as error:
             skipped.append(error)
 
-    found: Failure | Explored = find_failure(scenario, seeds, backend=backend)
+    found: Failure | Explored = find_failure(scenario, seeds, backend=backend, steps=steps or STEPS)
     if skipped:
         raise skipped[0]
     if isinstance(found, Failure):
@@ -93,7 +97,7 @@ def _story(failure: Failure, command: str) -> str:
     lines.append(f"to replay it exactly: {command}{_quoted(failure.seed)}")
     if failure.shortest != failure.seed:
         lines.append(f"the shortest run that failed like it: {command}{_quoted(failure.shortest)}")
-    return "\n".join([*lines, "what happened in that, by virtual time:", *map(str, failure.log)])
+    return "\n".join([*lines, "what happened in that, by virtual time:", *told(failure.log)])
 
 
 def _quoted(seed: Seed) -> str:

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from actorsched.testing.leaks import is_users, waits_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from actorsched._kernel.simulated import SimulatedKernel
 
+_FIRST, _LAST = 100, 200
+"""So many lines of a long story are told, of its beginning and of its end."""
 _UNSAID = {"final", "pool", "worker", "host"}
 """Details of events that say nothing to whoever reads the story of a failure."""
 _OF_TASKS = {
@@ -41,6 +43,14 @@ class Entry(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.time:10.4f}  {self.kind:<7}  {self.text}"
+
+
+def told(log: Sequence[Entry]) -> list[str]:
+    """A log as it is shown; of a very long one, how it begins and ends."""
+    if len(log) <= _FIRST + _LAST:
+        return list(map(str, log)) or ["(nothing)"]
+    left_out = f"... {len(log) - _FIRST - _LAST} lines are left out here ..."
+    return [*map(str, log[:_FIRST]), left_out, *map(str, log[-_LAST:])]
 
 
 def event(kind: str, name: str, number: int | str, details: Mapping[str, object]) -> str:

@@ -26,6 +26,8 @@ SEEDS = 20
 """Under so many seeds a test with `simulation` is run."""
 _SEEDS_OF_AN_EXAMPLE = 3
 """The same for each example of hypothesis, which makes many."""
+_OURS = ("seeds", "steps", "may_leave")
+"""The options of the marker that are not the runtime's."""
 _PLUGIN = "actorsched.testing.plugin"
 
 
@@ -124,13 +126,13 @@ def runtime_options(item: pytest.Function) -> dict[str, Any]:
     from actorsched.runtime import Runtime
 
     known = inspect.signature(Runtime).parameters
-    options = {name: value for name, value in _marked(item).items() if name not in {"seeds", "may_leave"}}
+    options = {name: value for name, value in _marked(item).items() if name not in _OURS}
     for name in options:
         if name not in known:
-            near = _nearest(name, [*known, "seeds", "may_leave"])
+            near = _nearest(name, [*known, *_OURS])
             pytest.fail(
                 f"@pytest.mark.actorsched({name}=...): there is no option {name!r}{near}; there are: "
-                f"{', '.join(known)}, all of Runtime, and seeds and may_leave",
+                f"{', '.join(known)}, all of Runtime, and {', '.join(_OURS)}",
                 pytrace=False,
             )
     return options
@@ -194,6 +196,14 @@ def stage(item: pytest.Function) -> Stage:
     from actorsched.testing.staging import Stage
 
     return Stage(may_leave(item), whole=not tidies_up_late(item))
+
+
+def steps(item: pytest.Function) -> int | None:
+    """After how many steps a simulated run is taken to have no end; None for the usual number."""
+    given = _marked(item).get("steps")
+    if given is not None and (not isinstance(given, int) or isinstance(given, bool) or given < 1):
+        pytest.fail(f"steps={given!r} is no number of steps; give 1 or more", pytrace=False)
+    return given
 
 
 def seeds(item: pytest.Function) -> int | list[int | str]:

@@ -44,8 +44,12 @@ if TYPE_CHECKING:
 
 _LAGS: Final = (0.0, 0.0, 0.0, 0.0005, 0.003, 0.02, 0.15, 1.0)
 """By how many seconds something may come later than at once."""
-STEPS: Final = 10_000_000
+STEPS: Final = 5_000_000
 """After so many steps a run is taken to have no end."""
+_STEPS_AT_ONCE: Final = 300_000
+"""After so many at one instant, too: something goes round in circles without any wait."""
+_LINES: Final = 50_000
+"""So many lines of the log are kept at most."""
 _LAST_STEPS: Final = 50_000
 """So many more are taken when a run has failed, for whatever is left to end; then it is given up."""
 _LAST_CALLS: Final = 10
@@ -105,6 +109,7 @@ class SimulatedWorld:
         self.probes: int = 0
         """How many probes there have been."""
         self.allowed: int = steps
+        self._limit = min(steps, _STEPS_AT_ONCE)
         self.given_up: bool = False
         """Whether the loop is to go no further: the run has failed, and what is left does not end."""
         self._timers = Timers()
@@ -161,6 +166,8 @@ class SimulatedWorld:
         """Write a line of the log, if there is one."""
         if self.logs:
             self.log.append(Entry(self.now, kind, text))
+            if len(self.log) > _LINES:  # of a run without end; its beginning and its end are what is told
+                del self.log[_LINES // 10 : _LINES // 2]
 
     def happened(self, kind: str, name: str, number: int | str, details: Mapping[str, object], /) -> None:
         """Write down an event."""
@@ -189,6 +196,7 @@ class SimulatedWorld:
         """The scenario has ended, or was told to: what is left of it has so many steps to end as well."""
         self._ended = True
         self.allowed = min(self.allowed, self.steps + _LAST_STEPS)
+        self._limit = min(self._limit, self.allowed)
 
     def unhandled(self, error: BaseException, /) -> None:
         """An exception has reached nobody but the loop."""
@@ -210,7 +218,7 @@ class SimulatedWorld:
                 kernel.look()
         if self.conditions.any:
             self.conditions.look()
-        if self.steps >= self.allowed:
+        if self.steps >= self._limit:
             self._give_up()
 
     def step_of(self, task: Any, /) -> None:
@@ -229,7 +237,7 @@ class SimulatedWorld:
             self._told = activity
         if self.conditions.any:
             self.conditions.look()
-        if self.steps >= self.allowed:
+        if self.steps >= self._limit:
             self._give_up()
             return True
         if self._stepping:
@@ -260,7 +268,8 @@ class SimulatedWorld:
             self.failed(
                 Endless(
                     f"the simulated run has taken {self.steps} steps until {self.now:g} s of its time, and "
-                    "was given up; if it needs more, allow them with steps=..."
+                    "was given up; if it goes round in circles, have it wait; if it needs more steps, allow "
+                    f"them with steps=...: {self._who_waits()}"
                 )
             )
 
@@ -402,6 +411,7 @@ class SimulatedWorld:
         soonest = min(nexts, default=inf)
         if soonest < inf:  # what is due then will never be
             self.now = soonest
+            self._limit = min(self.allowed, self.steps + _STEPS_AT_ONCE)
             return Next.LOOK
         return self._stuck()
 

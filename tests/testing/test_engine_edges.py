@@ -17,7 +17,7 @@ import pytest
 
 import actorsched.testing.world
 from actorsched import Actor
-from actorsched.testing import Simulation, find_failure
+from actorsched.testing import Simulation, drive, explore, find_failure
 from actorsched.testing.choices import choices_of
 from actorsched.testing.conditions import ConditionFailed
 from actorsched.testing.exploring import Explored, Failure, run_once
@@ -350,7 +350,7 @@ def test_a_failure_is_not_shrunk_to_one_of_another_line() -> None:
             raise AssertionError("rare")
         raise AssertionError("plain")
 
-    found = find_failure(scenario, ["s:0:0.3"])
+    found = find_failure(scenario, ["s:0:0.3"] * 2)  # one alone would only be replayed
     assert isinstance(found, Failure)
     assert str(found.error) == "rare"
     assert found.shortest == "s:0:0.1"
@@ -365,7 +365,7 @@ def test_shrinking_is_not_led_into_runs_without_an_end() -> None:
             await anyio.sleep(1)
 
     began = time.monotonic()
-    found = find_failure(scenario, ["s:0:0.3"])
+    found = find_failure(scenario, ["s:0:0.3"] * 2)  # one alone would only be replayed
     assert isinstance(found, Failure)
     assert found.shortest == "s:0:0.1"
     assert time.monotonic() - began < 20
@@ -386,7 +386,7 @@ def test_a_failure_whose_log_shows_another_one_is_not_called_repeatable() -> Non
         if len(runs) < 3:
             raise KeyError("before")
 
-    found = find_failure(scenario, [0], shorten=False)
+    found = find_failure(scenario, [0, 1], shorten=False)
     assert isinstance(found, Failure)
     assert not found.repeatable
 
@@ -439,3 +439,83 @@ def test_an_interruption_from_the_keyboard_ends_everything(backend: BackendName,
     looks: list[bool] = []
     with pytest.raises(KeyboardInterrupt):
         error_of(scenario, backend)
+
+
+# ---------------------------------------------------------------------------------- what is found in a simulation
+
+
+@BOTH
+def test_a_plain_runtime_in_a_simulation_is_a_part_of_it(backend: BackendName) -> None:
+    """So a service may make its own."""
+
+    async def scenario(simulation: Simulation) -> None:
+        async with actorsched.Runtime() as rt:
+            await rt.run(anyio.sleep, 3600)
+            assert rt.now == simulation.now == 3600
+
+    assert explore(scenario, 10, backend=backend).simulated == 36_000
+
+
+@BOTH
+def test_what_goes_round_in_circles_at_one_instant_is_given_up_sooner(
+    backend: BackendName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actorsched.testing.world, "_STEPS_AT_ONCE", 2000)
+
+    async def scenario(simulation: Simulation) -> None:
+        for _ in range(30):  # many steps, but time goes on
+            await anyio.sleep(1)
+            for _ in range(100):
+                await anyio.sleep(0)
+        while True:
+            await anyio.sleep(0)
+
+    error = error_of(scenario, backend)
+    assert isinstance(error, Endless)
+    assert "goes round in circles" in str(error)
+    assert "`await anyio.sleep(0)`" in str(error)
+
+
+def test_one_seed_is_run_once_with_its_log() -> None:
+    runs: list[int] = []
+
+    async def scenario(simulation: Simulation) -> None:
+        runs.append(1)
+        simulation._world.note("probe", "here")
+        raise KeyError
+
+    found = find_failure(scenario, [7])
+    assert isinstance(found, Failure)
+    assert found.seed == found.shortest == 7
+    assert [entry.text for entry in found.log if entry.kind == "probe"] == ["here"]
+    assert len(runs) == 1
+
+
+def test_what_is_printed_is_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
+    async def scenario(simulation: Simulation) -> None:
+        print("once")
+        raise KeyError
+
+    find_failure(scenario, 3)
+    assert capsys.readouterr().out == "once\n"
+
+
+def test_a_long_story_is_told_from_its_beginning_and_its_end() -> None:
+    async def scenario(simulation: Simulation) -> None:
+        for number in range(1000):
+            simulation._world.note("probe", f"line {number}")
+        raise KeyError
+
+    failure = find_failure(scenario, [0])
+    told = str(failure)
+    assert "line 0\n" in told
+    assert "line 999" in told
+    assert "... 700 lines are left out here ..." in told
+
+
+def test_a_draw_that_is_too_high_is_refused() -> None:
+    async def scenario(simulation: Simulation) -> None:
+        simulation._world.pick(4, "which way")
+
+    with pytest.raises(ValueError, match=r"draw\(3\) answered 8; answer with a number from 0 to 3"):
+        drive(scenario, lambda last: last + 5)

@@ -64,7 +64,7 @@ class SimulatedLoop(base_events.BaseEventLoop):
 
     def __init__(self, world: Steered) -> None:
         super().__init__()
-        self._world = world
+        self._world = self.world = world
         self._steps: list[Any] = []
         self._numbers: list[int] = []
         self._made = 0

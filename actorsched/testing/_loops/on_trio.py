@@ -14,7 +14,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from threading import get_ident
+from threading import Thread, get_ident
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import trio
@@ -38,6 +38,7 @@ class SimulatedTrioClock(trio.abc.Clock):
 
     def __init__(self, loop: SimulatedTrio) -> None:
         self._loop = loop
+        self.world: Any = loop.world
 
     def start_clock(self) -> None:
         """Nothing has to be started."""
@@ -234,6 +235,8 @@ def run(world: Any, main: Main) -> None:
     Raises:
         BaseException: What it raises.
     """
+    if trio.lowlevel.in_trio_run():  # that of async fixtures: there can be one in each thread
+        return _in_a_thread(run, world, main)
     loop = SimulatedTrio(world)
     world.loop = loop
     try:
@@ -246,3 +249,20 @@ def run(world: Any, main: Main) -> None:
             raise loop.interruption from None
     finally:
         world.loop = None
+
+
+def _in_a_thread(function: Callable[..., None], *args: Any) -> None:
+    """Call a function in a thread of its own, and wait for it."""
+    errors: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            function(*args)
+        except BaseException as error:
+            errors.append(error)
+
+    thread = Thread(target=call, name="simulation")
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
