@@ -441,7 +441,7 @@ def test_an_interruption_from_the_keyboard_ends_everything(backend: BackendName,
         error_of(scenario, backend)
 
 
-# ---------------------------------------------------------------------------------- what is found in a simulation
+# ------------------------------------------------------------------------------ what is found in a simulation
 
 
 @BOTH
