@@ -135,6 +135,11 @@ class Runtime(RuntimeEnd):
         SHOWN.pop(self._shown, None)
         super()._closed()
 
+    def _forsaken(self) -> None:
+        """Its loop is gone, and it was never left: nobody asks it for anything any more."""
+        HURRIED.discard(self._hurry)
+        SHOWN.pop(self._shown, None)
+
     def _shown(self) -> str:
         """What it looks like, for somebody who wants to see it."""
         return str(self.tree())

@@ -147,6 +147,7 @@ def run_once(
             error = raised
         finally:
             world.close()
+            world.forsake()
     if world.failures:
         error = world.failures[0]
     return Run(error, world)

@@ -358,6 +358,11 @@ class SimulatedWorld:
         if self._hosts is not None:
             self._hosts.close()
 
+    def forsake(self) -> None:
+        """The loop is gone: runtimes that were never left must not be known to this process any longer."""
+        for kernel in self.kernels:
+            kernel.facade._forsaken()
+
     # -------------------------------------------------------------------------------------------- time
 
     def call_at(self, when: float, function: Callable[..., object], /, *args: Any) -> TimerEntry:

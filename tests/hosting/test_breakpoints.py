@@ -101,7 +101,13 @@ class Typist:
         self._process = subprocess.Popen(
             [sys.executable, "-c", TAKE_THE_TERMINAL, *arguments],
             cwd=folder,
-            env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "TERM": "dumb", **environment},
+            env={
+                **os.environ,
+                "PYTEST_ADDOPTS": "",
+                "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+                "TERM": "dumb",
+                **environment,
+            },
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
@@ -236,7 +242,7 @@ def test_two_hosts_at_breakpoints_have_the_terminal_one_after_the_other(backend:
     screen += typist.enter("p double")
     assert f"\n{numbers[other] * 2}\n" in screen
     typist.type("c\n")
-    screen += typist.rest()
+    screen = " ".join((screen + typist.rest()).split())  # a session may begin or end within a line of others
     assert "result: 3" in screen
     assert "result: 5" in screen
     assert "in the foreground: True" in screen

@@ -20,6 +20,8 @@ import trio
 
 import actorsched
 from actorsched import Actor, Runtime, current
+from actorsched._kernel.looking import SHOWN
+from actorsched._kernel.signals import HURRIED
 from actorsched.testing import Simulation, explore, find_failure, replay
 from actorsched.testing.choices import choices_of
 from actorsched.testing.conditions import ConditionFailed
@@ -402,11 +404,16 @@ def test_a_failed_task_of_the_loop_that_nobody_awaits_fails_the_run() -> None:
     assert "unlucky" in str(error) or "unseen" in str(error)
 
 
-def test_a_runtime_that_is_left_open_fails_the_run() -> None:
-    async def scenario(simulation: Simulation) -> None:
-        await simulation.runtime().__aenter__()
+def test_a_runtime_that_is_left_open_fails_the_run_and_is_known_to_nobody_afterwards() -> None:
+    known = len(SHOWN), len(HURRIED)
 
-    assert isinstance(failing(scenario), (Left, BaseException))
+    async def scenario(simulation: Simulation) -> None:
+        await simulation.runtime(name="open").__aenter__()
+
+    error = failing(scenario)
+    assert isinstance(error, Left)
+    assert "open" in str(error)
+    assert (len(SHOWN), len(HURRIED)) == known
 
 
 @BOTH
