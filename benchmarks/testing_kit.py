@@ -93,7 +93,7 @@ async def simulated_tickers(size: int) -> AsyncGenerator[Round]:
             spent.append((process_time() - start) * HOUR / size)
 
     async def play() -> float:
-        await anyio.to_thread.run_sync(partial(explore, scenario, [0], backend=simulated_loop()))
+        await anyio.to_thread.run_sync(partial(explore, scenario, 1, backend=simulated_loop()))
         return spent.pop()
 
     yield play
