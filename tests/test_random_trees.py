@@ -241,7 +241,7 @@ def check(tree: Tree, rt: Runtime) -> None:
     assert not kernel.mail
     assert not kernel.ready
     assert not kernel.panic
-    assert not kernel.timers, [entry for entry in kernel._timers._entries if entry.active]
+    assert not kernel.timers, [each[3] for each in kernel._timers._entries if each[3].active]
     assert {ref.status for ref in tree.refs} <= FINAL
     assert not any(actor.alive for actor in tree.actors)
     assert (tree.waiting, tree.inside) == (0, 0)

@@ -421,7 +421,7 @@ def test_of_a_scope() -> None:
 
 def test_of_timers() -> None:
     timers = Timers()
-    first, second = timers.add(1.0, print), timers.add(2.0, print)
+    _, second = timers.add(1.0, print), timers.add(2.0, print)
     timers.check()
     timers._entries.reverse()
     assert_broken(timers.check, "no timer comes before the one above it in the heap")
